@@ -37,7 +37,10 @@ SAMPLES = (
 )
 WEBP_LARGEST_SIDE = 16383
 
-HEADER = f"{'image':28}{'format':8}{'bytes':>12}{'bits/sub-pixel':>16}{'% of PNG':>10}{'encode s':>10}{'decode s':>10}"
+HEADER = (
+    f"{'image':28}{'format':8}{'bytes':>12}{'bits/sub-pixel':>16}{'% of PNG':>10}"
+    f"{'encode s':>10}{'decode s':>10}"
+)
 
 
 @dataclass(frozen=True)
@@ -175,9 +178,9 @@ def unused(name: str, used: set[str]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Code photographs as .llc, PNG and lossless WebP and compare.")
-    parser.add_argument("photos", nargs="?", type=Path, help="folder of photographs (default: scikit-image's)")
-    parser.add_argument("-o", "--output", type=Path, default=Path("demo-output"), help="folder for the files")
+    parser = argparse.ArgumentParser(description="Compare .llc with PNG and lossless WebP on photographs.")
+    parser.add_argument("photos", nargs="?", type=Path, help="folder (default: scikit-image's samples)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("demo-output"), help="folder to write to")
     args = parser.parse_args()
     if args.photos is not None and not args.photos.is_dir():
         parser.error(f"{args.photos} is no folder")
