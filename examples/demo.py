@@ -97,9 +97,9 @@ def photographs_in(folder: Path) -> Iterator[tuple[str, Image.Image]]:
                 image.load()
                 yield path.name, image
         except UnidentifiedImageError:
-            print(f"skipped {path.name}: Pillow knows no such image")
+            print(f"skipped {path.name}: Pillow knows no such image\n")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            print(f"skipped {path.name}: {error}")
+            print(f"skipped {path.name}: {error}\n")
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
