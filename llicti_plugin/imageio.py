@@ -1,0 +1,167 @@
+"""The format for imageio: a v3 plugin, which imageio's v2 functions use as well."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import EllipsisType
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from imageio.core.request import URI_BYTES, InitializationError, IOMode, Request
+from imageio.core.v3_plugin_api import ImageProperties, PluginV3
+
+import llicti_core
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Index = int | EllipsisType | None
+
+
+class LlcPlugin(PluginV3):
+    """Reads and writes `.llc` files: one uint8 image a file, grey (H, W) or RGB (H, W, 3).
+
+    An index of None or 0 means that image; `...` means all images stacked, so the same with an axis of
+    length 1 in front; any other index raises ValueError. Damaged files raise OSError.
+    """
+
+    def __init__(self, request: Request) -> None:
+        # A refused request goes on to the next plugin, so it is owned only once it is accepted.
+        if request.mode.io_mode == IOMode.read:
+            _check_signature(request)
+        else:
+            _check_extension(request)
+        super().__init__(request)
+        self._written = False
+
+    def close(self) -> None:
+        """Close the file."""
+        if hasattr(self, "_request"):  # else __init__ refused it, and __del__ has come here
+            super().close()
+
+    def read(self, *, index: Index = None, threads: int | None = None) -> NDArray[np.uint8]:
+        """The pixels, uint8, (H, W) or (H, W, 3); with an axis in front where `index` is `...`."""
+        stack = _is_stack(index)
+        try:
+            pixels = llicti_core.decode(_rewound(self.request).read(), threads=threads)
+        except llicti_core.LLCError as error:
+            raise OSError(str(error)) from error
+        return pixels[np.newaxis] if stack else pixels
+
+    def iter(self, *, threads: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        """Yield the one image."""
+        yield self.read(threads=threads)
+
+    def write(
+        self,
+        ndimage: ArrayLike | Sequence[ArrayLike],
+        *,
+        is_batch: bool | None = None,
+        model: str = "default",
+        threads: int | None = None,
+    ) -> bytes | None:
+        """Write one uint8 image of shape (H, W), (H, W, 1) or (H, W, 3).
+
+        A batch may be given too, if it is of one image: a list, an array of four axes, or any array with
+        `is_batch=True`. Raises TypeError for other dtypes and ValueError for other shapes; the file is
+        touched only once the image has been encoded. Returns the file's bytes where the target is "<bytes>".
+        """
+        if self._written:
+            msg = "an LLC file holds one image, which has been written"
+            raise ValueError(msg)
+        encoded = llicti_core.encode(_single_image(ndimage, is_batch), model=model, threads=threads)
+        self.request.get_file().write(encoded)
+        self._written = True
+        return encoded if self.request._uri_type == URI_BYTES else None
+
+    def properties(self, index: Index = None) -> ImageProperties:
+        """Shape and dtype of what `read` returns, from the header alone."""
+        header = self._header()
+        shape: tuple[int, ...] = (header.height, header.width)
+        if header.mode == "RGB":
+            shape = (*shape, 3)
+        if _is_stack(index):
+            return ImageProperties((1, *shape), np.dtype(np.uint8), n_images=1, is_batch=True)
+        return ImageProperties(shape, np.dtype(np.uint8))
+
+    def metadata(self, index: Index = None, exclude_applied: bool = True) -> dict[str, Any]:
+        """The header's fields, such as `mode` and `model`, except the size. None is applied to the pixels."""
+        _is_stack(index)
+        fields = dataclasses.asdict(self._header())
+        return {name: value for name, value in fields.items() if name not in ("width", "height")}
+
+    def _header(self) -> llicti_core.ImageInfo:
+        try:
+            return llicti_core.inspect(_rewound(self.request).read(llicti_core.MAX_HEADER_BYTES))
+        except llicti_core.LLCError as error:
+            raise OSError(str(error)) from error
+
+
+def _rewound(request: Request) -> IO[bytes]:
+    """The requested file at its start, where Pillow too begins to read, wherever the caller left it."""
+    file: IO[bytes] = request.get_file()
+    file.seek(0)
+    return file
+
+
+def _check_signature(request: Request) -> None:
+    file = request.get_file()
+    try:
+        file.seek(0)
+        signature = file.read(len(llicti_core.SIGNATURE))
+        file.seek(0)
+    except (AttributeError, OSError) as error:
+        msg = "the LLC plugin needs a file that it can seek in"
+        raise InitializationError(msg) from error
+    if signature != llicti_core.SIGNATURE:
+        msg = "not an LLC file"
+        raise InitializationError(msg)
+
+
+def _check_extension(request: Request) -> None:
+    # A file object has no extension, and the plugin may have been asked for by name.
+    if (request.extension or ".llc").lower() != ".llc":
+        msg = f"the LLC plugin does not write {request.extension} files"
+        raise InitializationError(msg)
+
+
+def _is_stack(index: Index) -> bool:
+    """Whether an index asks for all images stacked; raises ValueError where it asks for a second image."""
+    if index is Ellipsis:
+        return True
+    if index is not None and index != 0:
+        msg = f"no image {index}: an LLC file holds one image"
+        raise ValueError(msg)
+    return False
+
+
+def _single_image(ndimage: ArrayLike | Sequence[ArrayLike], is_batch: bool | None) -> NDArray[np.uint8]:
+    """The (H, W) or (H, W, 3) image in what imageio's writers accept."""
+    images: Sequence[ArrayLike] | NDArray[Any]
+    if isinstance(ndimage, (list, tuple)):
+        images = ndimage
+    else:
+        images = np.asarray(ndimage)
+        if not (images.ndim == 4 if is_batch is None else is_batch):
+            images = images[np.newaxis]
+    if len(images) != 1:
+        msg = f"an LLC file holds one image, not {len(images)}"
+        raise ValueError(msg)
+    return _grey_or_rgb(np.asarray(images[0]))
+
+
+def _grey_or_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype != np.uint8:
+        msg = f"cannot write dtype {pixels.dtype} as LLC, only uint8"
+        raise TypeError(msg)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] == 3):
+        msg = f"cannot write shape {pixels.shape} as LLC, only (H, W), (H, W, 1) and (H, W, 3)"
+        raise ValueError(msg)
+    if pixels.size == 0:
+        msg = "cannot write empty image as LLC"
+        raise ValueError(msg)
+    return pixels

@@ -1,0 +1,310 @@
+"""The format through Pillow: open, load, verify, save, and what damaged files do."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+import llicti_core
+import llicti_plugin
+from llicti_plugin import registration
+from llicti_plugin.pillow import LlcImageFile
+
+llicti_plugin.register()
+
+
+def noisy_image(mode: str, width: int = 23, height: int = 17) -> Image.Image:
+    """A gradient with noise: photographic enough to be coded, small enough to be quick."""
+    rng = np.random.default_rng(width * height)
+    y, x = np.mgrid[:height, :width]
+    pixels = np.stack([x * 5 + y, y * 7, x + y * 3], axis=2) + rng.integers(0, 20, (height, width, 3))
+    return Image.fromarray((pixels % 256).astype(np.uint8)).convert(mode)
+
+
+def saved(im: Image.Image, **options: object) -> bytes:
+    """The image as the bytes of an LLC file."""
+    fp = io.BytesIO()
+    im.save(fp, "LLC", **options)
+    return fp.getvalue()
+
+
+def assert_image_equal(a: Image.Image, b: Image.Image) -> None:
+    """Same mode, size and pixels."""
+    assert (a.mode, a.size) == (b.mode, b.size)
+    assert a.tobytes() == b.tobytes()
+
+
+class CountingFile(io.BytesIO):
+    """A file that counts the bytes read from it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+def test_signature_is_the_core_s() -> None:
+    assert registration._SIGNATURE == llicti_core.SIGNATURE
+
+
+def test_registered() -> None:
+    assert Image.registered_extensions()[".llc"] == "LLC"
+    assert Image.MIME["LLC"] == "image/x-llc"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (1, 3), (17, 1), (1, 40), (8, 8), (23, 17), (70, 66)])
+def test_round_trip(mode: str, size: tuple[int, int], tmp_path: Path) -> None:
+    im = noisy_image(mode, *size)
+    path = tmp_path / "a.llc"
+    im.save(path)
+    with Image.open(path) as reloaded:
+        assert reloaded.format == "LLC"
+        assert reloaded.format_description
+        assert reloaded.get_format_mimetype() == "image/x-llc"
+        assert reloaded.info == {"model": llicti_core.inspect(path.read_bytes()).model}
+        assert_image_equal(reloaded, im)
+
+
+@pytest.mark.parametrize("colour", [0, 1, 127, 128, 255])
+def test_flat(colour: int) -> None:
+    for im in (Image.new("L", (33, 20), colour), Image.new("RGB", (33, 20), (colour, 255 - colour, 0))):
+        assert_image_equal(Image.open(io.BytesIO(saved(im))), im)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "camera", "coffee"])
+def test_photograph(name: str, tmp_path: Path) -> None:
+    data = pytest.importorskip("skimage.data")
+    im = Image.fromarray(getattr(data, name)()[100:200, 150:280])
+    path = tmp_path / f"{name}.llc"
+    im.save(path)
+    assert path.stat().st_size < len(im.tobytes())
+    with Image.open(path) as reloaded:
+        assert_image_equal(reloaded, im)
+
+
+@pytest.mark.parametrize("as_name", [str, Path])
+def test_file_names(as_name, tmp_path: Path) -> None:
+    im = noisy_image("RGB")
+    name = as_name(tmp_path / "photo.LLC")
+    im.save(name)
+    with Image.open(name) as reloaded:
+        assert_image_equal(reloaded, im)
+
+
+def test_open_reads_only_the_header() -> None:
+    im = Image.effect_noise((128, 128), 90)
+    fp = CountingFile(saved(im))
+    with Image.open(fp) as opened:
+        assert (opened.mode, opened.size) == (im.mode, im.size)
+        # 16 bytes are Pillow's own, to tell the format.
+        assert fp.count <= llicti_core.MAX_HEADER_BYTES + 16 < len(fp.getvalue())
+        assert_image_equal(opened, im)
+
+
+def test_load_closes_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.llc"
+    im = noisy_image("L")
+    im.save(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        opened = Image.open(path)
+        fp = opened.fp
+        opened.load()
+        assert fp.closed
+        opened.load()  # again does no harm
+        assert_image_equal(opened, im)
+
+
+def test_caller_s_file_object_stays_open() -> None:
+    fp = io.BytesIO(saved(noisy_image("L")))
+    with Image.open(fp) as opened:
+        opened.load()
+    assert not fp.closed
+
+
+def test_file_object_at_any_position() -> None:
+    im = noisy_image("RGB")
+    fp = io.BytesIO(saved(im))
+    fp.seek(30)
+    assert_image_equal(Image.open(fp), im)  # Image.open goes to the start of the file
+
+
+def test_image_inside_another_file() -> None:
+    im = noisy_image("RGB")
+    fp = io.BytesIO(b"in front" + saved(im))
+    fp.seek(8)
+    assert_image_equal(LlcImageFile(fp), im)
+    fp.seek(8)
+    LlcImageFile(fp).verify()
+
+
+def test_unseekable_stream() -> None:
+    class Pipe(io.RawIOBase):
+        def __init__(self, data: bytes) -> None:
+            self._data = io.BytesIO(data)
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer) -> int:
+            return self._data.readinto(buffer)
+
+    im = noisy_image("RGB")
+    assert_image_equal(Image.open(Pipe(saved(im))), im)
+
+
+@pytest.mark.parametrize("chunk", [7, 100, 10**6])
+def test_parser(chunk: int) -> None:
+    im = noisy_image("RGB")
+    data = saved(im)
+    parser = ImageFile.Parser()
+    for start in range(0, len(data), chunk):
+        parser.feed(data[start : start + chunk])
+    assert_image_equal(parser.close(), im)
+
+
+def test_copies() -> None:
+    im = noisy_image("RGB")
+    for make in (Image.Image.copy, copy.copy, copy.deepcopy, lambda im: pickle.loads(pickle.dumps(im))):
+        duplicate = make(Image.open(io.BytesIO(saved(im))))
+        assert_image_equal(duplicate, im)
+        assert "model" in duplicate.info
+
+
+def test_decompression_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved(noisy_image("L"))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(io.BytesIO(data))
+
+
+def test_file_replaced_after_open() -> None:
+    fp = io.BytesIO(saved(noisy_image("RGB", 20, 10)))
+    opened = Image.open(fp)
+    fp.seek(0)
+    fp.truncate()
+    fp.write(saved(noisy_image("RGB", 40, 30)))
+    with pytest.raises(OSError, match="changed"):
+        opened.load()
+
+
+# Saving
+
+
+def test_save_options(tmp_path: Path) -> None:
+    im = noisy_image("RGB")
+    assert saved(im, model="default", threads=1) == saved(im)
+    with pytest.raises(llicti_core.LLCError, match="no-such-model"):
+        im.save(tmp_path / "a.llc", model="no-such-model")
+    assert not (tmp_path / "a.llc").exists()
+
+
+@pytest.mark.parametrize("mode", ["1", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"])
+def test_unsupported_modes(mode: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.llc"
+    with pytest.raises(OSError, match=f"cannot write mode {mode} as LLC"):
+        Image.new(mode, (4, 4)).save(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_empty_image(size: tuple[int, int], tmp_path: Path) -> None:
+    path = tmp_path / "a.llc"
+    with pytest.raises(ValueError, match="cannot write empty image as LLC"):
+        Image.new("L", size).save(path)
+    assert not path.exists()
+
+
+def test_save_over_the_file_it_came_from(tmp_path: Path) -> None:
+    path = tmp_path / "a.llc"
+    im = noisy_image("RGB")
+    im.save(path)
+    with Image.open(path) as opened:
+        opened.save(path)
+    with Image.open(path) as reloaded:
+        assert_image_equal(reloaded, im)
+
+
+# Verifying
+
+
+def test_verify(tmp_path: Path) -> None:
+    path = tmp_path / "a.llc"
+    noisy_image("RGB").save(path)
+    opened = Image.open(path)
+    fp = opened.fp
+    opened.verify()
+    assert fp.closed
+    assert getattr(opened, "_im", None) is None
+
+
+def test_verify_after_load() -> None:
+    opened = Image.open(io.BytesIO(saved(noisy_image("L"))))
+    opened.load()
+    with pytest.raises(RuntimeError, match="directly after open"):
+        opened.verify()
+
+
+def test_verify_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.llc"
+    data = saved(noisy_image("RGB"))
+    path.write_bytes(data[:-5])
+    opened = Image.open(path)
+    fp = opened.fp
+    with pytest.raises(OSError, match=r"\w"):
+        opened.verify()
+    assert fp.closed
+
+
+# Damaged files
+
+
+def assert_refused(data: bytes) -> None:
+    """Opening or loading raises OSError (UnidentifiedImageError is one), and nothing else."""
+    with pytest.raises(OSError, match=r"\w"), Image.open(io.BytesIO(data)) as opened:
+        opened.load()
+
+
+def test_truncated() -> None:
+    data = saved(noisy_image("RGB"))
+    for length in sorted({*range(0, 80, 3), *range(80, len(data), len(data) // 25), len(data) - 1}):
+        assert_refused(data[:length])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_flipped_bits(mode: str) -> None:
+    data = saved(noisy_image(mode, 16, 12))
+    for position in sorted({*range(80), *range(80, len(data), len(data) // 40)}):
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << position % 8
+        assert_refused(bytes(damaged))
+
+
+def test_damaged_pixels_say_what_is_wrong() -> None:
+    data = bytearray(saved(noisy_image("RGB")))
+    data[-10] ^= 0xFF
+    with pytest.raises(llicti_core.LLCError) as core_error:
+        llicti_core.decode(bytes(data))
+    with pytest.raises(OSError, match=r"\w") as error, Image.open(io.BytesIO(data)) as opened:
+        opened.load()
+    assert str(error.value) == str(core_error.value)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x89LLC", llicti_core.SIGNATURE, llicti_core.SIGNATURE + bytes(2000)]
+)
+def test_bad_header(data: bytes) -> None:
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(io.BytesIO(data))
+    with pytest.raises(SyntaxError):
+        LlcImageFile(io.BytesIO(data))
