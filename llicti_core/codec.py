@@ -1,0 +1,208 @@
+"""One image: pixels to sections and back, tile by tile, coarse to fine; the same for every engine (docs/format.md, 3)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llicti_core import models
+from llicti_core.container import (
+    Header,
+    Reader,
+    pack_varint,
+    read_header,
+    read_sections,
+    write_file,
+)
+from llicti_core.engines import EncodedTile, Engine, Rectangle
+from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
+from llicti_core.pyramid import SCALES, coded_lanes, scale_size, stream_count
+
+TILE_LOG2 = 10
+"""Tiles the encoder makes: 1024 x 1024 pixels."""
+
+MAX_SIZE = 2**31 - 1
+"""Largest width or height."""
+
+CHANNEL_RANGES = ((-128, 127), (-255, 255), (-255, 255))
+"""Values that Y, Co and Cg can take."""
+
+_COARSE = b"COAR"
+_MODES = {1: "L", 3: "RGB"}
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What a file says of itself in its header.
+
+    width, height: pixels. mode: "L" (grey) or "RGB". bit_depth: bits of a sub-pixel. tile_size: side of a tile in pixels.
+    model: name of the model. model_identity: the first 8 bytes of its hash, in hex.
+    """
+
+    width: int
+    height: int
+    mode: str
+    bit_depth: int
+    tile_size: int
+    model: str
+    model_identity: str
+
+
+def encode(pixels: NDArray[np.uint8], model: str, threads: int, engine: Engine) -> bytes:
+    """A `.llc` file of uint8 `pixels`, [height, width] or [height, width, 3]."""
+    planes = _checked(pixels)
+    height, width, channels = planes.shape
+    weights = models.load(model)
+    tiles = engine.encode(planes, list(tile_grid(width, height, TILE_LOG2)), weights, threads)
+    header = Header(
+        width=width,
+        height=height,
+        mode=_MODES[channels],
+        bit_depth=8,
+        tile_log2=TILE_LOG2,
+        model=weights.spec.name,
+        identity=weights.identity,
+        checksum=zlib.crc32(planes),
+    )
+    sections = [(_COARSE, b"".join(_pack_coarse(tile) for tile in tiles))]
+    for index in range(SCALES):
+        sections.append((_scale_tag(index), _pack_scale([tile.segments[index] for tile in tiles])))
+    return write_file(header, sections)
+
+
+def decode(data: bytes | memoryview, threads: int, engine: Engine) -> NDArray[np.uint8]:
+    """The pixels of a `.llc` file, uint8 [height, width] or [height, width, 3]."""
+    header, reader = read_header(data)
+    weights = models.load_exact(header.model, header.identity)
+    rectangles = list(_checked_grid(header, reader.left))
+    tiles = _read_tiles(header, reader, rectangles)
+    pixels = np.empty((header.height, header.width, header.channels), np.uint8)
+    engine.decode(pixels, rectangles, tiles, weights, threads)
+    if zlib.crc32(pixels) != header.checksum:
+        msg = "decoded pixels do not match the checksum in the header"
+        raise FormatError(msg)
+    return pixels if header.channels > 1 else pixels[..., 0]
+
+
+def inspect(data: bytes | memoryview) -> ImageInfo:
+    """What the header of a `.llc` file says; a prefix that holds the header is enough."""
+    header, _ = read_header(data)
+    return ImageInfo(
+        header.width,
+        header.height,
+        header.mode,
+        header.bit_depth,
+        1 << header.tile_log2,
+        header.model,
+        header.identity.hex(),
+    )
+
+
+def tile_grid(width: int, height: int, tile_log2: int) -> Iterator[Rectangle]:
+    """The tiles of an image, row by row."""
+    size = 1 << tile_log2
+    for y in range(0, height, size):
+        for x in range(0, width, size):
+            yield Rectangle(y, x, min(size, height - y), min(size, width - x))
+
+
+def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`pixels` as contiguous [height, width, channels]. Raises UnsupportedError."""
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+        kind = getattr(pixels, "dtype", type(pixels).__name__)
+        msg = f"cannot encode {kind} pixels: only uint8 arrays are supported"
+        raise UnsupportedError(msg)
+    planes = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+    if planes.ndim != 3 or planes.shape[2] not in _MODES:
+        msg = f"cannot encode pixels of shape {pixels.shape}: only (height, width) and (height, width, 3)"
+        raise UnsupportedError(msg)
+    if not all(1 <= size <= MAX_SIZE for size in planes.shape[:2]):
+        msg = f"cannot encode an image of {planes.shape[1]}x{planes.shape[0]} pixels"
+        raise UnsupportedError(msg)
+    return np.ascontiguousarray(planes)
+
+
+def _checked_grid(header: Header, payload: int) -> Iterator[Rectangle]:
+    """The tiles of an image whose coarsest phase could be held by `payload` bytes. Raises TruncatedError.
+
+    Nothing in proportion to the size that the header states is allocated before this.
+    """
+    least = scale_size(header.width, SCALES) * scale_size(header.height, SCALES) * header.channels
+    if least > payload:
+        msg = f"file ends early: {header.width}x{header.height} pixels take more than the {payload} bytes left"
+        raise TruncatedError(msg)
+    return tile_grid(header.width, header.height, header.tile_log2)
+
+
+def _pack_coarse(tile: EncodedTile) -> bytes:
+    """A tile's part of the COAR section: the range of each channel, then the coarsest phase as it is."""
+    return np.asarray(tile.ranges, "<i2").tobytes() + tile.coarse.tobytes()
+
+
+def _pack_scale(tiles: list[list[bytes]]) -> bytes:
+    """A scale's section: the length of every segment, then the segments."""
+    segments = [segment for tile in tiles for segment in tile]
+    return b"".join([*(pack_varint(len(segment)) for segment in segments), *segments])
+
+
+def _scale_tag(index: int) -> bytes:
+    """Tag of the `index`th scale from the coarsest: SCL4 ... SCL0."""
+    return b"SCL%d" % (SCALES - 1 - index)
+
+
+def _read_tiles(header: Header, reader: Reader, rectangles: list[Rectangle]) -> list[EncodedTile]:
+    """Every tile's coded data. Raises FormatError or TruncatedError."""
+    sections = read_sections(reader)
+    payload = _expect(sections, _COARSE)
+    coarse = [_read_coarse(payload, rectangle, header.channels) for rectangle in rectangles]
+    payload.finish()
+    tiles = [EncodedTile(ranges, phase, []) for ranges, phase in coarse]
+    for index in range(SCALES):
+        payload = _expect(sections, _scale_tag(index))
+        for tile, segments in zip(tiles, _read_scale(payload, rectangles, header.channels), strict=True):
+            tile.segments.append(segments)
+    for tag, _ in sections:
+        msg = f"section {tag!r} behind the last scale"
+        raise FormatError(msg)
+    return tiles
+
+
+def _expect(sections: Iterator[tuple[bytes, memoryview]], tag: bytes) -> Reader:
+    """A reader of the next section, which must be `tag`."""
+    found, payload = next(sections, (b"", memoryview(b"")))
+    if not found:
+        msg = f"file ends before section {tag!r}"
+        raise TruncatedError(msg)
+    if found != tag:
+        msg = f"section {found!r} where {tag!r} was expected"
+        raise FormatError(msg)
+    return Reader(payload, f"section {tag!r}")
+
+
+def _read_coarse(
+    reader: Reader, rectangle: Rectangle, channels: int
+) -> tuple[list[tuple[int, int]], NDArray[np.uint8]]:
+    """A tile's channel ranges and coarsest phase."""
+    ranges = [(int(low), int(high)) for low, high in np.frombuffer(reader.take(4 * channels), "<i2").reshape(-1, 2)]
+    for (low, high), (least, most) in zip(ranges, CHANNEL_RANGES, strict=False):
+        if not least <= low <= high <= most:
+            msg = f"a channel's range is {low}..{high}, outside {least}..{most}"
+            raise FormatError(msg)
+    shape = (scale_size(rectangle.height, SCALES), scale_size(rectangle.width, SCALES), channels)
+    phase = np.frombuffer(reader.take(shape[0] * shape[1] * channels), np.uint8).reshape(shape)
+    return ranges, phase
+
+
+def _read_scale(reader: Reader, rectangles: list[Rectangle], channels: int) -> list[list[bytes]]:
+    """Every tile's segments of one scale."""
+    counts = [stream_count(tile.height, tile.width, channels) for tile in rectangles]
+    lengths = [[reader.varint() for _ in range(count)] for count in counts]
+    segments = [[bytes(reader.take(length)) for length in row] for row in lengths]
+    reader.finish()
+    return segments

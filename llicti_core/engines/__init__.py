@@ -1,0 +1,74 @@
+"""Engines: the one interface that every implementation of the arithmetic has, and the choice among them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llicti_core.models import Model
+
+
+class Rectangle(NamedTuple):
+    """A tile's place in the image, in pixels."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class EncodedTile:
+    """A coded tile.
+
+    ranges: least and greatest value of each channel (Y, Co, Cg, or Y alone).
+    coarse: the pixels of the coarsest phase 00, uint8 [rows, columns, channels].
+    segments: by scale, coarsest first, then by stream: a rANS stream's bytes (docs/format.md, 7).
+    """
+
+    ranges: list[tuple[int, int]]
+    coarse: NDArray[np.uint8]
+    segments: list[list[bytes]]
+
+
+class Engine(Protocol):
+    """Codes the tiles of an image."""
+
+    name: str
+
+    def encode(
+        self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, threads: int
+    ) -> list[EncodedTile]:
+        """Code `tiles` of `pixels`, contiguous uint8 [height, width, 1 or 3]."""
+        ...
+
+    def decode(
+        self,
+        pixels: NDArray[np.uint8],
+        tiles: Sequence[Rectangle],
+        coded: Sequence[EncodedTile],
+        model: Model,
+        threads: int,
+    ) -> None:
+        """Decode `coded` into `tiles` of `pixels`. Raises FormatError where the data cannot be what an encoder wrote."""
+        ...
+
+
+def get(name: str | None = None) -> Engine:
+    """The engine called `name` ("native" or "reference"); by default LLICTI_ENGINE's, or native."""
+    name = name or os.environ.get("LLICTI_ENGINE", "native")
+    if name == "native":
+        from llicti_core.engines.native import NativeEngine
+
+        return NativeEngine()
+    if name == "reference":
+        from llicti_core.engines.reference import ReferenceEngine
+
+        return ReferenceEngine()
+    msg = f"no engine called {name!r}: there are native and reference"
+    raise ValueError(msg)

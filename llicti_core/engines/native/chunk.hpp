@@ -1,0 +1,50 @@
+// What the kernels of every instruction set share: sizes of a chunk, and the mixture of one channel.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "kernels.hpp"
+
+namespace llicti {
+
+constexpr int kChunk = 64;             // pixels whose parameters are computed together; they stay in the L1 and L2 caches
+constexpr int kMaxWidth = 256;         // channels of a hidden layer of one group
+constexpr int kMaxActivations = kGroups * kMaxWidth;
+
+// One channel's mixtures for a chunk (docs/format.md, clause 6), by component. A distance of `a` sixteenths from the mean is
+// at position min((min(a, limit) * power * mantissa) >> 16, 8191) of the table.
+struct Mixture {
+    alignas(64) uint16_t weight[kComponents][kChunk];
+    alignas(64) uint16_t mantissa[kComponents][kChunk];
+    alignas(64) uint16_t power[kComponents][kChunk];
+    alignas(64) uint16_t limit[kComponents][kChunk];
+    alignas(64) int16_t mean[kComponents][kChunk];
+    alignas(64) int16_t origin[kComponents][kChunk];  // 16 * base + 8 + centre: the distance of x is 16 * x - origin
+};
+
+// In an anonymous namespace, so that no copy compiled for one instruction set is linked into code for another.
+namespace {
+
+// Take the next word of a stream. Returns false where there is none.
+inline bool take_word(StreamDecoder& decoder, uint32_t& state) {
+    if (decoder.end - decoder.words < 2) return false;
+    state = state << 16 | uint32_t(decoder.words[0]) | uint32_t(decoder.words[1]) << 8;
+    decoder.words += 2;
+    return true;
+}
+
+// Take decoded intervals off the first `count` lanes. Returns false where the words run out.
+inline bool advance(StreamDecoder& decoder, int count, const uint16_t* below, const uint16_t* frequency) {
+    for (int lane = 0; lane < count; lane++) {
+        uint32_t& state = decoder.state[lane];
+        state = frequency[lane] * (state >> 16) + (state & 0xFFFF) - below[lane];
+        if (state < 65536 && !take_word(decoder, state)) return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+}  // namespace llicti

@@ -1,0 +1,63 @@
+// The interface between tile coding and the instruction-set dependent kernels.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "model.hpp"
+
+namespace llicti {
+
+// Inclusive range of a channel's values; a channel whose range is one value is not coded.
+struct Range {
+    int low, high;
+    bool coded() const { return low != high; }
+};
+
+// Where one neighbour's values are: `origin[channel]` is that of the band's pixel (0, 0).
+struct Source {
+    const int16_t* origin[3];
+    ptrdiff_t stride;
+};
+
+// All that predicting a band of a tile takes.
+struct BandContext {
+    const Model* model;
+    const Band* band;
+    int scale;
+    int channels;
+    int width;                 // pixels in a row of the band
+    Range ranges[3];
+    Source sources[40];
+    int16_t* target[3];        // the band's own pixels
+    ptrdiff_t target_stride;
+};
+
+// A stream's lanes while decoding, and the words of the segment being read.
+struct StreamDecoder {
+    alignas(64) uint32_t state[kLanes];
+    const uint8_t* words;
+    const uint8_t* end;
+};
+
+struct Kernels {
+    const char* name;
+    // Write (cumulative | frequency << 16) of pixels [start, stop) of the band, for every group of kLanes pixels and
+    // coded channel kLanes entries, in decoding order; entries of lanes past `stop` are zero. Returns the end.
+    uint32_t* (*encode)(const BandContext&, int64_t start, int64_t stop, uint32_t* intervals);
+    // Decode pixels [start, stop) of the band. Returns false where the words run out.
+    bool (*decode)(const BandContext&, int64_t start, int64_t stop, StreamDecoder&);
+};
+
+extern const Kernels kGenericKernels;
+#ifdef LLICTI_HAVE_AVX512
+extern const Kernels kAvx512Kernels;
+#endif
+#ifdef LLICTI_HAVE_AVX2
+extern const Kernels kAvx2Kernels;
+#endif
+#ifdef LLICTI_HAVE_NEON
+extern const Kernels kNeonKernels;
+#endif
+
+}  // namespace llicti

@@ -1,0 +1,223 @@
+// Python bindings: packs models, and codes lists of tiles without the interpreter's lock.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+#include <mutex>
+#include <stdexcept>
+
+#include "chunk.hpp"
+#include "parallel.hpp"
+#include "tile.hpp"
+
+namespace nb = nanobind;
+using namespace llicti;
+
+namespace {
+
+using Int8Array = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
+using Int32Array = nb::ndarray<const int32_t, nb::c_contig, nb::device::cpu>;
+using PixelArray = nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using ConstPixelArray = nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+
+std::vector<const Kernels*> supported_kernels() {
+    std::vector<const Kernels*> kernels;
+#if defined(LLICTI_HAVE_AVX512) && defined(__GNUC__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi") &&
+        __builtin_cpu_supports("avx512vnni")) {
+        kernels.push_back(&kAvx512Kernels);
+    }
+#endif
+#if defined(LLICTI_HAVE_AVX2) && defined(__GNUC__)
+    if (__builtin_cpu_supports("avx2")) kernels.push_back(&kAvx2Kernels);
+#endif
+    kernels.push_back(&kGenericKernels);
+    return kernels;
+}
+
+const Kernels& find_kernels(const std::string& name) {
+    for (const Kernels* kernels : supported_kernels()) {
+        if (name.empty() || name == kernels->name) return *kernels;
+    }
+    throw std::invalid_argument("this processor or build has no kernels for '" + name + "'");
+}
+
+// Layer number `number` of a band: weight [groups, out, in], bias [groups, out] or [scales, groups, out],
+// multiplier [groups, out].
+Layer pack_layer(const Int8Array& weight, const Int32Array& bias, const Int32Array& multiplier) {
+    const int out = int(weight.shape(1)), in = int(weight.shape(2));
+    Layer layer;
+    layer.quads = (in + 3) / 4;
+    layer.blocks = (out + 3) / 4;
+    layer.signed_input = bias.ndim() == 3;
+    const int padded = 4 * layer.blocks, scales = layer.signed_input ? kScales : 1;
+    layer.weight.assign(size_t(kGroups) * padded * layer.quads * 4, 0);
+    layer.bias.assign(size_t(scales) * kGroups * padded, 0);
+    layer.multiplier.assign(size_t(kGroups) * padded, 1);
+    for (int g = 0; g < kGroups; g++) {
+        for (int o = 0; o < out; o++) {
+            int32_t offset = 0;
+            for (int k = 0; k < in; k++) {
+                const int8_t w = weight.data()[(size_t(g) * out + o) * in + k];
+                layer.weight[(((size_t(g) * layer.blocks + o / 4) * layer.quads + k / 4) * 4 + o % 4) * 4 + k % 4] = w;
+                if (layer.signed_input) offset += 128 * w;
+            }
+            layer.multiplier[g * padded + o] = multiplier.data()[g * out + o];
+            for (int s = 0; s < scales; s++) {
+                layer.bias[(size_t(s) * kGroups + g) * padded + o] =
+                    bias.data()[(size_t(s) * kGroups + g) * out + o] - offset;
+            }
+        }
+    }
+    return layer;
+}
+
+class PackedModel {
+public:
+    // tables: CDF_TAIL, SCALE_MANTISSA, WEIGHT_EXP. bands: (phase, neighbours of (phase, dy, dx), nearest, layers of
+    // (weight, bias, multiplier)).
+    PackedModel(const std::vector<std::vector<int>>& tables, const nb::list& bands) {
+        for (int j = 0; j < 64; j++) {
+            model_.tables.tail[j] = uint16_t(tables[0][j]);
+            model_.tables.tail_delta[j] = uint16_t((tables[0][j] - tables[0][j + 1]) << 4);
+        }
+        for (int r = 0; r < 8; r++) model_.tables.mantissa[r] = tables[1][r] << 4;
+        std::copy_n(tables[2].begin(), kWeightExp, model_.tables.weight_exp.begin());
+        for (int sum = kLeastShareSum; sum <= kMaxShareSum; sum++) {
+            model_.tables.reciprocal.push_back(((1 << 27) - 1) / sum);
+        }
+        for (size_t b = 0; b < model_.bands.size(); b++) pack_band(nb::cast<nb::tuple>(bands[b]), model_.bands[b]);
+    }
+
+    const Model& model() const { return model_; }
+
+private:
+    static void pack_band(const nb::tuple& packed, Band& band) {
+        band.phase = nb::cast<int>(packed[0]);
+        for (const auto& neighbour : nb::cast<std::vector<std::vector<int>>>(packed[1])) {
+            band.neighbours.push_back({neighbour[0], neighbour[1], neighbour[2]});
+        }
+        const auto nearest = nb::cast<std::vector<int>>(packed[2]);
+        std::copy_n(nearest.begin(), 4, band.nearest.begin());
+        for (nb::handle item : nb::cast<nb::list>(packed[3])) {
+            const auto layer = nb::cast<nb::tuple>(item);
+            band.layers.push_back(pack_layer(nb::cast<Int8Array>(layer[0]), nb::cast<Int32Array>(layer[1]),
+                                             nb::cast<Int32Array>(layer[2])));
+            if (4 * band.layers.back().blocks > kMaxWidth) throw std::invalid_argument("the model is too wide");
+        }
+    }
+
+    Model model_;
+};
+
+struct Tile {
+    int y, x, height, width, streams;
+};
+
+std::vector<Tile> cast_tiles(const nb::list& tiles) {
+    std::vector<Tile> out;
+    for (nb::handle tile : tiles) {
+        const auto v = nb::cast<std::vector<int>>(tile);
+        out.push_back({v[0], v[1], v[2], v[3], v[4]});
+    }
+    return out;
+}
+
+Pixels tile_pixels(uint8_t* data, const size_t (&shape)[3], const Tile& tile) {
+    const ptrdiff_t stride = ptrdiff_t(shape[1] * shape[2]);
+    return {data + tile.y * stride + ptrdiff_t(tile.x) * ptrdiff_t(shape[2]), stride, tile.height, tile.width,
+            int(shape[2])};
+}
+
+// Calls code(tile, threads) for every tile: whole tiles side by side while there are enough of them, and the rest one
+// after the other with their streams side by side.
+template <class Code>
+void for_each_tile(int tiles, int threads, Code code) {
+    const int together = tiles / threads * threads;
+    parallel_for(together, threads, [&](int i) { code(i, 1); });
+    for (int i = together; i < tiles; i++) code(i, threads);
+}
+
+nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const PackedModel& packed, int threads,
+                const std::string& isa) {
+    const Kernels& kernels = find_kernels(isa);
+    const std::vector<Tile> tiles = cast_tiles(tile_list);
+    std::vector<CodedTile> coded(tiles.size());
+    const size_t shape[3] = {pixels.shape(0), pixels.shape(1), pixels.shape(2)};
+    {
+        nb::gil_scoped_release released;
+        for_each_tile(int(tiles.size()), threads, [&](int i, int inner) {
+            // Pixels is a view for reading and writing; encode_tile only reads.
+            const Pixels view = tile_pixels(const_cast<uint8_t*>(pixels.data()), shape, tiles[i]);
+            coded[i] = encode_tile(view, packed.model(), kernels, tiles[i].streams, inner);
+        });
+    }
+    nb::list out;
+    for (const CodedTile& tile : coded) {
+        nb::list ranges, segments;
+        for (const Range& range : tile.ranges) ranges.append(nb::make_tuple(range.low, range.high));
+        for (const auto& scale : tile.segments) {
+            nb::list streams;
+            for (const auto& segment : scale) streams.append(nb::bytes(segment.data(), segment.size()));
+            segments.append(streams);
+        }
+        out.append(nb::make_tuple(ranges, segments));
+    }
+    return out;
+}
+
+// coded: (ranges, coarse, segments) of every tile. Returns what is wrong with the data, or an empty string.
+std::string decode(const PixelArray& pixels, const nb::list& tile_list, const nb::list& coded,
+                   const PackedModel& packed, int threads, const std::string& isa) {
+    const Kernels& kernels = find_kernels(isa);
+    const std::vector<Tile> tiles = cast_tiles(tile_list);
+    std::vector<TileView> views;
+    for (nb::handle item : coded) {
+        const auto tile = nb::cast<nb::tuple>(item);
+        TileView view;
+        for (const auto& range : nb::cast<std::vector<std::vector<int>>>(tile[0])) {
+            view.ranges.push_back({range[0], range[1]});
+        }
+        const auto coarse = nb::cast<ConstPixelArray>(tile[1]);
+        view.coarse = {const_cast<uint8_t*>(coarse.data()), ptrdiff_t(coarse.shape(1) * coarse.shape(2)),
+                       int(coarse.shape(0)), int(coarse.shape(1)), int(coarse.shape(2))};
+        for (nb::handle scale : nb::cast<nb::list>(tile[2])) {
+            view.segments.emplace_back();
+            for (nb::handle segment : nb::cast<nb::list>(scale)) {
+                const auto bytes = nb::cast<nb::bytes>(segment);
+                view.segments.back().push_back({static_cast<const uint8_t*>(bytes.data()), bytes.size()});
+            }
+        }
+        views.push_back(std::move(view));
+    }
+    const size_t shape[3] = {pixels.shape(0), pixels.shape(1), pixels.shape(2)};
+    std::string problem;
+    std::mutex mutex;
+    nb::gil_scoped_release released;
+    for_each_tile(int(tiles.size()), threads, [&](int i, int inner) {
+        const std::string found = decode_tile(tile_pixels(pixels.data(), shape, tiles[i]), views[i], packed.model(),
+                                              kernels, tiles[i].streams, inner);
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (problem.empty() && !found.empty()) problem = found;
+    });
+    return problem;
+}
+
+}  // namespace
+
+NB_MODULE(_native, module) {
+    nb::class_<PackedModel>(module, "PackedModel")
+        .def(nb::init<const std::vector<std::vector<int>>&, const nb::list&>(), nb::arg("tables"), nb::arg("bands"));
+    module.def("encode", &encode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("model"), nb::arg("threads"),
+               nb::arg("isa"));
+    module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("model"),
+               nb::arg("threads"), nb::arg("isa"));
+    module.def("instruction_sets", [] {
+        nb::list names;
+        for (const Kernels* kernels : supported_kernels()) names.append(kernels->name);
+        return names;
+    });
+}

@@ -1,0 +1,327 @@
+// One tile: pixels to streams and back, through the pyramid (docs/format.md, clauses 3, 4 and 7).
+#include "tile.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "parallel.hpp"
+
+namespace llicti {
+namespace {
+
+constexpr int kMargin = 2;          // pixels of a phase that contexts reach beyond its edges
+constexpr uint32_t kStateMin = 65536;
+constexpr int64_t kAlone = 2048;    // a band of fewer pixels is not worth a thread
+
+constexpr int kPhaseRow[4] = {0, 1, 0, 1};
+constexpr int kPhaseColumn[4] = {0, 1, 1, 0};
+
+// A plane of values with a margin in which the nearest ones are repeated.
+class Plane {
+public:
+    Plane() = default;
+    Plane(int height, int width)
+        : height_(height), width_(width), stride_(width + 2 * kMargin),
+          values_(size_t(stride_) * (height + 2 * kMargin)) {}
+
+    int height() const { return height_; }
+    int width() const { return width_; }
+    ptrdiff_t stride() const { return stride_; }
+    bool empty() const { return !height_ || !width_; }
+    int16_t* row(int y) { return &values_[size_t(y + kMargin) * stride_ + kMargin]; }
+    const int16_t* row(int y) const { return &values_[size_t(y + kMargin) * stride_ + kMargin]; }
+
+    void fill_margin() {
+        if (empty()) return;
+        for (int y = 0; y < height_; y++) {
+            int16_t* values = row(y);
+            std::fill(values - kMargin, values, values[0]);
+            std::fill(values + width_, values + width_ + kMargin, values[width_ - 1]);
+        }
+        const size_t bytes = size_t(stride_) * sizeof(int16_t);
+        for (int m = 1; m <= kMargin; m++) {
+            std::memcpy(row(-m) - kMargin, row(0) - kMargin, bytes);
+            std::memcpy(row(height_ - 1 + m) - kMargin, row(height_ - 1) - kMargin, bytes);
+        }
+    }
+
+private:
+    int height_ = 0, width_ = 0;
+    ptrdiff_t stride_ = 0;
+    std::vector<int16_t> values_;
+};
+
+using Image = std::vector<Plane>;  // by channel
+
+// The four phases of a scale, by phase and channel.
+struct Scale {
+    Image phase[4];
+
+    Scale(int height, int width, int channels) {
+        for (int i = 0; i < 4; i++) {
+            phase[i].assign(size_t(channels),
+                            Plane((height + 1 - kPhaseRow[i]) / 2, (width + 1 - kPhaseColumn[i]) / 2));
+        }
+    }
+
+    void fill_margin(int i) {
+        for (Plane& plane : phase[i]) plane.fill_margin();
+    }
+};
+
+// Calls visit(value in the image, value in its phase) for every value of a scale.
+template <class Visit>
+void for_each_pair(Image& image, Scale& scale, Visit visit) {
+    for (size_t c = 0; c < image.size(); c++) {
+        for (int i = 0; i < 4; i++) {
+            Plane& phase = scale.phase[i][c];
+            for (int y = 0; y < phase.height(); y++) {
+                int16_t* whole = image[c].row(2 * y + kPhaseRow[i]) + kPhaseColumn[i];
+                int16_t* part = phase.row(y);
+                for (int x = 0; x < phase.width(); x++) visit(whole[2 * x], part[x]);
+            }
+        }
+    }
+}
+
+Image new_image(int height, int width, int channels) { return Image(size_t(channels), Plane(height, width)); }
+
+Image read_pixels(const Pixels& pixels) {
+    Image image = new_image(pixels.height, pixels.width, pixels.channels);
+    for (int y = 0; y < pixels.height; y++) {
+        const uint8_t* from = pixels.data + y * pixels.stride;
+        if (pixels.channels == 1) {
+            int16_t* grey = image[0].row(y);
+            for (int x = 0; x < pixels.width; x++) grey[x] = int16_t(from[x] - 128);
+            continue;
+        }
+        int16_t *luma = image[0].row(y), *orange = image[1].row(y), *green = image[2].row(y);
+        for (int x = 0; x < pixels.width; x++) {
+            const int r = from[3 * x], g = from[3 * x + 1], b = from[3 * x + 2];
+            const int co = r - b, t = b + (co >> 1), cg = g - t;
+            luma[x] = int16_t(t + (cg >> 1) - 128);
+            orange[x] = int16_t(co);
+            green[x] = int16_t(cg);
+        }
+    }
+    return image;
+}
+
+void write_pixels(const Image& image, const Pixels& pixels) {
+    for (int y = 0; y < pixels.height; y++) {
+        uint8_t* to = pixels.data + y * pixels.stride;
+        if (pixels.channels == 1) {
+            const int16_t* grey = image[0].row(y);
+            for (int x = 0; x < pixels.width; x++) to[x] = uint8_t(grey[x] + 128);
+            continue;
+        }
+        const int16_t *luma = image[0].row(y), *orange = image[1].row(y), *green = image[2].row(y);
+        for (int x = 0; x < pixels.width; x++) {
+            const int co = orange[x], cg = green[x], t = luma[x] + 128 - (cg >> 1);
+            const int b = t - (co >> 1);
+            to[3 * x] = uint8_t(b + co);
+            to[3 * x + 1] = uint8_t(t + cg);
+            to[3 * x + 2] = uint8_t(b);
+        }
+    }
+}
+
+std::vector<Range> find_ranges(const Image& image) {
+    std::vector<Range> ranges;
+    for (const Plane& plane : image) {
+        int16_t low = plane.row(0)[0], high = low;
+        for (int y = 0; y < plane.height(); y++) {
+            const auto [least, most] = std::minmax_element(plane.row(y), plane.row(y) + plane.width());
+            low = std::min(low, *least);
+            high = std::max(high, *most);
+        }
+        ranges.push_back({low, high});
+    }
+    return ranges;
+}
+
+BandContext band_context(const Model& model, const Band& band, int index, Scale& scale,
+                         const std::vector<Range>& ranges) {
+    Image& target = scale.phase[band.phase];
+    BandContext context{};
+    context.model = &model;
+    context.band = &band;
+    context.scale = index;
+    context.channels = int(target.size());
+    context.width = target[0].width();
+    context.target_stride = target[0].stride();
+    for (size_t c = 0; c < target.size(); c++) {
+        context.ranges[c] = ranges[c];
+        context.target[c] = target[c].row(0);
+    }
+    for (size_t n = 0; n < band.neighbours.size(); n++) {
+        const Neighbour& neighbour = band.neighbours[n];
+        // A phase without pixels is stood in for by phase 00, which has at least one.
+        const Image& from = scale.phase[scale.phase[neighbour.phase][0].empty() ? 0 : neighbour.phase];
+        context.sources[n].stride = from[0].stride();
+        for (size_t c = 0; c < target.size(); c++) {
+            context.sources[n].origin[c] = from[c].row(neighbour.dy) + neighbour.dx;
+        }
+    }
+    return context;
+}
+
+struct Run {
+    int64_t start, stop;
+};
+
+Run stream_run(int64_t pixels, int streams, int stream) {
+    return {stream * pixels / streams, (stream + 1) * pixels / streams};
+}
+
+int64_t band_pixels(const Scale& scale, const Band& band) {
+    const Plane& plane = scale.phase[band.phase][0];
+    return int64_t(plane.height()) * plane.width();
+}
+
+// Lanes whose states a stream stores: as many as its longest run has pixels, none where every channel is constant.
+int stored_lanes(int height, int width, const Model& model, const std::vector<Range>& ranges, int streams, int stream) {
+    if (std::none_of(ranges.begin(), ranges.end(), [](const Range& range) { return range.coded(); })) return 0;
+    int64_t longest = 0;
+    for (int s = 0; s < kScales; s++, height = (height + 1) / 2, width = (width + 1) / 2) {
+        for (const Band& band : model.bands) {
+            const int64_t pixels = int64_t((height + 1 - kPhaseRow[band.phase]) / 2) *
+                                   ((width + 1 - kPhaseColumn[band.phase]) / 2);
+            const Run run = stream_run(pixels, streams, stream);
+            longest = std::max(longest, run.stop - run.start);
+        }
+    }
+    return int(std::min<int64_t>(longest, kLanes));
+}
+
+void put(std::vector<uint8_t>& bytes, uint32_t value, int count) {
+    for (int i = 0; i < count; i++) bytes.push_back(uint8_t(value >> 8 * i));
+}
+
+// A stream's segments, from its intervals up to `ends` of each scale, coarsest first.
+std::vector<std::vector<uint8_t>> encode_stream(const std::vector<uint32_t>& intervals,
+                                                const std::vector<size_t>& ends, int lanes) {
+    uint32_t state[kLanes];
+    std::fill(state, state + kLanes, kStateMin);
+    std::vector<std::vector<uint8_t>> segments(ends.size());
+    std::vector<uint16_t> words;
+    for (size_t s = ends.size(); s-- > 0;) {
+        words.clear();
+        for (size_t i = ends[s], first = s ? ends[s - 1] : 0; i-- > first;) {
+            const uint32_t below = intervals[i] & 0xFFFF, frequency = intervals[i] >> 16;
+            if (!frequency) continue;  // a lane past the end of its run
+            uint32_t& x = state[i % kLanes];
+            if (x >> 16 >= frequency) {
+                words.push_back(uint16_t(x));
+                x >>= 16;
+            }
+            x = (x / frequency << 16) + x % frequency + below;
+        }
+        if (s == 0) {
+            for (int lane = 0; lane < lanes; lane++) put(segments[0], state[lane], 4);
+        }
+        segments[s].reserve(segments[s].size() + 2 * words.size());
+        for (size_t i = words.size(); i-- > 0;) put(segments[s], words[i], 2);
+    }
+    return segments;
+}
+
+std::string open_segment(StreamDecoder& decoder, const Bytes& segment, int lanes, bool first) {
+    const size_t head = first ? size_t(lanes) * 4 : 0;
+    if (segment.size < head || (segment.size - head) % 2) return "a stream's segment has an impossible length";
+    decoder.words = segment.data + head;
+    decoder.end = segment.data + segment.size;
+    if (!first) return "";
+    std::fill(decoder.state, decoder.state + kLanes, kStateMin);
+    for (int lane = 0; lane < lanes; lane++) {
+        const uint8_t* b = segment.data + 4 * lane;
+        decoder.state[lane] = uint32_t(b[0]) | uint32_t(b[1]) << 8 | uint32_t(b[2]) << 16 | uint32_t(b[3]) << 24;
+        if (decoder.state[lane] < kStateMin) return "a stream starts in a state below 65536";
+    }
+    return "";
+}
+
+bool closed(const StreamDecoder& decoder, bool last) {
+    if (decoder.words != decoder.end) return false;
+    return !last || std::all_of(decoder.state, decoder.state + kLanes, [](uint32_t x) { return x == kStateMin; });
+}
+
+}  // namespace
+
+CodedTile encode_tile(const Pixels& pixels, const Model& model, const Kernels& kernels, int streams, int threads) {
+    Image image = read_pixels(pixels);
+    CodedTile coded{find_ranges(image), {}};
+    std::vector<Scale> scales;
+    for (int s = 0; s < kScales; s++) {
+        scales.emplace_back(image[0].height(), image[0].width(), pixels.channels);
+        for_each_pair(image, scales[s], [](int16_t& whole, int16_t& part) { part = whole; });
+        for (int i = 0; i < 4; i++) scales[s].fill_margin(i);
+        image = scales[s].phase[0];
+    }
+    const size_t coded_channels =
+        std::count_if(coded.ranges.begin(), coded.ranges.end(), [](const Range& range) { return range.coded(); });
+    std::vector<std::vector<std::vector<uint8_t>>> by_stream(streams);
+    parallel_for(streams, threads, [&](int stream) {
+        std::vector<uint32_t> intervals;
+        std::vector<size_t> ends;
+        for (int s = kScales; s-- > 0;) {
+            for (const Band& band : model.bands) {
+                const Run run = stream_run(band_pixels(scales[s], band), streams, stream);
+                if (run.start == run.stop || !coded_channels) continue;
+                const size_t used = intervals.size();
+                const size_t groups = size_t(run.stop - run.start + kLanes - 1) / kLanes;
+                intervals.resize(used + groups * kLanes * coded_channels);
+                kernels.encode(band_context(model, band, s, scales[s], coded.ranges), run.start, run.stop,
+                               &intervals[used]);
+            }
+            ends.push_back(intervals.size());
+        }
+        by_stream[stream] = encode_stream(
+            intervals, ends, stored_lanes(pixels.height, pixels.width, model, coded.ranges, streams, stream));
+    });
+    coded.segments.resize(kScales);
+    for (int s = 0; s < kScales; s++) {
+        for (auto& segments : by_stream) coded.segments[s].push_back(std::move(segments[s]));
+    }
+    return coded;
+}
+
+std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model& model, const Kernels& kernels,
+                        int streams, int threads) {
+    std::vector<StreamDecoder> decoders(streams);
+    Image image = read_pixels(tile.coarse);
+    for (int s = kScales; s-- > 0;) {
+        for (int i = 0; i < streams; i++) {
+            const int lanes = stored_lanes(pixels.height, pixels.width, model, tile.ranges, streams, i);
+            const std::string problem =
+                open_segment(decoders[i], tile.segments[kScales - 1 - s][i], lanes, s == kScales - 1);
+            if (!problem.empty()) return problem;
+        }
+        const int height = int((int64_t(pixels.height) + (1 << s) - 1) >> s);
+        const int width = int((int64_t(pixels.width) + (1 << s) - 1) >> s);
+        Scale scale(height, width, pixels.channels);
+        scale.phase[0] = std::move(image);
+        scale.fill_margin(0);
+        for (const Band& band : model.bands) {
+            const int64_t count = band_pixels(scale, band);
+            if (!count) continue;
+            const BandContext context = band_context(model, band, s, scale, tile.ranges);
+            std::atomic<bool> whole{true};
+            parallel_for(streams, count < kAlone ? 1 : threads, [&](int stream) {
+                const Run run = stream_run(count, streams, stream);
+                if (!kernels.decode(context, run.start, run.stop, decoders[stream])) whole = false;
+            });
+            if (!whole) return "a stream's segment ends before its scale does";
+            scale.fill_margin(band.phase);
+        }
+        for (const StreamDecoder& decoder : decoders) {
+            if (!closed(decoder, s == 0)) return "a stream's segment does not end where its scale does";
+        }
+        image = new_image(height, width, pixels.channels);
+        for_each_pair(image, scale, [](int16_t& whole, int16_t& part) { whole = part; });
+    }
+    write_pixels(image, pixels);
+    return "";
+}
+
+}  // namespace llicti

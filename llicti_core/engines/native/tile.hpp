@@ -1,0 +1,41 @@
+// One tile: pixels to streams and back, through the pyramid.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace llicti {
+
+// A view of interleaved 8-bit pixels, 1 or 3 channels.
+struct Pixels {
+    uint8_t* data;
+    ptrdiff_t stride;  // bytes from row to row
+    int height, width, channels;
+};
+
+struct Bytes {
+    const uint8_t* data;
+    size_t size;
+};
+
+// A coded tile: segments are by scale, coarsest first, then by stream.
+struct CodedTile {
+    std::vector<Range> ranges;
+    std::vector<std::vector<std::vector<uint8_t>>> segments;
+};
+
+struct TileView {
+    std::vector<Range> ranges;
+    Pixels coarse;
+    std::vector<std::vector<Bytes>> segments;
+};
+
+CodedTile encode_tile(const Pixels& pixels, const Model& model, const Kernels& kernels, int streams, int threads);
+
+// Returns what is wrong with the data, or nothing.
+std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model& model, const Kernels& kernels,
+                        int streams, int threads);
+
+}  // namespace llicti

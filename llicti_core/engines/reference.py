@@ -1,0 +1,364 @@
+"""The reference engine: NumPy, slow, and by definition right (docs/format.md, 4 to 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llicti_core import tables
+from llicti_core.color import grey_to_y, rgb_to_ycocg, y_to_grey, ycocg_to_rgb
+from llicti_core.engines import EncodedTile, Rectangle
+from llicti_core.errors import FormatError
+from llicti_core.models import (
+    ACTIVATION_MAX,
+    COMPONENTS,
+    GROUPS,
+    HIDDEN_SHIFT,
+    OUTPUT_SHIFT,
+    Layer,
+    Model,
+)
+from llicti_core.pyramid import (
+    BANDS,
+    LANES,
+    SCALES,
+    Band,
+    coded_lanes,
+    phase_size,
+    stream_count,
+    stream_range,
+)
+
+Ints = NDArray[np.int64]
+
+FINE_SHIFT = 4
+"""Output layers give parameters in sixteenths of their unit."""
+
+MAX_SCALE_INDEX = 87
+MAX_MEAN = 16383
+MIN_COEFFICIENT, MAX_COEFFICIENT = -256, 255
+
+_STATE_MIN = 1 << 16
+_CDF_TAIL = np.array(tables.CDF_TAIL, np.int64)
+_SCALE_MANTISSA = np.array(tables.SCALE_MANTISSA, np.int64)
+_WEIGHT_EXP = np.array(tables.WEIGHT_EXP, np.int64)
+
+
+class ReferenceEngine:
+    """The definition of the arithmetic. One thread, whatever is asked for."""
+
+    name = "reference"
+
+    def encode(
+        self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, threads: int
+    ) -> list[EncodedTile]:
+        """See Engine.encode."""
+        return [_encode_tile(pixels[y : y + h, x : x + w], model) for y, x, h, w in tiles]
+
+    def decode(
+        self,
+        pixels: NDArray[np.uint8],
+        tiles: Sequence[Rectangle],
+        coded: Sequence[EncodedTile],
+        model: Model,
+        threads: int,
+    ) -> None:
+        """See Engine.decode."""
+        for (y, x, h, w), tile in zip(tiles, coded, strict=True):
+            _decode_tile(pixels[y : y + h, x : x + w], tile, model)
+
+
+def _encode_tile(pixels: NDArray[np.uint8], model: Model) -> EncodedTile:
+    height, width, channels = pixels.shape
+    planes = rgb_to_ycocg(pixels) if channels == 3 else grey_to_y(pixels)
+    ranges = [(int(planes[..., c].min()), int(planes[..., c].max())) for c in range(channels)]
+    coarse = np.ascontiguousarray(pixels[:: 1 << SCALES, :: 1 << SCALES])
+    streams = stream_count(height, width, channels)
+    # One list of groups of lanes a scale and stream, in the order in which they are decoded.
+    coded: list[list[list[tuple[Ints, Ints]]]] = []
+    for scale in _coarse_to_fine():
+        coded.append([[] for _ in range(streams)])
+        for band in BANDS:
+            target = _phase(planes, scale, band.name).reshape(-1, channels).astype(np.int64)
+            if not len(target):
+                continue
+            mixture = _predict(planes, scale, band, model, ranges)
+            for stream in range(streams):
+                coded[-1][stream] += _intervals(mixture, target, *stream_range(len(target), streams, stream))
+    segments: list[list[bytes]] = [[] for _ in range(SCALES)]
+    for stream in range(streams):
+        lanes = _lanes(height, width, ranges, streams, stream)
+        for index, segment in enumerate(_encode_stream([scale[stream] for scale in coded], lanes)):
+            segments[index].append(segment)
+    return EncodedTile(ranges, coarse, segments)
+
+
+def _decode_tile(pixels: NDArray[np.uint8], tile: EncodedTile, model: Model) -> None:
+    height, width, channels = pixels.shape
+    planes = np.zeros(pixels.shape, np.int16)
+    coarse = rgb_to_ycocg(tile.coarse) if channels == 3 else grey_to_y(tile.coarse)
+    planes[:: 1 << SCALES, :: 1 << SCALES] = coarse
+    streams = stream_count(height, width, channels)
+    decoders = [_StreamDecoder(_lanes(height, width, tile.ranges, streams, s)) for s in range(streams)]
+    for index, scale in enumerate(_coarse_to_fine()):
+        for decoder, segment in zip(decoders, tile.segments[index], strict=True):
+            decoder.open(segment, first=index == 0)
+        for band in BANDS:
+            phase = _phase(planes, scale, band.name)
+            if not phase.size:
+                continue
+            target = np.zeros((phase.shape[0] * phase.shape[1], channels), np.int64)
+            mixture = _predict(planes, scale, band, model, tile.ranges)
+            for stream, decoder in enumerate(decoders):
+                start, stop = stream_range(len(target), streams, stream)
+                for first in range(start, stop, LANES):
+                    _decode_group(mixture, target, slice(first, min(first + LANES, stop)), decoder)
+            phase[...] = target.reshape(phase.shape)
+        for decoder in decoders:
+            decoder.close(last=scale == 0)
+    pixels[...] = ycocg_to_rgb(planes) if channels == 3 else y_to_grey(planes)
+
+
+def _coarse_to_fine() -> Iterator[int]:
+    return iter(range(SCALES - 1, -1, -1))
+
+
+def _lanes(height: int, width: int, ranges: list[tuple[int, int]], streams: int, stream: int) -> int:
+    """Lanes whose states a stream stores: none where every channel is constant."""
+    if all(low == high for low, high in ranges):
+        return 0
+    return coded_lanes(height, width, streams, stream)
+
+
+def _phase(planes: NDArray[np.int16], scale: int, name: str) -> NDArray[np.int16]:
+    """A view of one phase of a scale."""
+    row, column = int(name[0]), int(name[1])
+    return planes[row << scale :: 2 << scale, column << scale :: 2 << scale]
+
+
+# Context and network (docs/format.md, 4 and 5).
+
+
+def _context(planes: NDArray[np.int16], scale: int, band: Band) -> tuple[Ints, Ints]:
+    """Network inputs [pixels, inputs] and bases [pixels, 3] of a band."""
+    height, width, channels = planes.shape
+    rows = np.arange(phase_size(height, scale, band.row))
+    columns = np.arange(phase_size(width, scale, band.column))
+    values = np.zeros((len(band.neighbours), len(rows), len(columns), 3), np.int64)
+    for value, (name, dy, dx) in zip(values, band.neighbours, strict=True):
+        phase = _phase(planes, scale, name)
+        if not phase.size:  # a phase without pixels is stood in for by phase 00, which has at least one
+            phase = _phase(planes, scale, "00")
+        y = np.clip(rows + (band.row + dy - int(name[0])) // 2, 0, phase.shape[0] - 1)
+        x = np.clip(columns + (band.column + dx - int(name[1])) // 2, 0, phase.shape[1] - 1)
+        value[..., :channels] = phase[np.ix_(y, x)]
+    base = (values[list(band.nearest)].sum(axis=0) + 2) >> 2
+    difference = np.clip(values - base, -128, 127)
+    level = base >> np.array([0, 1, 1])
+    inputs = np.concatenate((difference.transpose(3, 0, 1, 2).reshape(-1, *base.shape[:2]), level.transpose(2, 0, 1)))
+    return inputs.reshape(len(inputs), -1).T, base.reshape(-1, 3)
+
+
+def _requantise(total: Ints, layer: Layer, shift: int) -> Ints:
+    """Accumulators [pixels, groups, out] times m / 2**shift, rounded."""
+    return (total * layer.multiplier + (1 << (shift - 1))) >> shift
+
+
+def _network(inputs: Ints, layers: Sequence[Layer], scale: int) -> Ints:
+    """Outputs [groups, pixels, 15] in sixteenths of their unit, for inputs [pixels, inputs]."""
+    first, *hidden, last = layers
+    total = np.einsum("gok,pk->pgo", first.weight, inputs, optimize=True) + first.bias[scale]
+    x = np.clip(_requantise(total, first, HIDDEN_SHIFT), 0, ACTIVATION_MAX)
+    for layer in hidden:
+        total = np.einsum("gok,pgk->pgo", layer.weight, x, optimize=True) + layer.bias
+        x = np.clip(_requantise(total, layer, HIDDEN_SHIFT), 0, ACTIVATION_MAX)
+    total = np.einsum("gok,pgk->pgo", last.weight, x, optimize=True) + last.bias
+    return _requantise(total, last, OUTPUT_SHIFT).transpose(1, 0, 2)
+
+
+# Mixture (docs/format.md, 6).
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """Mixtures of a band's pixels; arrays are [pixels, channels, components] but for `base`, [pixels, 3].
+
+    scale: index. mean: sixteenths of a pixel value, relative to base, before what known channels add.
+    weight: 16-bit shares. coefficient: a, b, d in 1/64.
+    """
+
+    ranges: list[tuple[int, int]]
+    base: Ints
+    scale: Ints
+    mean: Ints
+    weight: Ints
+    coefficient: Ints
+
+    def centre(self, pixels: slice, channel: int, known: Ints) -> Ints:
+        """Means [pixels, components] of a channel, given the residuals of those before it, `known` [pixels, 3]."""
+        a, b, d = self.coefficient[pixels].transpose(1, 0, 2)
+        y, co = known[:, 0:1], known[:, 1:2]
+        shift = (np.zeros_like(a), a * y, b * y + d * co)[channel]
+        return np.clip(self.mean[pixels, channel] + ((shift + 2) >> 2), -MAX_MEAN, MAX_MEAN)
+
+    def cumulative(self, pixels: slice, channel: int, centre: Ints, value: Ints) -> Ints:
+        """Probability, of 65536, that the channel is below `value` [pixels]."""
+        low, high = self.ranges[channel]
+        distance = 16 * (value - self.base[pixels, channel])[:, np.newaxis] - 8 - centre
+        parts = (self.weight[pixels, channel] * _logistic(distance, self.scale[pixels, channel])) >> 16
+        inside = parts.sum(axis=1) + value - low
+        return np.where(value <= low, 0, np.where(value > high, 65536, inside))
+
+
+def _predict(
+    planes: NDArray[np.int16], scale: int, band: Band, model: Model, ranges: list[tuple[int, int]]
+) -> _Mixture:
+    """The mixtures of a band, from the phases before it."""
+    inputs, base = _context(planes, scale, band)
+    outputs = (_network(inputs, model.layers(band.name), scale) + (1 << (FINE_SHIFT - 1))) >> FINE_SHIFT
+    scales, means, logits, coefficients = outputs.reshape(GROUPS, -1, 3, COMPONENTS)
+    return _Mixture(
+        ranges,
+        base,
+        np.clip(scales, 0, MAX_SCALE_INDEX),
+        means,
+        _weights(logits, ranges),
+        np.clip(coefficients, MIN_COEFFICIENT, MAX_COEFFICIENT),
+    )
+
+
+def _weights(logits: Ints, ranges: list[tuple[int, int]]) -> Ints:
+    """Shares [pixels, channels, components] that sum to at most 65536 less the values the channel can take."""
+    logits = logits[:, : len(ranges)]
+    below = np.minimum(logits.max(axis=2, keepdims=True) - logits, len(_WEIGHT_EXP) - 1)
+    share = _WEIGHT_EXP[below]
+    values = np.array([high - low + 1 for low, high in ranges]).reshape(-1, 1)
+    reciprocal = ((1 << 27) - 1) // share.sum(axis=2, keepdims=True)
+    return (share * ((reciprocal * (65536 - values)) >> 16)) >> 11
+
+
+def _logistic(distance: Ints, scale: Ints) -> Ints:
+    """The component's cumulative distribution, 0..65535, at `distance` sixteenths from its mean."""
+    position = (np.abs(distance) * _SCALE_MANTISSA[scale & 7]) >> ((scale >> 3) + 2)
+    position = np.minimum(position, 8191)
+    knot, fraction = position >> 7, position & 127
+    tail = _CDF_TAIL[knot] - (((_CDF_TAIL[knot] - _CDF_TAIL[knot + 1]) * fraction) >> 7)
+    return np.where(distance < 0, tail, 65535 - tail)
+
+
+# Entropy coder (docs/format.md, 7).
+
+
+def _intervals(mixture: _Mixture, target: Ints, start: int, stop: int) -> Iterator[tuple[Ints, Ints]]:
+    """(cumulative, frequency) of every group of lanes that a stream codes in a band, in decoding order."""
+    pixels = slice(start, stop)
+    value = target[pixels]
+    coded: list[tuple[Ints, Ints]] = []
+    for channel, (low, high) in enumerate(mixture.ranges):
+        if low == high:
+            continue
+        centre = mixture.centre(pixels, channel, _residual(mixture, pixels, value))
+        below = mixture.cumulative(pixels, channel, centre, value[:, channel])
+        above = mixture.cumulative(pixels, channel, centre, value[:, channel] + 1)
+        coded.append((below, above - below))
+    for first in range(0, stop - start, LANES):
+        for below, frequency in coded:
+            yield below[first : first + LANES], frequency[first : first + LANES]
+
+
+def _residual(mixture: _Mixture, pixels: slice, value: Ints) -> Ints:
+    """Values minus bases, [pixels, 3]; zero for channels that the image lacks."""
+    residual = np.zeros((len(value), 3), np.int64)
+    residual[:, : value.shape[1]] = value - mixture.base[pixels, : value.shape[1]]
+    return residual
+
+
+def _encode_stream(scales: list[list[tuple[Ints, Ints]]], lanes: int) -> list[bytes]:
+    """The segments of a stream, coarsest scale first, from its intervals by scale."""
+    state = np.full(LANES, _STATE_MIN, np.int64)
+    segments: list[bytes] = []
+    for groups in reversed(scales):
+        words: list[int] = []
+        for below, frequency in reversed(groups):
+            active = state[: len(below)]
+            full = (active >> 16) >= frequency
+            words += (active[full] & 0xFFFF)[::-1].tolist()
+            active[full] >>= 16
+            active[...] = (active // frequency << 16) + active % frequency + below
+        segments.append(np.array(words[::-1], "<u2").tobytes())
+    segments.reverse()
+    segments[0] = state[:lanes].astype("<u4").tobytes() + segments[0]
+    return segments
+
+
+class _StreamDecoder:
+    """The lanes of a stream, and the words of the segment being read."""
+
+    def __init__(self, lanes: int) -> None:
+        self.state = np.full(LANES, _STATE_MIN, np.int64)
+        self.lanes = lanes
+        self.words: Ints = np.empty(0, np.int64)
+        self.at = 0
+
+    def open(self, segment: bytes, first: bool) -> None:
+        """Start a scale's segment; the first one begins with the states."""
+        head = 4 * self.lanes if first else 0
+        if len(segment) < head or (len(segment) - head) % 2:
+            msg = f"a stream's segment of {len(segment)} bytes cannot be what an encoder wrote"
+            raise FormatError(msg)
+        if first:
+            self.state[: self.lanes] = np.frombuffer(segment[:head], "<u4")
+            if (self.state < _STATE_MIN).any():
+                msg = "a stream starts in a state below 65536"
+                raise FormatError(msg)
+        self.words = np.frombuffer(segment[head:], "<u2").astype(np.int64)
+        self.at = 0
+
+    def slots(self, count: int) -> Ints:
+        """What the first `count` lanes point at, 0..65535."""
+        return self.state[:count] & 0xFFFF
+
+    def advance(self, below: Ints, frequency: Ints) -> None:
+        """Take the coded intervals off the lanes."""
+        active = self.state[: len(below)]
+        active[...] = frequency * (active >> 16) + (active & 0xFFFF) - below
+        low = active < _STATE_MIN
+        count = int(low.sum())
+        if self.at + count > len(self.words):
+            msg = "a stream's segment ends before its scale does"
+            raise FormatError(msg)
+        active[low] = (active[low] << 16) | self.words[self.at : self.at + count]
+        self.at += count
+
+    def close(self, last: bool) -> None:
+        """End a scale's segment; all of it must have been read, and the states be back where encoding began."""
+        if self.at != len(self.words) or (last and (self.state != _STATE_MIN).any()):
+            msg = "a stream's segment does not end where its scale does"
+            raise FormatError(msg)
+
+
+def _decode_group(mixture: _Mixture, target: Ints, pixels: slice, decoder: _StreamDecoder) -> None:
+    """Decode every channel of up to LANES pixels into `target`."""
+    count = pixels.stop - pixels.start
+    value = target[pixels]
+    for channel, (low, high) in enumerate(mixture.ranges):
+        if low == high:
+            value[:, channel] = low
+            continue
+        centre = mixture.centre(pixels, channel, _residual(mixture, pixels, value))
+        slots = decoder.slots(count)
+        # The greatest value whose cumulative is at most the slot, by halving what is left of the range.
+        found = np.full(count, low, np.int64)
+        step = 1 << ((high - low).bit_length() - 1)
+        while step:
+            trial = found + step
+            below = mixture.cumulative(pixels, channel, centre, trial)
+            found = np.where((trial <= high) & (below <= slots), trial, found)
+            step >>= 1
+        value[:, channel] = found
+        below = mixture.cumulative(pixels, channel, centre, found)
+        above = mixture.cumulative(pixels, channel, centre, found + 1)
+        decoder.advance(below, above - below)

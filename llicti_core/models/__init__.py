@@ -1,0 +1,180 @@
+"""Models: what one is made of, reading and writing it, and finding the one a file asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llicti_core.errors import UnknownModelError
+from llicti_core.pyramid import BANDS, SCALES
+
+GROUPS = 4
+"""Networks side by side in a band: component scales, means, weights, cross-channel coefficients."""
+
+COMPONENTS = 5
+"""Components of a mixture."""
+
+OUTPUTS = 3 * COMPONENTS
+"""Outputs of each of the four networks: three channels (or coefficients a, b, d) of five components."""
+
+HIDDEN_SHIFT = 14
+"""Accumulators of hidden layers are multiplied by m / 2**HIDDEN_SHIFT."""
+
+OUTPUT_SHIFT = 12
+"""Accumulators of output layers are multiplied by m / 2**OUTPUT_SHIFT."""
+
+ACTIVATION_MAX = 127
+"""Activations are 7-bit, so that they are exact both as signed and as unsigned bytes."""
+
+DEFAULT = "default"
+
+_FILES = {DEFAULT: "llicti-d1"}
+"""Names that stand for a bundled model."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The shape of a model.
+
+    name: what files call it; ASCII, at most 32 characters.
+    width: channels of each hidden layer of each of the four networks.
+    depth: hidden layers, 1 or more.
+    """
+
+    name: str
+    width: int
+    depth: int
+
+    def tensor_shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Name, shape and dtype of every tensor, in the order in which the model's hash takes them."""
+        shapes: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+        i8, i32 = np.dtype(np.int8), np.dtype(np.int32)
+        for band in BANDS:
+            inputs = input_size(len(band.neighbours))
+            for layer in range(self.depth + 1):
+                fan_in = inputs if layer == 0 else self.width
+                fan_out = OUTPUTS if layer == self.depth else self.width
+                scales = (SCALES,) if layer == 0 else ()
+                key = f"{band.name}.{layer}"
+                shapes[f"{key}.weight"] = ((GROUPS, fan_out, fan_in), i8)
+                shapes[f"{key}.bias"] = ((*scales, GROUPS, fan_out), i32)
+                shapes[f"{key}.multiplier"] = ((GROUPS, fan_out), i32)
+        return shapes
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One integer layer of one band: `(weight @ x + bias) * multiplier`, then a rounding shift.
+
+    weight: int8 [groups, out, in]; bias: int32 [groups, out], for the first layer [scales, groups, out];
+    multiplier: int32 [groups, out].
+    """
+
+    weight: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    multiplier: NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model's spec and its integer tensors."""
+
+    spec: ModelSpec
+    tensors: Mapping[str, NDArray[np.generic]]
+
+    def layers(self, band: str) -> list[Layer]:
+        """The layers of a band's networks, first to last."""
+        keys = [f"{band}.{layer}" for layer in range(self.spec.depth + 1)]
+        get = self.tensors
+        return [Layer(get[f"{k}.weight"], get[f"{k}.bias"], get[f"{k}.multiplier"]) for k in keys]  # type: ignore[arg-type]
+
+    @cached_property
+    def identity(self) -> bytes:
+        """First 8 bytes of the SHA-256 of the spec and every tensor (docs/format.md, 7.3)."""
+        digest = hashlib.sha256(json.dumps(asdict(self.spec), sort_keys=True, separators=(",", ":")).encode())
+        for name, (_, dtype) in self.spec.tensor_shapes().items():
+            digest.update(np.ascontiguousarray(self.tensors[name], dtype.newbyteorder("<")).tobytes())
+        return digest.digest()[:8]
+
+    def check(self) -> None:
+        """Prove that no accumulator or product can leave 32 bits, whatever the input.
+
+        Raises ValueError where a tensor is missing or misshapen, or a bound does not hold.
+        """
+        for name, (shape, dtype) in self.spec.tensor_shapes().items():
+            tensor = self.tensors.get(name)
+            if tensor is None or tensor.shape != shape or tensor.dtype != dtype:
+                found = "missing" if tensor is None else f"{tensor.dtype}{list(tensor.shape)}"
+                msg = f"model {self.spec.name!r}: tensor {name} is {found}, expected {dtype}{list(shape)}"
+                raise ValueError(msg)
+        for band in BANDS:
+            for number, layer in enumerate(self.layers(band.name)):
+                peak = 128 if number == 0 else ACTIVATION_MAX
+                reach = np.abs(layer.weight.astype(np.int64)).sum(axis=2) * peak
+                reach = reach + np.abs(layer.bias.astype(np.int64)).reshape(-1, *reach.shape).max(axis=0)
+                multiplier = layer.multiplier.astype(np.int64)
+                if multiplier.min() < 1 or (reach * multiplier).max() >= 2**31 - 2**HIDDEN_SHIFT:
+                    msg = f"model {self.spec.name!r}: layer {number} of band {band.name} can overflow 32 bits"
+                    raise ValueError(msg)
+
+
+def input_size(neighbours: int) -> int:
+    """Inputs of a band's networks: three channels of every neighbour, and of their base."""
+    return 3 * neighbours + 3
+
+
+def write_model(model: Model, path: str | Path) -> None:
+    """Check `model` and write it to a safetensors file."""
+    from safetensors.numpy import save_file
+
+    model.check()
+    metadata = {key: str(value) for key, value in asdict(model.spec).items()}
+    save_file({k: np.ascontiguousarray(v) for k, v in model.tensors.items()}, str(path), metadata)
+
+
+def read_model(path: str | Path) -> Model:
+    """Read a model from a safetensors file and check it. Raises OSError or ValueError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+        spec = ModelSpec(metadata["name"], int(metadata["width"]), int(metadata["depth"]))
+    except (SafetensorError, KeyError) as error:
+        msg = f"{path}: not a model: {error}"
+        raise ValueError(msg) from error
+    model = Model(spec, tensors)
+    model.check()
+    return model
+
+
+@lru_cache(maxsize=16)
+def load(name: str = DEFAULT) -> Model:
+    """The bundled model called `name`. Raises UnknownModelError."""
+    path = Path(__file__).parent / f"{_FILES.get(name, name)}.safetensors"
+    if path.stem not in available():
+        msg = f"model {name!r} is not installed (there are: {', '.join(available())})"
+        raise UnknownModelError(msg)
+    return read_model(path)
+
+
+def available() -> list[str]:
+    """Names of the bundled models."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.safetensors"))
+
+
+def load_exact(name: str, identity: bytes) -> Model:
+    """The model called `name`, if its weights are those of `identity`. Raises UnknownModelError."""
+    model = load(name)
+    if model.identity != identity:
+        msg = f"the file needs model {name!r} {identity.hex()}, installed is {model.identity.hex()}"
+        raise UnknownModelError(msg)
+    return model

@@ -1,0 +1,154 @@
+"""The float twin of the integer networks and mixture, quantised in the loop (docs/format.md, 5 and 6)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llicti_core.models import (
+    ACTIVATION_MAX,
+    COMPONENTS,
+    GROUPS,
+    HIDDEN_SHIFT,
+    OUTPUT_SHIFT,
+    OUTPUTS,
+    input_size,
+)
+from llicti_core.pyramid import BANDS, SCALES
+
+INPUT_UNIT = 16.0
+"""Integer inputs are this many times the unit in which weights are trained."""
+
+ACTIVATION_UNIT = 32.0
+"""Integer activations are this many times the unit in which weights are trained."""
+
+OUTPUT_UNITS = (8 / math.log(2), 64.0, 16.0, 32.0)
+"""Integer parameters for an output of one, by group: scales in 1/8 octave (from nats), means in 1/16 pixel (from 4 pixels),
+weights in 1/16 nat, coefficients in 1/64 (from 1/2)."""
+
+FINE = 16
+"""Output layers give parameters in units of 1/FINE before corrections and rounding."""
+
+SCALE_ZERO = 32
+"""Index of the component scale of one pixel."""
+
+SCALE_COUNT = 88
+LOGIT_RANGE = 127
+
+
+class _RoundWeight(torch.autograd.Function):
+    """Weights on their int8 grid, gradient straight through. The grid's step is an integer over 2**shift."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, unit: float, shift: int) -> Tensor:
+        step = grid_step(weight * unit, shift) / unit
+        return torch.round(weight / step).clamp_(-127, 127) * step
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return grads[0], None, None
+
+
+class _RoundActivation(torch.autograd.Function):
+    """ReLU, rounding and saturation to 0..ACTIVATION_MAX; the gradient passes where nothing was cut off."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.clamp(0, ACTIVATION_MAX).round_()
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(grads[0], y, 0, ACTIVATION_MAX)
+
+
+def grid_step(weight: Tensor, shift: int) -> Tensor:
+    """The step of each output channel's int8 grid: the smallest k / 2**shift that reaches its largest weight."""
+    peak = weight.detach().abs().amax(dim=-1, keepdim=True).float()
+    return torch.ceil(peak / 127 * 2**shift).clamp_(min=1) / 2**shift
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Rounding to integers whose gradient is one."""
+    return x + (torch.round(x) - x).detach()
+
+
+class BandNetwork(nn.Module):
+    """Four networks of one band, from context (units of a pixel value) to mixture parameters in their integer units."""
+
+    def __init__(self, neighbours: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.inputs = input_size(neighbours)
+        fans = [self.inputs] + [width] * depth
+        outs = [width] * depth + [OUTPUTS]
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.randn(GROUPS, n_out, n_in) * math.sqrt((2 if i < depth else 0.1) / n_in))
+            for i, (n_in, n_out) in enumerate(zip(fans, outs, strict=True))
+        )
+        self.scale_bias = nn.Parameter(torch.zeros(SCALES, GROUPS, width))
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(GROUPS, 1, n)) for n in outs[1:])
+        with torch.no_grad():
+            # Component scales start between half a pixel and eight.
+            self.biases[-1][0, 0] = SCALE_ZERO / OUTPUT_UNITS[0] + torch.linspace(-0.7, 2.1, COMPONENTS).repeat(3)
+        self.register_buffer("units", torch.tensor(OUTPUT_UNITS).view(GROUPS, 1, 1), persistent=False)
+
+    def layer_units(self, layer: int) -> tuple[float | Tensor, int]:
+        """Integer weight for a trained weight of one, and the multiplier's shift, of a layer."""
+        if layer == len(self.weights) - 1:
+            return self.units * (FINE / ACTIVATION_UNIT), OUTPUT_SHIFT  # type: ignore[operator]
+        return (ACTIVATION_UNIT / INPUT_UNIT if layer == 0 else 1.0), HIDDEN_SHIFT
+
+    def integer_weight(self, layer: int) -> Tensor:
+        """The weight of `layer` in integer units, on its grid, still float."""
+        unit, shift = self.layer_units(layer)
+        return _RoundWeight.apply(self.weights[layer], unit, shift) * unit  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor, scale: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Mixture parameters, float [groups, batch, 15], of contexts `x` [batch, inputs] of scales `scale` [batch]."""
+        one_hot = nn.functional.one_hot(scale, SCALES).to(dtype)
+        bias = self.scale_bias.permute(1, 2, 0) * ACTIVATION_UNIT
+        first = torch.cat((self.integer_weight(0), bias), dim=2).to(dtype)
+        h = torch.matmul(torch.cat((x.to(dtype), one_hot), dim=1), first.transpose(1, 2))
+        h = _RoundActivation.apply(h)
+        for layer in range(1, len(self.weights) - 1):
+            weight = self.integer_weight(layer).to(dtype)
+            offset = (self.biases[layer - 1] * ACTIVATION_UNIT).to(dtype)
+            h = _RoundActivation.apply(torch.baddbmm(offset, h, weight.transpose(1, 2)))
+        last = len(self.weights) - 1
+        out = torch.bmm(h.float(), self.integer_weight(last).transpose(1, 2)) / FINE
+        return round_through(out + self.biases[-1] * self.units)
+
+
+class Network(nn.Module):
+    """The three band networks."""
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        self.bands = nn.ModuleDict({b.name: BandNetwork(len(b.neighbours), width, depth) for b in BANDS})
+        self.width, self.depth = width, depth
+
+
+def mixture_bits(parameters: Tensor, residual: Tensor, ranges: tuple[int, int, int]) -> Tensor:
+    """Bits of each sub-pixel, float [batch, 3].
+
+    parameters: [groups, batch, 15] in integer units; residual: [batch, 3], value minus base, of Y, Co, Cg;
+    ranges: how many values each channel can take, which decides the floor that keeps every value codable.
+    """
+    batch = residual.shape[0]
+    scales, means, logits, coefs = parameters.view(GROUPS, batch, 3, COMPONENTS)
+    y, co = residual[:, 0:1], residual[:, 1:2]
+    a, b, d = coefs.clamp(-256, 255).unbind(1)
+    shift = torch.stack((torch.zeros_like(a), a * y / 64, (b * y + d * co) / 64), dim=1)
+    mean = means / 16 + shift
+    inverse = torch.exp2((SCALE_ZERO - scales.clamp(0, SCALE_COUNT - 1)) / 8)
+    distance = (residual.unsqueeze(2) - mean).abs()
+    mass = torch.sigmoid((0.5 - distance) * inverse) - torch.sigmoid((-0.5 - distance) * inverse)
+    weight = torch.softmax(logits / 16, dim=2)
+    likelihood = (weight * mass).sum(dim=2)
+    floor = residual.new_tensor(ranges) / 65536
+    return -torch.log2(likelihood * (1 - floor) + 1 / 65536)
