@@ -36,7 +36,8 @@ def encode(pixels: NDArray[np.uint8], /, *, model: str = "default", threads: int
     model: name of an installed model.
     threads: how many to use; by default as many as this process may run on. The bytes do not depend on it.
 
-    Returns the bytes of a `.llc` file. Raises UnsupportedError for other pixels, UnknownModelError for an unknown model.
+    Returns the bytes of a `.llc` file. Raises UnsupportedError for other pixels, UnknownModelError for an
+    unknown model.
     """
     return _codec.encode(pixels, model, _thread_count(threads), _engines.get())
 
@@ -46,9 +47,9 @@ def decode(data: bytes | bytearray | memoryview, /, *, threads: int | None = Non
 
     data: the whole file. threads: as for `encode`.
 
-    Returns a uint8 array, (height, width) or (height, width, 3). Raises LLCError: FormatError where the data is not a
-    valid file, TruncatedError where it ends early, UnknownModelError where its model is not installed, UnsupportedError
-    where it needs a newer version.
+    Returns a uint8 array, (height, width) or (height, width, 3). Raises LLCError: FormatError where the data is
+    not a valid file, TruncatedError where it ends early, UnknownModelError where its model is not installed,
+    UnsupportedError where it needs a newer version.
     """
     return _codec.decode(_bytes_view(data), _thread_count(threads), _engines.get())
 

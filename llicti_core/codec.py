@@ -1,4 +1,4 @@
-"""One image: pixels to sections and back, tile by tile, coarse to fine; the same for every engine (docs/format.md, 3)."""
+"""One image: pixels to sections and back, coarse to fine, the same for every engine (docs/format.md, 3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from llicti_core.container import (
 )
 from llicti_core.engines import EncodedTile, Engine, Rectangle
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
-from llicti_core.pyramid import SCALES, coded_lanes, scale_size, stream_count
+from llicti_core.pyramid import SCALES, scale_size, stream_count
 
 TILE_LOG2 = 10
 """Tiles the encoder makes: 1024 x 1024 pixels."""
@@ -41,8 +41,9 @@ _T = TypeVar("_T")
 class ImageInfo:
     """What a file says of itself in its header.
 
-    width, height: pixels. mode: "L" (grey) or "RGB". bit_depth: bits of a sub-pixel. tile_size: side of a tile in pixels.
-    model: name of the model. model_identity: the first 8 bytes of its hash, in hex.
+    width, height: pixels. mode: "L" (grey) or "RGB". bit_depth: bits of a sub-pixel.
+    tile_size: side of a tile in pixels. model: name of the model. model_identity: the first 8 bytes of its
+    hash, in hex.
     """
 
     width: int

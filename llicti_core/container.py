@@ -1,4 +1,4 @@
-"""The container: signature, header, and length-prefixed sections with checksums (docs/format.md, 2). Knows bytes, not pixels."""
+"""The container: signature, header, length-prefixed sections with checksums (docs/format.md, 2); bytes, not pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lazy wavelet: scales, bands, tiles, streams, and the neighbours each band is predicted from (docs/format.md, 4)."""
+"""The lazy wavelet: scales, bands, streams, and the neighbours a band is predicted from (docs/format.md, 4)."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def _band(name: str, *parts: tuple[str, tuple[int, ...], tuple[int, ...]]) -> Ba
     neighbours = tuple((phase, dy, dx) for phase, rows, columns in parts for dy in rows for dx in columns)
     diagonal = name == "11"
     nearest = tuple(
-        index
-        for index, (phase, dy, dx) in enumerate(neighbours)
-        if dy * dy + dx * dx == (2 if diagonal else 1)
+        index for index, (phase, dy, dx) in enumerate(neighbours) if dy * dy + dx * dx == (2 if diagonal else 1)
     )
     a, b, c, d = nearest
     return Band(name, int(name[0]), int(name[1]), neighbours, (a, b, c, d))

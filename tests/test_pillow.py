@@ -300,9 +300,7 @@ def test_damaged_pixels_say_what_is_wrong() -> None:
     assert str(error.value) == str(core_error.value)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\x89LLC", llicti_core.SIGNATURE, llicti_core.SIGNATURE + bytes(2000)]
-)
+@pytest.mark.parametrize("data", [b"", b"\x89LLC", llicti_core.SIGNATURE, llicti_core.SIGNATURE + bytes(2000)])
 def test_bad_header(data: bytes) -> None:
     with pytest.raises(UnidentifiedImageError):
         Image.open(io.BytesIO(data))

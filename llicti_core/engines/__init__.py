@@ -55,7 +55,7 @@ class Engine(Protocol):
         model: Model,
         threads: int,
     ) -> None:
-        """Decode `coded` into `tiles` of `pixels`. Raises FormatError where the data cannot be what an encoder wrote."""
+        """Decode `coded` into `tiles` of `pixels`. Raises FormatError where no encoder can have written the data."""
         ...
 
 

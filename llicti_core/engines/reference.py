@@ -37,6 +37,7 @@ Ints = NDArray[np.int64]
 FINE_SHIFT = 4
 """Output layers give parameters in sixteenths of their unit."""
 
+MIN_PARAMETER, MAX_PARAMETER = -32768, 32767
 MAX_SCALE_INDEX = 87
 MAX_MEAN = 16383
 MIN_COEFFICIENT, MAX_COEFFICIENT = -256, 255
@@ -202,7 +203,8 @@ class _Mixture:
         a, b, d = self.coefficient[pixels].transpose(1, 0, 2)
         y, co = known[:, 0:1], known[:, 1:2]
         shift = (np.zeros_like(a), a * y, b * y + d * co)[channel]
-        return np.clip(self.mean[pixels, channel] + ((shift + 2) >> 2), -MAX_MEAN, MAX_MEAN)
+        centre: Ints = self.mean[pixels, channel] + ((shift + 2) >> 2)
+        return np.clip(centre, -MAX_MEAN, MAX_MEAN)
 
     def cumulative(self, pixels: slice, channel: int, centre: Ints, value: Ints) -> Ints:
         """Probability, of 65536, that the channel is below `value` [pixels]."""
@@ -219,6 +221,7 @@ def _predict(
     """The mixtures of a band, from the phases before it."""
     inputs, base = _context(planes, scale, band)
     outputs = (_network(inputs, model.layers(band.name), scale) + (1 << (FINE_SHIFT - 1))) >> FINE_SHIFT
+    outputs = np.clip(outputs, MIN_PARAMETER, MAX_PARAMETER)
     scales, means, logits, coefficients = outputs.reshape(GROUPS, -1, 3, COMPONENTS)
     return _Mixture(
         ranges,
@@ -234,9 +237,9 @@ def _weights(logits: Ints, ranges: list[tuple[int, int]]) -> Ints:
     """Shares [pixels, channels, components] that sum to at most 65536 less the values the channel can take."""
     logits = logits[:, : len(ranges)]
     below = np.minimum(logits.max(axis=2, keepdims=True) - logits, len(_WEIGHT_EXP) - 1)
-    share = _WEIGHT_EXP[below]
-    values = np.array([high - low + 1 for low, high in ranges]).reshape(-1, 1)
-    reciprocal = ((1 << 27) - 1) // share.sum(axis=2, keepdims=True)
+    share: Ints = _WEIGHT_EXP[below]
+    values: Ints = np.array([high - low + 1 for low, high in ranges]).reshape(-1, 1)
+    reciprocal: Ints = ((1 << 27) - 1) // share.sum(axis=2, keepdims=True)
     return (share * ((reciprocal * (65536 - values)) >> 16)) >> 11
 
 
@@ -245,7 +248,7 @@ def _logistic(distance: Ints, scale: Ints) -> Ints:
     position = (np.abs(distance) * _SCALE_MANTISSA[scale & 7]) >> ((scale >> 3) + 2)
     position = np.minimum(position, 8191)
     knot, fraction = position >> 7, position & 127
-    tail = _CDF_TAIL[knot] - (((_CDF_TAIL[knot] - _CDF_TAIL[knot + 1]) * fraction) >> 7)
+    tail: Ints = _CDF_TAIL[knot] - (((_CDF_TAIL[knot] - _CDF_TAIL[knot + 1]) * fraction) >> 7)
     return np.where(distance < 0, tail, 65535 - tail)
 
 

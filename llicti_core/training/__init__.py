@@ -1,1 +1,1 @@
-"""Training: the float network with quantisation in the loop, its data, the trainer, and export to integers (needs torch)."""
+"""Training: float network with quantisation in the loop, data, trainer, export to integers (needs torch)."""

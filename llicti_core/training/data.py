@@ -55,15 +55,13 @@ class Photographs:
                     images.append(np.asarray(image.convert("RGB")))
         return cls(images, device)
 
-    def draw(
-        self, band: Band, count: int, scale_weights: Sequence[float], generator: torch.Generator
-    ) -> Contexts:
+    def draw(self, band: Band, count: int, scale_weights: Sequence[float], generator: torch.Generator) -> Contexts:
         """`count` random contexts of `band`: random pixel, scale (by `scale_weights`) and flip."""
         device = self.device
         centre = torch.randint(len(self.pixels), (count,), generator=generator, device=device)
         image = torch.searchsorted(self.ends, centre, right=True)
         height, width, offset = self.heights[image], self.widths[image], self.offsets[image]
-        weights = torch.tensor(scale_weights, device=device)
+        weights = torch.tensor(scale_weights, dtype=torch.float32, device=device)
         scale = torch.multinomial(weights, count, replacement=True, generator=generator)
         half = 1 << scale
         reach = 3 * half

@@ -26,8 +26,8 @@ ACTIVATION_UNIT = 32.0
 """Integer activations are this many times the unit in which weights are trained."""
 
 OUTPUT_UNITS = (8 / math.log(2), 64.0, 16.0, 32.0)
-"""Integer parameters for an output of one, by group: scales in 1/8 octave (from nats), means in 1/16 pixel (from 4 pixels),
-weights in 1/16 nat, coefficients in 1/64 (from 1/2)."""
+"""Integer parameters for an output of one, by group: scales in 1/8 octave (from nats), means in 1/16 pixel
+(from 4 pixels), weights in 1/16 nat, coefficients in 1/64 (from 1/2)."""
 
 FINE = 16
 """Output layers give parameters in units of 1/FINE before corrections and rounding."""
@@ -94,19 +94,20 @@ class BandNetwork(nn.Module):
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(GROUPS, 1, n)) for n in outs[1:])
         with torch.no_grad():
             # Component scales start between half a pixel and eight.
-            self.biases[-1][0, 0] = SCALE_ZERO / OUTPUT_UNITS[0] + torch.linspace(-0.7, 2.1, COMPONENTS).repeat(3)
+            spread = torch.linspace(-0.7, 2.1, COMPONENTS).repeat(3)
+            self.biases[-1][0, 0] = SCALE_ZERO / OUTPUT_UNITS[0] + spread
         self.register_buffer("units", torch.tensor(OUTPUT_UNITS).view(GROUPS, 1, 1), persistent=False)
 
     def layer_units(self, layer: int) -> tuple[float | Tensor, int]:
         """Integer weight for a trained weight of one, and the multiplier's shift, of a layer."""
         if layer == len(self.weights) - 1:
-            return self.units * (FINE / ACTIVATION_UNIT), OUTPUT_SHIFT  # type: ignore[operator]
+            return self.units * (FINE / ACTIVATION_UNIT), OUTPUT_SHIFT
         return (ACTIVATION_UNIT / INPUT_UNIT if layer == 0 else 1.0), HIDDEN_SHIFT
 
     def integer_weight(self, layer: int) -> Tensor:
         """The weight of `layer` in integer units, on its grid, still float."""
         unit, shift = self.layer_units(layer)
-        return _RoundWeight.apply(self.weights[layer], unit, shift) * unit  # type: ignore[no-any-return]
+        return _RoundWeight.apply(self.weights[layer], unit, shift) * unit
 
     def forward(self, x: Tensor, scale: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Mixture parameters, float [groups, batch, 15], of contexts `x` [batch, inputs] of scales `scale` [batch]."""

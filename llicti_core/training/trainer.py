@@ -1,4 +1,4 @@
-"""The training loop: random contexts, Adam with a cosine schedule, averaged weights, checkpoints that resume exactly."""
+"""The training loop: random contexts, Adam on a cosine schedule, averaged weights, exactly resumed checkpoints."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ RANGES = (256, 256, 256)
 class TrainingConfig:
     """What decides the result of a run.
 
-    name: of the exported model. width, depth: see ModelSpec. steps: optimiser steps. batch: contexts a band and step.
-    learning_rate: peak of the cosine schedule. warmup: steps to reach it. scale_weights: how often each scale is drawn,
-    finest first. grey: share of contexts shown without colour. average: decay of the averaged weights.
+    name: of the exported model. width, depth: see ModelSpec. steps: optimiser steps. batch: contexts a band and
+    step. learning_rate: peak of the cosine schedule. warmup: steps to reach it. scale_weights: how often each scale
+    is drawn, finest first. grey: share of contexts shown without colour. average: decay of the averaged weights.
     """
 
     name: str = "custom"
@@ -76,7 +76,7 @@ class Trainer:
             self._load(checkpoint)
 
     def run(self, validation: Photographs | None = None, report_every: int = 250) -> Iterator[dict[str, float]]:
-        """Train to the end; yields a report every `report_every` steps and at the end, after writing the checkpoint."""
+        """Train to the end; yields a report every `report_every` steps and at the end, the checkpoint written."""
         batches = validation_batches(validation, 16384) if validation else None
         bits, started, done = 0.0, time.monotonic(), 0
         while self.step < self.config.steps:
@@ -105,16 +105,14 @@ class Trainer:
             grey = round(config.grey * config.batch)
             without_colour(batch, grey)
             loss = _bits(self.network, band.name, batch, grey)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             total += loss.item() / len(BANDS)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
         decay = min(config.average, self.step / (self.step + 10))
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.averaged.parameters()), list(self.network.parameters()), 1 - decay
-            )
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - decay)
         return total
 
     def _schedule(self) -> float:
@@ -164,5 +162,5 @@ def estimate(network: Network, batches: dict[str, Contexts]) -> float:
     """Estimated bits per sub-pixel of whole images: the coded pixels, and the coarsest phase at 8 bits."""
     raw = 4.0**-SCALES
     with torch.no_grad():
-        coded = sum(_bits(network, band, batch, 0).item() for band, batch in batches.items()) / len(batches)
+        coded: float = sum(_bits(network, band, batch, 0).item() for band, batch in batches.items()) / len(batches)
     return coded * (1 - raw) + 8 * raw

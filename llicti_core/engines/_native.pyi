@@ -1,0 +1,20 @@
+"""The compiled module; see native/module.cpp."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+class PackedModel:
+    def __init__(self, tables: list[list[int]], bands: list[tuple[object, ...]]) -> None: ...
+
+def encode(
+    pixels: NDArray[np.uint8], tiles: list[tuple[int, ...]], model: PackedModel, threads: int, isa: str
+) -> list[tuple[list[tuple[int, int]], list[list[bytes]]]]: ...
+def decode(
+    pixels: NDArray[np.uint8],
+    tiles: list[tuple[int, ...]],
+    coded: list[tuple[list[tuple[int, int]], NDArray[np.uint8], list[list[bytes]]]],
+    model: PackedModel,
+    threads: int,
+    isa: str,
+) -> str: ...
+def instruction_sets() -> list[str]: ...

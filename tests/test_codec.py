@@ -1,0 +1,144 @@
+"""The public face of llicti_core: every size and kind of image comes back, whatever the engine and threads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from images import SIZES, noise, photograph, smooth
+
+import llicti_core
+from llicti_core import codec, engines
+from llicti_core.errors import UnknownModelError, UnsupportedError
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and bool((a == b).all())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_comes_back(size: tuple[int, int], channels: int) -> None:
+    for pixels in (smooth(*size, channels), noise(*size, channels)):
+        assert same(llicti_core.decode(llicti_core.encode(pixels)), pixels)
+
+
+@pytest.mark.parametrize("value", [0, 17, 255])
+def test_constant_images_cost_next_to_nothing(value: int) -> None:
+    pixels = np.full((300, 500, 3), value, np.uint8)
+    data = llicti_core.encode(pixels)
+    assert same(llicti_core.decode(data), pixels)
+    assert len(data) < 150 + 3 * 10 * 16  # the coarsest phase is stored as it is
+
+
+def test_photograph_is_smaller_than_raw_by_far() -> None:
+    pixels = photograph()
+    data = llicti_core.encode(pixels)
+    assert same(llicti_core.decode(data), pixels)
+    assert len(data) < 0.6 * pixels.size
+
+
+def test_extreme_values_come_back() -> None:
+    pixels = noise(40, 50) // 128 * 255
+    assert same(llicti_core.decode(llicti_core.encode(pixels)), pixels)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_channel_may_vary_alone(channels: int) -> None:
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[..., channels - 1] = noise(20, 30, 1)
+    assert same(llicti_core.decode(llicti_core.encode(pixels)), pixels)
+
+
+def test_several_tiles_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "TILE_LOG2", 6)
+    pixels = photograph(130, 200)
+    data = llicti_core.encode(pixels, threads=2)
+    assert llicti_core.inspect(data).tile_size == 64
+    assert same(llicti_core.decode(data, threads=2), pixels)
+
+
+def test_bytes_do_not_depend_on_threads() -> None:
+    pixels = photograph(500, 500)  # several streams in one tile
+    files = {llicti_core.encode(pixels, threads=threads) for threads in (1, 2, 3, 8)}
+    assert len(files) == 1
+    data = files.pop()
+    assert all(same(llicti_core.decode(data, threads=threads), pixels) for threads in (1, 2, 5))
+
+
+def test_engines_write_the_same_file_and_read_each_other() -> None:
+    pixels = photograph(75, 101)
+    reference, native = engines.get("reference"), engines.get("native")
+    data = codec.encode(pixels, "default", 1, reference)
+    assert codec.encode(pixels, "default", 2, native) == data
+    assert same(codec.decode(data, 1, reference), pixels)
+    assert same(codec.decode(data, 2, native), pixels)
+
+
+PHOTOS = Path(os.environ.get("PHOTOS", ""))
+
+
+@pytest.mark.skipif("PHOTOS" not in os.environ, reason="PHOTOS names no folder of photographs")
+def test_engines_agree_on_photographs_of_odd_sizes() -> None:
+    from PIL import Image
+
+    reference, native = engines.get("reference"), engines.get("native")
+    for number, path in enumerate(sorted(PHOTOS.glob("*.png"))):
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))[101 : 152 + 2 * (number % 7), 53 : 122 + 2 * (number % 5)]
+        data = codec.encode(pixels, "default", 1, reference)
+        assert codec.encode(pixels, "default", 2, native) == data, path
+        assert same(codec.decode(data, 2, native), pixels), path
+
+
+def test_any_array_layout_is_taken() -> None:
+    pixels = photograph(40, 60)
+    for view in (pixels[:, ::-1], pixels[::2, ::3], np.asfortranarray(pixels), pixels[..., 1]):
+        assert same(llicti_core.decode(llicti_core.encode(view)), np.ascontiguousarray(view))
+
+
+def test_any_buffer_is_decoded() -> None:
+    pixels = smooth(9, 9)
+    data = llicti_core.encode(pixels)
+    for buffer in (data, bytearray(data), memoryview(data), np.frombuffer(data, np.uint8)):
+        assert same(llicti_core.decode(buffer), pixels)  # type: ignore[arg-type]
+
+
+def test_inspect_needs_only_the_start_of_a_file() -> None:
+    info = llicti_core.inspect(llicti_core.encode(photograph(70, 90))[: llicti_core.MAX_HEADER_BYTES])
+    assert (info.width, info.height, info.mode, info.bit_depth, info.tile_size) == (90, 70, "RGB", 8, 1024)
+    assert len(bytes.fromhex(info.model_identity)) == 8
+    assert llicti_core.inspect(llicti_core.encode(smooth(3, 4, 1))).mode == "L"
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((4, 4), np.uint16),
+        np.zeros((4, 4), np.float32),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4,), np.uint8),
+        np.zeros((2, 4, 4, 3), np.uint8),
+        np.zeros((0, 4), np.uint8),
+        np.zeros((4, 0, 3), np.uint8),
+        [[1, 2], [3, 4]],
+    ],
+    ids=lambda pixels: f"{getattr(pixels, 'dtype', 'list')}{getattr(pixels, 'shape', '')}",
+)
+def test_other_pixels_are_refused(pixels: np.ndarray) -> None:
+    with pytest.raises(UnsupportedError, match="cannot encode"):
+        llicti_core.encode(pixels)
+
+
+def test_unknown_model_is_named() -> None:
+    with pytest.raises(UnknownModelError, match="no-such-model"):
+        llicti_core.encode(smooth(4, 4), model="no-such-model")
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_impossible_thread_counts_are_refused(threads: int) -> None:
+    with pytest.raises(ValueError, match="threads"):
+        llicti_core.encode(smooth(4, 4), threads=threads)

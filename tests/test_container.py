@@ -1,0 +1,156 @@
+"""Damaged, truncated and lying files: always an LLCError, never other pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+
+import numpy as np
+import pytest
+from images import photograph, smooth
+
+import llicti_core
+from llicti_core import FormatError, LLCError, TruncatedError, UnknownModelError, UnsupportedError, container
+from llicti_core.container import Header, Reader, pack_section, pack_varint, read_header, read_sections, write_file
+
+
+@pytest.fixture(scope="module")
+def small() -> bytes:
+    return llicti_core.encode(photograph(21, 34))
+
+
+def parts(data: bytes) -> tuple[Header, list[tuple[bytes, bytes]]]:
+    header, reader = read_header(data)
+    return header, [(tag, bytes(payload)) for tag, payload in read_sections(reader)]
+
+
+def test_the_pieces_make_the_file(small: bytes) -> None:
+    header, sections = parts(small)
+    assert [tag for tag, _ in sections] == [b"COAR", b"SCL4", b"SCL3", b"SCL2", b"SCL1", b"SCL0"]
+    assert write_file(header, sections) == small
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 2**32, 2**63 - 1])
+def test_numbers_of_any_length(value: int) -> None:
+    assert Reader(pack_varint(value), "test").varint() == value
+
+
+def test_a_number_without_end_is_refused() -> None:
+    with pytest.raises(FormatError, match="63 bits"):
+        Reader(b"\xff" * 20, "test").varint()
+
+
+def test_every_truncation_is_told(small: bytes) -> None:
+    for length in range(len(small)):
+        with pytest.raises(TruncatedError):
+            llicti_core.decode(small[:length])
+
+
+def test_every_flipped_bit_is_told(small: bytes) -> None:
+    for position in range(len(small)):
+        damaged = bytearray(small)
+        damaged[position] ^= 1 << position % 8
+        with pytest.raises(LLCError):
+            llicti_core.decode(damaged)
+
+
+def test_trailing_bytes_are_refused(small: bytes) -> None:
+    with pytest.raises(LLCError):
+        llicti_core.decode(small + b"\0")
+    with pytest.raises(FormatError, match="behind the last scale"):
+        llicti_core.decode(small + pack_section(b"MORE", b""))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n" + bytes(50), b"\x89LLC\n" + bytes(50), bytes(100)])
+def test_other_files_are_refused(data: bytes) -> None:
+    for read in (llicti_core.decode, llicti_core.inspect, llicti_core.verify):
+        with pytest.raises(FormatError):
+            read(data)  # type: ignore[operator]
+
+
+def test_newer_versions_are_named(small: bytes) -> None:
+    newer = bytearray(small)
+    newer[8] = 2
+    with pytest.raises(UnsupportedError, match="version 2"):
+        llicti_core.decode(newer)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"width": 35}, FormatError),
+        ({"height": 0}, FormatError),
+        ({"width": 2**32 - 1, "height": 2**32 - 1}, TruncatedError),
+        ({"width": 65536, "height": 65536}, TruncatedError),
+        ({"mode": "L"}, FormatError),
+        ({"mode": "CMYK"}, UnsupportedError),
+        ({"bit_depth": 16}, UnsupportedError),
+        ({"tile_log2": 3}, FormatError),
+        ({"tile_log2": 60}, FormatError),
+        ({"model": "no-such-model"}, UnknownModelError),
+        ({"model": "../../etc/passwd"}, UnknownModelError),
+        ({"identity": bytes(8)}, UnknownModelError),
+        ({"checksum": 1}, FormatError),
+    ],
+    ids=str,
+)
+def test_lying_headers_are_refused(small: bytes, change: dict[str, object], error: type[LLCError]) -> None:
+    header, sections = parts(small)
+    with pytest.raises(error):
+        llicti_core.decode(write_file(dataclasses.replace(header, **change), sections))  # type: ignore[arg-type]
+
+
+def test_header_of_any_bytes_is_refused(small: bytes) -> None:
+    rng = np.random.default_rng(0)
+    payload = read_header(small)[0].pack()
+    for length in range(len(payload)):
+        for tail in (b"", bytes(rng.integers(0, 256, 5, np.uint8))):
+            head = container.SIGNATURE + bytes((container.VERSION,)) + pack_section(b"HEAD", payload[:length] + tail)
+            with pytest.raises(LLCError):
+                llicti_core.decode(head + small[len(head) :])
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_sections_must_be_there_and_in_order(small: bytes, index: int) -> None:
+    header, sections = parts(small)
+    with pytest.raises(LLCError):
+        llicti_core.decode(write_file(header, sections[:index] + sections[index + 1 :]))
+    swapped = sections[:]
+    swapped[index], swapped[index - 1] = swapped[index - 1], swapped[index]
+    with pytest.raises(FormatError):
+        llicti_core.decode(write_file(header, swapped))
+
+
+def test_valid_checksums_do_not_save_wrong_content(small: bytes) -> None:
+    header, sections = parts(small)
+    rng = np.random.default_rng(1)
+    for index, (tag, payload) in enumerate(sections):
+        for _ in range(40):
+            changed = bytearray(payload)
+            changed[rng.integers(len(changed))] ^= 1 << int(rng.integers(8))
+            lying = [*sections[:index], (tag, bytes(changed)), *sections[index + 1 :]]
+            with pytest.raises(LLCError):
+                llicti_core.decode(write_file(header, lying))
+
+
+@pytest.mark.parametrize("ranges", [(5, 4), (-129, 0), (0, 128), (-32768, 32767)])
+def test_impossible_ranges_are_refused(ranges: tuple[int, int]) -> None:
+    header, sections = parts(llicti_core.encode(smooth(8, 8, 1)))
+    coarse = struct.pack("<hh", *ranges) + sections[0][1][4:]
+    with pytest.raises(FormatError, match="range"):
+        llicti_core.decode(write_file(header, [(b"COAR", coarse), *sections[1:]]))
+
+
+def test_empty_segments_end_at_once() -> None:
+    """A file of 600 bytes that claims a megapixel of anything but one colour runs out of words, and says so."""
+    header, sections = parts(llicti_core.encode(np.zeros((512, 512), np.uint8)))
+    header = dataclasses.replace(header, checksum=0)
+    coarse = struct.pack("<hh", -128, 127) + sections[0][1][4:]
+    states = pack_varint(128) + struct.pack("<I", 65536 + 12345) * 32
+    lying = [(b"COAR", coarse), (b"SCL4", states), *sections[2:]]
+    with pytest.raises(FormatError, match="stream"):
+        llicti_core.decode(write_file(header, lying))
+
+
+def test_verify_accepts_what_encode_wrote(small: bytes) -> None:
+    llicti_core.verify(small)

@@ -1,0 +1,142 @@
+"""Training: a run learns, resumes to the same weights, and exports what it trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from images import smooth
+
+torch = pytest.importorskip("torch")
+
+from llicti_core import codec, engines, models  # noqa: E402
+from llicti_core.engines import reference  # noqa: E402
+from llicti_core.pyramid import BANDS  # noqa: E402
+from llicti_core.training.__main__ import main  # noqa: E402
+from llicti_core.training.data import Photographs  # noqa: E402
+from llicti_core.training.export import export  # noqa: E402
+from llicti_core.training.network import mixture_bits  # noqa: E402
+from llicti_core.training.trainer import Trainer, TrainingConfig  # noqa: E402
+
+TINY = TrainingConfig(name="tiny", width=8, depth=2, steps=12, batch=64, warmup=2, average=0.5)
+
+
+@pytest.fixture(scope="module")
+def photographs() -> Photographs:
+    return Photographs([smooth(120, 130, seed=seed) for seed in range(3)])
+
+
+def weights(trainer: Trainer) -> list[np.ndarray]:
+    return [p.detach().numpy() for p in (*trainer.network.parameters(), *trainer.averaged.parameters())]
+
+
+def test_training_learns(photographs: Photographs) -> None:
+    config = TrainingConfig(name="tiny", width=8, depth=2, steps=60, batch=256, warmup=5)
+    bits = [report["training"] for report in Trainer(config, photographs).run(report_every=20)]
+    assert bits[-1] < bits[0] - 0.2
+
+
+def test_a_resumed_run_ends_with_the_same_weights(photographs: Photographs, tmp_path: Path) -> None:
+    whole = Trainer(TINY, photographs)
+    list(whole.run())
+    first = Trainer(TINY, photographs, tmp_path / "run.pt")
+    next(first.run(report_every=5))  # a checkpoint after 5 steps; what comes then never happens
+    resumed = Trainer(TINY, photographs, tmp_path / "run.pt")
+    assert resumed.step == 5
+    list(resumed.run())
+    assert all((a == b).all() for a, b in zip(weights(whole), weights(resumed), strict=True))
+
+
+def test_a_checkpoint_of_another_run_is_refused(photographs: Photographs, tmp_path: Path) -> None:
+    list(Trainer(TINY, photographs, tmp_path / "run.pt").run())
+    with pytest.raises(ValueError, match="learning_rate"):
+        Trainer(TrainingConfig(**{**vars(TINY), "learning_rate": 1.0}), photographs, tmp_path / "run.pt")
+
+
+def test_integers_do_what_the_trained_network_does(photographs: Photographs) -> None:
+    """Parameters from the exported integers equal those of the float network quantised in the loop, up to rounding."""
+    trainer = Trainer(TINY, photographs)
+    list(trainer.run())
+    model = export(trainer.averaged, "tiny")
+    generator = torch.Generator().manual_seed(0)
+    for band in BANDS:
+        batch = photographs.draw(band, 200, [1, 1, 1, 1, 1], generator)
+        floats = trainer.averaged.bands[band.name](batch.inputs, batch.scale).numpy()
+        for scale in range(5):
+            chosen = (batch.scale == scale).numpy()
+            inputs = batch.inputs.numpy().astype(np.int64)[chosen]
+            fine = reference._network(inputs, model.layers(band.name), scale)
+            assert np.abs((fine + 8 >> 4) - floats[:, chosen]).max() <= 1
+
+
+def test_contexts_are_the_codec_s(photographs: Photographs) -> None:
+    """A context drawn at random is what the reference engine makes of the same pixel."""
+    planes = np.arange(128 * 128 * 3).reshape(128, 128, 3) % 251
+    planes = planes.astype(np.int16)
+    photographs = Photographs([np.zeros((128, 128, 3), np.uint8)])
+    photographs.pixels = torch.from_numpy(planes.reshape(-1, 3))
+    for band in BANDS:
+        batch = photographs.draw(band, 300, [1, 1, 0, 0, 0], torch.Generator().manual_seed(1))
+        known = {0: set(), 1: set()}  # type: dict[int, set[bytes]]
+        for scale in (0, 1):
+            for dy in range(2 << scale):
+                for dx in range(2 << scale):
+                    shifted = np.roll(planes, (dy, dx), (0, 1))
+                    for flipped in (shifted, shifted[::-1], shifted[:, ::-1], shifted[::-1, ::-1]):
+                        known[scale] |= {
+                            row.astype(np.int16).tobytes() for row in reference._context(flipped, scale, band)[0]
+                        }
+        for row, scale in zip(batch.inputs.numpy(), batch.scale.tolist(), strict=True):
+            assert row.astype(np.int16).tobytes() in known[scale]
+
+
+def test_estimated_bits_are_the_mixture_s() -> None:
+    """One component of half a pixel's scale on the true value: the logistic mass of one pixel."""
+    parameters = torch.zeros(4, 1, 15)
+    parameters[0] = 24
+    bits = mixture_bits(parameters, torch.zeros(1, 3), (1, 1, 1))
+    mass = np.tanh(0.5)  # logistic mass of -1/2..1/2 at scale 1/2
+    assert np.allclose(bits.numpy(), -np.log2(mass), atol=1e-3)
+
+
+def test_the_command_trains_resumes_and_exports(tmp_path: Path) -> None:
+    from PIL import Image
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed in range(2):
+        Image.fromarray(smooth(110, 120, seed=seed)).save(photos / f"{seed}.png")
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"name": "tiny", "width": 8, "depth": 1, "batch": 64, "steps": 4}))
+    arguments = [str(photos), "--config", str(config), "--checkpoint", str(tmp_path / "run.pt")]
+    arguments += [
+        "--validate",
+        str(photos),
+        "--log",
+        str(tmp_path / "log"),
+        "--output",
+        str(tmp_path / "m.safetensors"),
+    ]
+    assert main(arguments) == 0
+    assert main(arguments) == 0  # resumes at the end: nothing left to train
+    model = models.read_model(tmp_path / "m.safetensors")
+    assert (model.spec.name, model.spec.width, model.spec.depth) == ("tiny", 8, 1)
+    assert json.loads((tmp_path / "log").read_text().splitlines()[-1])["step"] == 4
+
+
+def test_unknown_keys_of_a_configuration_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"widht": 3}')
+    with pytest.raises(ValueError, match="widht"):
+        TrainingConfig.read(path)
+
+
+def test_a_trained_model_codes_without_loss(photographs: Photographs, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = export(Trainer(TINY, photographs).averaged, "tiny")
+    monkeypatch.setattr(models, "load", lambda name="default": model)
+    pixels = smooth(40, 50)
+    for name in ("native", "reference"):
+        engine = engines.get(name)
+        assert (codec.decode(codec.encode(pixels, "tiny", 1, engine), 1, engine) == pixels).all()
