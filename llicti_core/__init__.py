@@ -29,17 +29,21 @@ __all__ = [
 ]
 
 
-def encode(pixels: NDArray[np.uint8], /, *, model: str = "default", threads: int | None = None) -> bytes:
+def encode(
+    pixels: NDArray[np.uint8], /, *, model: str = "default", effort: int = 1, threads: int | None = None
+) -> bytes:
     """Code an image without loss.
 
     pixels: uint8 array, (height, width) grey or (height, width, 3) RGB, any size from 1x1.
     model: name of an installed model.
+    effort: how much work goes into fitting the model to the image, 0 (none) to 3. Decoding is as
+        fast whatever it is.
     threads: how many to use; by default as many as this process may run on. The bytes do not depend on it.
 
     Returns the bytes of a `.llc` file. Raises UnsupportedError for other pixels, UnknownModelError for an
     unknown model.
     """
-    return _codec.encode(pixels, model, _thread_count(threads), _engines.get())
+    return _codec.encode(pixels, model, effort, _thread_count(threads), _engines.get())
 
 
 def decode(data: bytes | bytearray | memoryview, /, *, threads: int | None = None) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from llicti_core.container import (
     read_sections,
     write_file,
 )
-from llicti_core.engines import EncodedTile, Engine, Rectangle
+from llicti_core.engines import NO_CORRECTIONS, Corrections, EncodedTile, Engine, Rectangle
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.pyramid import SCALES, scale_size, stream_count
 
@@ -32,6 +32,10 @@ MAX_SIZE = 2**31 - 1
 CHANNEL_RANGES = ((-128, 127), (-255, 255), (-255, 255))
 """Values that Y, Co and Cg can take."""
 
+MAX_EFFORT = 3
+
+_CORRECTIONS = b"CORR"
+_CORRECTIONS_PER_SCALE = int(np.prod(NO_CORRECTIONS.shape[1:]))
 _COARSE = b"COAR"
 _MODES = {1: "L", 3: "RGB"}
 _T = TypeVar("_T")
@@ -55,12 +59,17 @@ class ImageInfo:
     model_identity: str
 
 
-def encode(pixels: NDArray[np.uint8], model: str, threads: int, engine: Engine) -> bytes:
+def encode(pixels: NDArray[np.uint8], model: str, effort: int, threads: int, engine: Engine) -> bytes:
     """A `.llc` file of uint8 `pixels`, [height, width] or [height, width, 3]."""
+    if not 0 <= effort <= MAX_EFFORT:
+        msg = f"effort must be 0 to {MAX_EFFORT}, not {effort}"
+        raise ValueError(msg)
     planes = _checked(pixels)
     height, width, channels = planes.shape
     weights = models.load(model)
-    tiles = engine.encode(planes, list(tile_grid(width, height, TILE_LOG2)), weights, threads)
+    rectangles = list(tile_grid(width, height, TILE_LOG2))
+    corrections = engine.fit(planes, rectangles, weights, effort, threads)
+    tiles = engine.encode(planes, rectangles, corrections, weights, threads)
     header = Header(
         width=width,
         height=height,
@@ -71,7 +80,8 @@ def encode(pixels: NDArray[np.uint8], model: str, threads: int, engine: Engine) 
         identity=weights.identity,
         checksum=zlib.crc32(planes),
     )
-    sections = [(_COARSE, b"".join(_pack_coarse(tile) for tile in tiles))]
+    sections = [(_CORRECTIONS, zlib.compress(corrections.tobytes(), 9))] if len(corrections) else []
+    sections.append((_COARSE, b"".join(_pack_coarse(tile) for tile in tiles)))
     for index in range(SCALES):
         sections.append((_scale_tag(index), _pack_scale([tile.segments[index] for tile in tiles])))
     return write_file(header, sections)
@@ -82,9 +92,9 @@ def decode(data: bytes | memoryview, threads: int, engine: Engine) -> NDArray[np
     header, reader = read_header(data)
     weights = models.load_exact(header.model, header.identity)
     rectangles = list(_checked_grid(header, reader.left))
-    tiles = _read_tiles(header, reader, rectangles)
+    corrections, tiles = _read_sections(header, reader, rectangles)
     pixels = np.empty((header.height, header.width, header.channels), np.uint8)
-    engine.decode(pixels, rectangles, tiles, weights, threads)
+    engine.decode(pixels, rectangles, tiles, corrections, weights, threads)
     if zlib.crc32(pixels) != header.checksum:
         msg = "decoded pixels do not match the checksum in the header"
         raise FormatError(msg)
@@ -157,10 +167,17 @@ def _scale_tag(index: int) -> bytes:
     return b"SCL%d" % (SCALES - 1 - index)
 
 
-def _read_tiles(header: Header, reader: Reader, rectangles: list[Rectangle]) -> list[EncodedTile]:
-    """Every tile's coded data. Raises FormatError or TruncatedError."""
+def _read_sections(
+    header: Header, reader: Reader, rectangles: list[Rectangle]
+) -> tuple[Corrections, list[EncodedTile]]:
+    """The corrections, and every tile's coded data. Raises FormatError or TruncatedError."""
     sections = read_sections(reader)
-    payload = _expect(sections, _COARSE)
+    first = next(sections, None)
+    corrections = NO_CORRECTIONS
+    if first and first[0] == _CORRECTIONS:
+        corrections = _read_corrections(first[1])
+        first = next(sections, None)
+    payload = _expect(iter((first,) if first else ()), _COARSE)
     coarse = [_read_coarse(payload, rectangle, header.channels) for rectangle in rectangles]
     payload.finish()
     tiles = [EncodedTile(ranges, phase, []) for ranges, phase in coarse]
@@ -171,7 +188,22 @@ def _read_tiles(header: Header, reader: Reader, rectangles: list[Rectangle]) -> 
     for tag, _ in sections:
         msg = f"section {tag!r} behind the last scale"
         raise FormatError(msg)
-    return tiles
+    return corrections, tiles
+
+
+def _read_corrections(payload: memoryview) -> Corrections:
+    """The corrections of the finest scales, one or more. Raises FormatError."""
+    inflater = zlib.decompressobj()
+    try:
+        stored = inflater.decompress(payload, SCALES * _CORRECTIONS_PER_SCALE + 1)
+    except zlib.error as error:
+        msg = f"section {_CORRECTIONS!r} cannot be decompressed: {error}"
+        raise FormatError(msg) from error
+    scales, rest = divmod(len(stored), _CORRECTIONS_PER_SCALE)
+    if rest or not 1 <= scales <= SCALES or not inflater.eof or inflater.unused_data:
+        msg = f"section {_CORRECTIONS!r} holds {len(stored)} corrections, expected {_CORRECTIONS_PER_SCALE} a scale"
+        raise FormatError(msg)
+    return np.frombuffer(stored, np.int8).reshape(scales, *NO_CORRECTIONS.shape[1:])
 
 
 def _expect(sections: Iterator[tuple[bytes, memoryview]], tag: bytes) -> Reader:

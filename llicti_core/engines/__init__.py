@@ -10,7 +10,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from llicti_core.models import Model
+from llicti_core.models import GROUPS, OUTPUTS, Model
+from llicti_core.pyramid import BANDS
 
 
 class Rectangle(NamedTuple):
@@ -36,13 +37,31 @@ class EncodedTile:
     segments: list[list[bytes]]
 
 
+Corrections = NDArray[np.int8]
+"""An image's own corrections of the network's outputs, int8 [scales, 3, 2, 60], for the finest scales: by band, then gain
+less one in 1/64 and bias in halves of the parameter's unit, then by output. No scales: no corrections."""
+
+NO_CORRECTIONS: Corrections = np.zeros((0, len(BANDS), 2, GROUPS * OUTPUTS), np.int8)
+
+
 class Engine(Protocol):
     """Codes the tiles of an image."""
 
     name: str
 
+    def fit(
+        self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, effort: int, threads: int
+    ) -> Corrections:
+        """Corrections that make `pixels` smaller; more work the higher `effort`, none at 0."""
+        ...
+
     def encode(
-        self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, threads: int
+        self,
+        pixels: NDArray[np.uint8],
+        tiles: Sequence[Rectangle],
+        corrections: Corrections,
+        model: Model,
+        threads: int,
     ) -> list[EncodedTile]:
         """Code `tiles` of `pixels`, contiguous uint8 [height, width, 1 or 3]."""
         ...
@@ -52,6 +71,7 @@ class Engine(Protocol):
         pixels: NDArray[np.uint8],
         tiles: Sequence[Rectangle],
         coded: Sequence[EncodedTile],
+        corrections: Corrections,
         model: Model,
         threads: int,
     ) -> None:

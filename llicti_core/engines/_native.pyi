@@ -6,13 +6,27 @@ from numpy.typing import NDArray
 class PackedModel:
     def __init__(self, tables: list[list[int]], bands: list[tuple[object, ...]]) -> None: ...
 
+def fit(
+    pixels: NDArray[np.uint8],
+    tiles: list[tuple[int, ...]],
+    model: PackedModel,
+    plan: list[int],
+    threads: int,
+    isa: str,
+) -> bytes: ...
 def encode(
-    pixels: NDArray[np.uint8], tiles: list[tuple[int, ...]], model: PackedModel, threads: int, isa: str
+    pixels: NDArray[np.uint8],
+    tiles: list[tuple[int, ...]],
+    corrections: NDArray[np.int8],
+    model: PackedModel,
+    threads: int,
+    isa: str,
 ) -> list[tuple[list[tuple[int, int]], list[list[bytes]]]]: ...
 def decode(
     pixels: NDArray[np.uint8],
     tiles: list[tuple[int, ...]],
     coded: list[tuple[list[tuple[int, int]], NDArray[np.uint8], list[list[bytes]]]],
+    corrections: NDArray[np.int8],
     model: PackedModel,
     threads: int,
     isa: str,

@@ -10,10 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llicti_core import tables
-from llicti_core.engines import EncodedTile, Rectangle, _native
+from llicti_core.engines import NO_CORRECTIONS, Corrections, EncodedTile, Rectangle, _native
 from llicti_core.errors import FormatError
 from llicti_core.models import Model
 from llicti_core.pyramid import BANDS, PHASES, SCALES, Band, stream_count
+
+
+FIT_PLANS = {1: [2, 8192, 256, 160], 2: [3, 16384, 512, 256], 3: [4, 65536, 1024, 800]}
+"""By effort: finest scales that are fitted, pixels of each band that are looked at, pixels and number of steps of the
+optimiser."""
 
 
 class NativeEngine:
@@ -25,12 +30,27 @@ class NativeEngine:
         """isa: one of `instruction_sets()`."""
         self.isa = isa or os.environ.get("LLICTI_ISA", "")
 
+    def fit(
+        self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, effort: int, threads: int
+    ) -> Corrections:
+        """See Engine.fit."""
+        if not effort:
+            return NO_CORRECTIONS
+        jobs = _jobs(tiles, pixels.shape[2])
+        stored = _native.fit(pixels, jobs, _packed(model), FIT_PLANS[effort], threads, self.isa)
+        return np.frombuffer(stored, np.int8).reshape(-1, *NO_CORRECTIONS.shape[1:])
+
     def encode(
-        self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, threads: int
+        self,
+        pixels: NDArray[np.uint8],
+        tiles: Sequence[Rectangle],
+        corrections: Corrections,
+        model: Model,
+        threads: int,
     ) -> list[EncodedTile]:
         """See Engine.encode."""
         jobs = _jobs(tiles, pixels.shape[2])
-        coded = _native.encode(pixels, jobs, _packed(model), threads, self.isa)
+        coded = _native.encode(pixels, jobs, corrections, _packed(model), threads, self.isa)
         step = 1 << SCALES
         return [
             EncodedTile(ranges, np.ascontiguousarray(pixels[y : y + h : step, x : x + w : step]), segments)
@@ -42,12 +62,13 @@ class NativeEngine:
         pixels: NDArray[np.uint8],
         tiles: Sequence[Rectangle],
         coded: Sequence[EncodedTile],
+        corrections: Corrections,
         model: Model,
         threads: int,
     ) -> None:
         """See Engine.decode."""
         parts = [(tile.ranges, tile.coarse, tile.segments) for tile in coded]
-        problem = _native.decode(pixels, _jobs(tiles, pixels.shape[2]), parts, _packed(model), threads, self.isa)
+        problem = _native.decode(pixels, _jobs(tiles, pixels.shape[2]), parts, corrections, _packed(model), threads, self.isa)
         if problem:
             raise FormatError(problem)
 

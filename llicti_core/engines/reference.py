@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llicti_core import tables
 from llicti_core.color import grey_to_y, rgb_to_ycocg, y_to_grey, ycocg_to_rgb
-from llicti_core.engines import EncodedTile, Rectangle
+from llicti_core.engines import NO_CORRECTIONS, Corrections, EncodedTile, Rectangle
 from llicti_core.errors import FormatError
 from llicti_core.models import (
     ACTIVATION_MAX,
@@ -18,6 +18,7 @@ from llicti_core.models import (
     GROUPS,
     HIDDEN_SHIFT,
     OUTPUT_SHIFT,
+    OUTPUTS,
     Layer,
     Model,
 )
@@ -37,6 +38,9 @@ Ints = NDArray[np.int64]
 FINE_SHIFT = 4
 """Output layers give parameters in sixteenths of their unit."""
 
+GAIN_SHIFT = 6
+"""Gains of corrections are in 1 / 2**GAIN_SHIFT."""
+
 MIN_PARAMETER, MAX_PARAMETER = -32768, 32767
 MAX_SCALE_INDEX = 87
 MAX_MEAN = 16383
@@ -53,26 +57,38 @@ class ReferenceEngine:
 
     name = "reference"
 
+    def fit(
+        self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, effort: int, threads: int
+    ) -> Corrections:
+        """None: fitting is no part of the definition."""
+        return NO_CORRECTIONS
+
     def encode(
-        self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, threads: int
+        self,
+        pixels: NDArray[np.uint8],
+        tiles: Sequence[Rectangle],
+        corrections: Corrections,
+        model: Model,
+        threads: int,
     ) -> list[EncodedTile]:
         """See Engine.encode."""
-        return [_encode_tile(pixels[y : y + h, x : x + w], model) for y, x, h, w in tiles]
+        return [_encode_tile(pixels[y : y + h, x : x + w], _Predictor(model, corrections)) for y, x, h, w in tiles]
 
     def decode(
         self,
         pixels: NDArray[np.uint8],
         tiles: Sequence[Rectangle],
         coded: Sequence[EncodedTile],
+        corrections: Corrections,
         model: Model,
         threads: int,
     ) -> None:
         """See Engine.decode."""
         for (y, x, h, w), tile in zip(tiles, coded, strict=True):
-            _decode_tile(pixels[y : y + h, x : x + w], tile, model)
+            _decode_tile(pixels[y : y + h, x : x + w], tile, _Predictor(model, corrections))
 
 
-def _encode_tile(pixels: NDArray[np.uint8], model: Model) -> EncodedTile:
+def _encode_tile(pixels: NDArray[np.uint8], predictor: _Predictor) -> EncodedTile:
     height, width, channels = pixels.shape
     planes = rgb_to_ycocg(pixels) if channels == 3 else grey_to_y(pixels)
     ranges = [(int(planes[..., c].min()), int(planes[..., c].max())) for c in range(channels)]
@@ -86,7 +102,7 @@ def _encode_tile(pixels: NDArray[np.uint8], model: Model) -> EncodedTile:
             target = _phase(planes, scale, band.name).reshape(-1, channels).astype(np.int64)
             if not len(target):
                 continue
-            mixture = _predict(planes, scale, band, model, ranges)
+            mixture = predictor.predict(planes, scale, band, ranges)
             for stream in range(streams):
                 coded[-1][stream] += _intervals(mixture, target, *stream_range(len(target), streams, stream))
     segments: list[list[bytes]] = [[] for _ in range(SCALES)]
@@ -97,7 +113,7 @@ def _encode_tile(pixels: NDArray[np.uint8], model: Model) -> EncodedTile:
     return EncodedTile(ranges, coarse, segments)
 
 
-def _decode_tile(pixels: NDArray[np.uint8], tile: EncodedTile, model: Model) -> None:
+def _decode_tile(pixels: NDArray[np.uint8], tile: EncodedTile, predictor: _Predictor) -> None:
     height, width, channels = pixels.shape
     planes = np.zeros(pixels.shape, np.int16)
     coarse = rgb_to_ycocg(tile.coarse) if channels == 3 else grey_to_y(tile.coarse)
@@ -112,7 +128,7 @@ def _decode_tile(pixels: NDArray[np.uint8], tile: EncodedTile, model: Model) -> 
             if not phase.size:
                 continue
             target = np.zeros((phase.shape[0] * phase.shape[1], channels), np.int64)
-            mixture = _predict(planes, scale, band, model, tile.ranges)
+            mixture = predictor.predict(planes, scale, band, tile.ranges)
             for stream, decoder in enumerate(decoders):
                 start, stop = stream_range(len(target), streams, stream)
                 for first in range(start, stop, LANES):
@@ -215,22 +231,36 @@ class _Mixture:
         return np.where(value <= low, 0, np.where(value > high, 65536, inside))
 
 
-def _predict(
-    planes: NDArray[np.int16], scale: int, band: Band, model: Model, ranges: list[tuple[int, int]]
-) -> _Mixture:
-    """The mixtures of a band, from the phases before it."""
-    inputs, base = _context(planes, scale, band)
-    outputs = (_network(inputs, model.layers(band.name), scale) + (1 << (FINE_SHIFT - 1))) >> FINE_SHIFT
-    outputs = np.clip(outputs, MIN_PARAMETER, MAX_PARAMETER)
-    scales, means, logits, coefficients = outputs.reshape(GROUPS, -1, 3, COMPONENTS)
-    return _Mixture(
-        ranges,
-        base,
-        np.clip(scales, 0, MAX_SCALE_INDEX),
-        means,
-        _weights(logits, ranges),
-        np.clip(coefficients, MIN_COEFFICIENT, MAX_COEFFICIENT),
-    )
+@dataclass(frozen=True)
+class _Predictor:
+    """A model, and an image's corrections of its outputs."""
+
+    model: Model
+    corrections: Corrections
+
+    def predict(
+        self, planes: NDArray[np.int16], scale: int, band: Band, ranges: list[tuple[int, int]]
+    ) -> _Mixture:
+        """The mixtures of a band, from the phases before it."""
+        inputs, base = _context(planes, scale, band)
+        fine = _network(inputs, self.model.layers(band.name), scale)
+        scales, means, logits, coefficients = self._parameters(fine, scale, band).reshape(GROUPS, -1, 3, COMPONENTS)
+        return _Mixture(
+            ranges,
+            base,
+            np.clip(scales, 0, MAX_SCALE_INDEX),
+            means,
+            _weights(logits, ranges),
+            np.clip(coefficients, MIN_COEFFICIENT, MAX_COEFFICIENT),
+        )
+
+    def _parameters(self, fine: Ints, scale: int, band: Band) -> Ints:
+        """Outputs [groups, pixels, 15], corrected, rounded to their parameters' units and saturated to 16 bits."""
+        gain, bias = np.zeros((2, GROUPS, 1, OUTPUTS), np.int64)
+        if scale < len(self.corrections):
+            gain, bias = self.corrections[scale, BANDS.index(band)].reshape(2, GROUPS, 1, OUTPUTS).astype(np.int64)
+        corrected: Ints = (fine * (64 + gain) + 512 * bias + 512) >> (FINE_SHIFT + GAIN_SHIFT)
+        return np.clip(corrected, MIN_PARAMETER, MAX_PARAMETER)
 
 
 def _weights(logits: Ints, ranges: list[tuple[int, int]]) -> Ints:

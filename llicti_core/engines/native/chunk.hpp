@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
 
@@ -9,7 +10,6 @@
 
 namespace llicti {
 
-constexpr int kChunk = 64;             // pixels whose parameters are computed together; they stay in the L1 and L2 caches
 constexpr int kMaxWidth = 256;         // channels of a hidden layer of one group
 constexpr int kMaxActivations = kGroups * kMaxWidth;
 

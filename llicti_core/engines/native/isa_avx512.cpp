@@ -173,9 +173,10 @@ private:
 };
 
 #include "kernels.inc"
+#include "fit.inc"
 
 }  // namespace
 
-const Kernels kAvx512Kernels = {"avx512", encode, decode};
+const Kernels kAvx512Kernels = {"avx512", encode, decode, sample, estimate};
 
 }  // namespace llicti

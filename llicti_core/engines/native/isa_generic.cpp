@@ -104,9 +104,10 @@ private:
 };
 
 #include "kernels.inc"
+#include "fit.inc"
 
 }  // namespace
 
-const Kernels kGenericKernels = {"generic", encode, decode};
+const Kernels kGenericKernels = {"generic", encode, decode, sample, estimate};
 
 }  // namespace llicti

@@ -8,6 +8,9 @@
 
 namespace llicti {
 
+constexpr int kChunk = 64;       // pixels whose parameters are computed together; they stay in the L1 and L2 caches
+constexpr int kSampleRun = 8;    // neighbouring pixels that are sampled together
+
 // Inclusive range of a channel's values; a channel whose range is one value is not coded.
 struct Range {
     int low, high;
@@ -24,6 +27,7 @@ struct Source {
 struct BandContext {
     const Model* model;
     const Band* band;
+    const Correction* correction;
     int scale;
     int channels;
     int width;                 // pixels in a row of the band
@@ -40,6 +44,12 @@ struct StreamDecoder {
     const uint8_t* end;
 };
 
+// Pixels that corrections are fitted to: outputs before correction, in their parameters' units, and values minus bases.
+struct SampleChunk {
+    alignas(64) float output[kParameters][kChunk];
+    alignas(64) float residual[3][kChunk];
+};
+
 struct Kernels {
     const char* name;
     // Write (cumulative | frequency << 16) of pixels [start, stop) of the band, for every group of kLanes pixels and
@@ -47,6 +57,12 @@ struct Kernels {
     uint32_t* (*encode)(const BandContext&, int64_t start, int64_t stop, uint32_t* intervals);
     // Decode pixels [start, stop) of the band. Returns false where the words run out.
     bool (*decode)(const BandContext&, int64_t start, int64_t stop, StreamDecoder&);
+    // Sample the runs of kSampleRun pixels that begin at each of `starts`, kChunk / kSampleRun of them.
+    void (*sample)(const BandContext&, const int64_t* starts, SampleChunk&);
+    // Estimated bits of `count` chunks when outputs are corrected by `gain` and `bias`, floats by output; adds the
+    // gradients to `gain_slope` and `bias_slope` unless they are null.
+    double (*estimate)(const SampleChunk*, int count, const Range* ranges, int channels, const float* gain,
+                       const float* bias, float* gain_slope, float* bias_slope);
 };
 
 extern const Kernels kGenericKernels;

@@ -16,6 +16,7 @@ constexpr int kParameters = kGroups * kOutputs;
 constexpr int kHiddenShift = 14;
 constexpr int kOutputShift = 12;
 constexpr int kFineShift = 4;
+constexpr int kGainShift = 6;
 constexpr int kActivationMax = 127;
 constexpr int kMaxScaleIndex = 87;
 constexpr int kMaxMean = 16383;
@@ -59,6 +60,14 @@ struct Band {
     std::array<int, 4> nearest;
     std::vector<Layer> layers;
 };
+
+// What an image's own fit does to the outputs of a band: parameter = (fine * gain + bias) / 1024, rounded.
+struct Correction {
+    std::array<int32_t, kParameters> gain, bias;  // by group, then by output
+};
+
+// By scale and band.
+using Corrections = std::array<std::array<Correction, 3>, kScales>;
 
 struct Model {
     Tables tables;

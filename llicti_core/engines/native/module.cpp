@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "chunk.hpp"
+#include "fit.hpp"
 #include "parallel.hpp"
 #include "tile.hpp"
 
@@ -19,6 +20,7 @@ namespace {
 
 using Int8Array = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
 using Int32Array = nb::ndarray<const int32_t, nb::c_contig, nb::device::cpu>;
+using CorrectionArray = nb::ndarray<const int8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using PixelArray = nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using ConstPixelArray = nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
@@ -141,9 +143,27 @@ void for_each_tile(int tiles, int threads, Code code) {
     for (int i = together; i < tiles; i++) code(i, threads);
 }
 
-nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const PackedModel& packed, int threads,
-                const std::string& isa) {
+// plan: scales, samples, batch, steps. Returns int8 corrections by scale, band, (gain, bias) and output, as bytes.
+nb::bytes fit(const ConstPixelArray& pixels, const nb::list& tile_list, const PackedModel& packed,
+              const std::vector<int>& plan, int threads, const std::string& isa) {
     const Kernels& kernels = find_kernels(isa);
+    const size_t shape[3] = {pixels.shape(0), pixels.shape(1), pixels.shape(2)};
+    std::vector<Pixels> tiles;
+    for (const Tile& tile : cast_tiles(tile_list)) {
+        tiles.push_back(tile_pixels(const_cast<uint8_t*>(pixels.data()), shape, tile));
+    }
+    std::vector<int8_t> stored;
+    {
+        nb::gil_scoped_release released;
+        stored = fit_corrections(tiles, packed.model(), kernels, {plan[0], plan[1], plan[2], plan[3]}, threads);
+    }
+    return nb::bytes(stored.data(), stored.size());
+}
+
+nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const CorrectionArray& stored,
+                const PackedModel& packed, int threads, const std::string& isa) {
+    const Kernels& kernels = find_kernels(isa);
+    const Corrections corrections = unpack_corrections(stored.data(), int(stored.shape(0)));
     const std::vector<Tile> tiles = cast_tiles(tile_list);
     std::vector<CodedTile> coded(tiles.size());
     const size_t shape[3] = {pixels.shape(0), pixels.shape(1), pixels.shape(2)};
@@ -152,7 +172,7 @@ nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const 
         for_each_tile(int(tiles.size()), threads, [&](int i, int inner) {
             // Pixels is a view for reading and writing; encode_tile only reads.
             const Pixels view = tile_pixels(const_cast<uint8_t*>(pixels.data()), shape, tiles[i]);
-            coded[i] = encode_tile(view, packed.model(), kernels, tiles[i].streams, inner);
+            coded[i] = encode_tile(view, packed.model(), corrections, kernels, tiles[i].streams, inner);
         });
     }
     nb::list out;
@@ -171,8 +191,9 @@ nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const 
 
 // coded: (ranges, coarse, segments) of every tile. Returns what is wrong with the data, or an empty string.
 std::string decode(const PixelArray& pixels, const nb::list& tile_list, const nb::list& coded,
-                   const PackedModel& packed, int threads, const std::string& isa) {
+                   const CorrectionArray& stored, const PackedModel& packed, int threads, const std::string& isa) {
     const Kernels& kernels = find_kernels(isa);
+    const Corrections corrections = unpack_corrections(stored.data(), int(stored.shape(0)));
     const std::vector<Tile> tiles = cast_tiles(tile_list);
     std::vector<TileView> views;
     for (nb::handle item : coded) {
@@ -199,7 +220,7 @@ std::string decode(const PixelArray& pixels, const nb::list& tile_list, const nb
     nb::gil_scoped_release released;
     for_each_tile(int(tiles.size()), threads, [&](int i, int inner) {
         const std::string found = decode_tile(tile_pixels(pixels.data(), shape, tiles[i]), views[i], packed.model(),
-                                              kernels, tiles[i].streams, inner);
+                                              corrections, kernels, tiles[i].streams, inner);
         const std::lock_guard<std::mutex> lock(mutex);
         if (problem.empty() && !found.empty()) problem = found;
     });
@@ -211,9 +232,12 @@ std::string decode(const PixelArray& pixels, const nb::list& tile_list, const nb
 NB_MODULE(_native, module) {
     nb::class_<PackedModel>(module, "PackedModel")
         .def(nb::init<const std::vector<std::vector<int>>&, const nb::list&>(), nb::arg("tables"), nb::arg("bands"));
-    module.def("encode", &encode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("model"), nb::arg("threads"),
+    module.def("fit", &fit, nb::arg("pixels"), nb::arg("tiles"), nb::arg("model"), nb::arg("plan"), nb::arg("threads"),
                nb::arg("isa"));
-    module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("model"),
+    module.def("encode", &encode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("corrections"), nb::arg("model"), nb::arg("threads"),
+               nb::arg("isa"));
+    module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("corrections"),
+               nb::arg("model"),
                nb::arg("threads"), nb::arg("isa"));
     module.def("instruction_sets", [] {
         nb::list names;

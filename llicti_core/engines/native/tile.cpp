@@ -9,162 +9,8 @@
 namespace llicti {
 namespace {
 
-constexpr int kMargin = 2;          // pixels of a phase that contexts reach beyond its edges
 constexpr uint32_t kStateMin = 65536;
 constexpr int64_t kAlone = 2048;    // a band of fewer pixels is not worth a thread
-
-constexpr int kPhaseRow[4] = {0, 1, 0, 1};
-constexpr int kPhaseColumn[4] = {0, 1, 1, 0};
-
-// A plane of values with a margin in which the nearest ones are repeated.
-class Plane {
-public:
-    Plane() = default;
-    Plane(int height, int width)
-        : height_(height), width_(width), stride_(width + 2 * kMargin),
-          values_(size_t(stride_) * (height + 2 * kMargin)) {}
-
-    int height() const { return height_; }
-    int width() const { return width_; }
-    ptrdiff_t stride() const { return stride_; }
-    bool empty() const { return !height_ || !width_; }
-    int16_t* row(int y) { return &values_[size_t(y + kMargin) * stride_ + kMargin]; }
-    const int16_t* row(int y) const { return &values_[size_t(y + kMargin) * stride_ + kMargin]; }
-
-    void fill_margin() {
-        if (empty()) return;
-        for (int y = 0; y < height_; y++) {
-            int16_t* values = row(y);
-            std::fill(values - kMargin, values, values[0]);
-            std::fill(values + width_, values + width_ + kMargin, values[width_ - 1]);
-        }
-        const size_t bytes = size_t(stride_) * sizeof(int16_t);
-        for (int m = 1; m <= kMargin; m++) {
-            std::memcpy(row(-m) - kMargin, row(0) - kMargin, bytes);
-            std::memcpy(row(height_ - 1 + m) - kMargin, row(height_ - 1) - kMargin, bytes);
-        }
-    }
-
-private:
-    int height_ = 0, width_ = 0;
-    ptrdiff_t stride_ = 0;
-    std::vector<int16_t> values_;
-};
-
-using Image = std::vector<Plane>;  // by channel
-
-// The four phases of a scale, by phase and channel.
-struct Scale {
-    Image phase[4];
-
-    Scale(int height, int width, int channels) {
-        for (int i = 0; i < 4; i++) {
-            phase[i].assign(size_t(channels),
-                            Plane((height + 1 - kPhaseRow[i]) / 2, (width + 1 - kPhaseColumn[i]) / 2));
-        }
-    }
-
-    void fill_margin(int i) {
-        for (Plane& plane : phase[i]) plane.fill_margin();
-    }
-};
-
-// Calls visit(value in the image, value in its phase) for every value of a scale.
-template <class Visit>
-void for_each_pair(Image& image, Scale& scale, Visit visit) {
-    for (size_t c = 0; c < image.size(); c++) {
-        for (int i = 0; i < 4; i++) {
-            Plane& phase = scale.phase[i][c];
-            for (int y = 0; y < phase.height(); y++) {
-                int16_t* whole = image[c].row(2 * y + kPhaseRow[i]) + kPhaseColumn[i];
-                int16_t* part = phase.row(y);
-                for (int x = 0; x < phase.width(); x++) visit(whole[2 * x], part[x]);
-            }
-        }
-    }
-}
-
-Image new_image(int height, int width, int channels) { return Image(size_t(channels), Plane(height, width)); }
-
-Image read_pixels(const Pixels& pixels) {
-    Image image = new_image(pixels.height, pixels.width, pixels.channels);
-    for (int y = 0; y < pixels.height; y++) {
-        const uint8_t* from = pixels.data + y * pixels.stride;
-        if (pixels.channels == 1) {
-            int16_t* grey = image[0].row(y);
-            for (int x = 0; x < pixels.width; x++) grey[x] = int16_t(from[x] - 128);
-            continue;
-        }
-        int16_t *luma = image[0].row(y), *orange = image[1].row(y), *green = image[2].row(y);
-        for (int x = 0; x < pixels.width; x++) {
-            const int r = from[3 * x], g = from[3 * x + 1], b = from[3 * x + 2];
-            const int co = r - b, t = b + (co >> 1), cg = g - t;
-            luma[x] = int16_t(t + (cg >> 1) - 128);
-            orange[x] = int16_t(co);
-            green[x] = int16_t(cg);
-        }
-    }
-    return image;
-}
-
-void write_pixels(const Image& image, const Pixels& pixels) {
-    for (int y = 0; y < pixels.height; y++) {
-        uint8_t* to = pixels.data + y * pixels.stride;
-        if (pixels.channels == 1) {
-            const int16_t* grey = image[0].row(y);
-            for (int x = 0; x < pixels.width; x++) to[x] = uint8_t(grey[x] + 128);
-            continue;
-        }
-        const int16_t *luma = image[0].row(y), *orange = image[1].row(y), *green = image[2].row(y);
-        for (int x = 0; x < pixels.width; x++) {
-            const int co = orange[x], cg = green[x], t = luma[x] + 128 - (cg >> 1);
-            const int b = t - (co >> 1);
-            to[3 * x] = uint8_t(b + co);
-            to[3 * x + 1] = uint8_t(t + cg);
-            to[3 * x + 2] = uint8_t(b);
-        }
-    }
-}
-
-std::vector<Range> find_ranges(const Image& image) {
-    std::vector<Range> ranges;
-    for (const Plane& plane : image) {
-        int16_t low = plane.row(0)[0], high = low;
-        for (int y = 0; y < plane.height(); y++) {
-            const auto [least, most] = std::minmax_element(plane.row(y), plane.row(y) + plane.width());
-            low = std::min(low, *least);
-            high = std::max(high, *most);
-        }
-        ranges.push_back({low, high});
-    }
-    return ranges;
-}
-
-BandContext band_context(const Model& model, const Band& band, int index, Scale& scale,
-                         const std::vector<Range>& ranges) {
-    Image& target = scale.phase[band.phase];
-    BandContext context{};
-    context.model = &model;
-    context.band = &band;
-    context.scale = index;
-    context.channels = int(target.size());
-    context.width = target[0].width();
-    context.target_stride = target[0].stride();
-    for (size_t c = 0; c < target.size(); c++) {
-        context.ranges[c] = ranges[c];
-        context.target[c] = target[c].row(0);
-    }
-    for (size_t n = 0; n < band.neighbours.size(); n++) {
-        const Neighbour& neighbour = band.neighbours[n];
-        // A phase without pixels is stood in for by phase 00, which has at least one.
-        const Image& from = scale.phase[scale.phase[neighbour.phase][0].empty() ? 0 : neighbour.phase];
-        context.sources[n].stride = from[0].stride();
-        for (size_t c = 0; c < target.size(); c++) {
-            context.sources[n].origin[c] = from[c].row(neighbour.dy) + neighbour.dx;
-        }
-    }
-    return context;
-}
 
 struct Run {
     int64_t start, stop;
@@ -172,11 +18,6 @@ struct Run {
 
 Run stream_run(int64_t pixels, int streams, int stream) {
     return {stream * pixels / streams, (stream + 1) * pixels / streams};
-}
-
-int64_t band_pixels(const Scale& scale, const Band& band) {
-    const Plane& plane = scale.phase[band.phase][0];
-    return int64_t(plane.height()) * plane.width();
 }
 
 // Lanes whose states a stream stores: as many as its longest run has pixels, none where every channel is constant.
@@ -248,16 +89,11 @@ bool closed(const StreamDecoder& decoder, bool last) {
 
 }  // namespace
 
-CodedTile encode_tile(const Pixels& pixels, const Model& model, const Kernels& kernels, int streams, int threads) {
+CodedTile encode_tile(const Pixels& pixels, const Model& model, const Corrections& corrections, const Kernels& kernels,
+                      int streams, int threads) {
     Image image = read_pixels(pixels);
     CodedTile coded{find_ranges(image), {}};
-    std::vector<Scale> scales;
-    for (int s = 0; s < kScales; s++) {
-        scales.emplace_back(image[0].height(), image[0].width(), pixels.channels);
-        for_each_pair(image, scales[s], [](int16_t& whole, int16_t& part) { part = whole; });
-        for (int i = 0; i < 4; i++) scales[s].fill_margin(i);
-        image = scales[s].phase[0];
-    }
+    std::vector<Scale> scales = build_pyramid(std::move(image));
     const size_t coded_channels =
         std::count_if(coded.ranges.begin(), coded.ranges.end(), [](const Range& range) { return range.coded(); });
     std::vector<std::vector<std::vector<uint8_t>>> by_stream(streams);
@@ -271,7 +107,7 @@ CodedTile encode_tile(const Pixels& pixels, const Model& model, const Kernels& k
                 const size_t used = intervals.size();
                 const size_t groups = size_t(run.stop - run.start + kLanes - 1) / kLanes;
                 intervals.resize(used + groups * kLanes * coded_channels);
-                kernels.encode(band_context(model, band, s, scales[s], coded.ranges), run.start, run.stop,
+                kernels.encode(band_context(model, corrections, band, s, scales[s], coded.ranges), run.start, run.stop,
                                &intervals[used]);
             }
             ends.push_back(intervals.size());
@@ -286,8 +122,8 @@ CodedTile encode_tile(const Pixels& pixels, const Model& model, const Kernels& k
     return coded;
 }
 
-std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model& model, const Kernels& kernels,
-                        int streams, int threads) {
+std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model& model, const Corrections& corrections,
+                        const Kernels& kernels, int streams, int threads) {
     std::vector<StreamDecoder> decoders(streams);
     Image image = read_pixels(tile.coarse);
     for (int s = kScales; s-- > 0;) {
@@ -305,7 +141,7 @@ std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model&
         for (const Band& band : model.bands) {
             const int64_t count = band_pixels(scale, band);
             if (!count) continue;
-            const BandContext context = band_context(model, band, s, scale, tile.ranges);
+            const BandContext context = band_context(model, corrections, band, s, scale, tile.ranges);
             std::atomic<bool> whole{true};
             parallel_for(streams, count < kAlone ? 1 : threads, [&](int stream) {
                 const Run run = stream_run(count, streams, stream);

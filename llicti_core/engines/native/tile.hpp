@@ -4,16 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "kernels.hpp"
+#include "pyramid.hpp"
 
 namespace llicti {
-
-// A view of interleaved 8-bit pixels, 1 or 3 channels.
-struct Pixels {
-    uint8_t* data;
-    ptrdiff_t stride;  // bytes from row to row
-    int height, width, channels;
-};
 
 struct Bytes {
     const uint8_t* data;
@@ -32,10 +25,11 @@ struct TileView {
     std::vector<std::vector<Bytes>> segments;
 };
 
-CodedTile encode_tile(const Pixels& pixels, const Model& model, const Kernels& kernels, int streams, int threads);
+CodedTile encode_tile(const Pixels& pixels, const Model& model, const Corrections& corrections, const Kernels& kernels,
+                      int streams, int threads);
 
 // Returns what is wrong with the data, or nothing.
-std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model& model, const Kernels& kernels,
-                        int streams, int threads);
+std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model& model, const Corrections& corrections,
+                        const Kernels& kernels, int streams, int threads);
 
 }  // namespace llicti
