@@ -1,0 +1,1 @@
+"""The benchmark: `.llc` against other lossless formats, in size, speed, memory and start-up."""

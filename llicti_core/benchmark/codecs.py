@@ -1,0 +1,131 @@
+"""The codecs under comparison, each at one setting, behind one interface."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import llicti_core
+from llicti_core import models
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A codec at one setting.
+
+    name: what the command line and the results call it: the family, and after a hyphen the setting.
+    encode, decode: uint8 pixels (height, width, 3) to bytes and back. The second argument is the number of
+    threads, which codecs that cannot use threads ignore.
+    threaded: whether it can use threads.
+    slow: takes seconds an image, and so is timed in one round only.
+    """
+
+    name: str
+    label: str
+    encode: Callable[[Pixels, int], bytes]
+    decode: Callable[[bytes, int], Pixels]
+    threaded: bool = False
+    slow: bool = False
+
+    @property
+    def family(self) -> str:
+        """The name without the setting."""
+        return self.name.partition("-")[0]
+
+
+def installed() -> list[Codec]:
+    """Every codec that can run here: Pillow's PNG, our models, and what imagecodecs has where it is installed."""
+    return [Codec("png", "PNG (Pillow)", _encode_png, _decode_png), *_peers(), *map(_llc, models.available())]
+
+
+def select(names: Sequence[str]) -> list[Codec]:
+    """The installed codecs of these names or families. Raises ValueError for an unknown one."""
+    codecs = installed()
+    unknown = set(names) - {codec.name for codec in codecs} - {codec.family for codec in codecs}
+    if unknown:
+        msg = f"no codec {', '.join(sorted(unknown))} here, only {', '.join(codec.name for codec in codecs)}"
+        raise ValueError(msg)
+    return [codec for codec in codecs if codec.name in names or codec.family in names]
+
+
+def _llc(model: str) -> Codec:
+    return Codec(
+        f"llc-{model}",
+        f"LLC ({model})",
+        lambda pixels, threads: llicti_core.encode(pixels, model=model, threads=threads),
+        lambda data, threads: llicti_core.decode(data, threads=threads),
+        threaded=True,
+    )
+
+
+def _encode_png(pixels: Pixels, threads: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def _decode_png(data: bytes, threads: int) -> Pixels:
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def _peers() -> list[Codec]:
+    """The codecs of the package imagecodecs, if it is installed."""
+    try:
+        ic = import_module("imagecodecs")
+    except ModuleNotFoundError:
+        return []
+    return [
+        Codec(
+            "png-9",
+            "PNG (libpng, level 9)",
+            lambda pixels, _: ic.png_encode(pixels, level=9),
+            lambda data, _: ic.png_decode(data),
+        ),
+        _webp(ic, method=4, quality=75),
+        _webp(ic, method=6, quality=100),
+        *(_jpeg_xl(ic, effort) for effort in (1, 3, 7, 9)),
+        Codec(
+            "jpeg2000",
+            "JPEG 2000",
+            lambda pixels, threads: ic.jpeg2k_encode(pixels, level=0, reversible=True, numthreads=threads),
+            lambda data, threads: ic.jpeg2k_decode(data, numthreads=threads),
+            threaded=True,
+        ),
+        Codec(
+            "jpegls",
+            "JPEG-LS",
+            lambda pixels, _: ic.jpegls_encode(pixels),
+            lambda data, _: ic.jpegls_decode(data),
+        ),
+    ]
+
+
+def _webp(ic: Any, method: int, quality: int) -> Codec:
+    return Codec(
+        f"webp-{method}",
+        f"WebP (method {method}, quality {quality})",
+        lambda pixels, threads: ic.webp_encode(pixels, lossless=True, method=method, level=quality, numthreads=threads),
+        lambda data, _: ic.webp_decode(data),
+        threaded=True,
+        slow=method == 6,
+    )
+
+
+def _jpeg_xl(ic: Any, effort: int) -> Codec:
+    return Codec(
+        f"jxl-{effort}",
+        f"JPEG XL (effort {effort})",
+        lambda pixels, threads: ic.jpegxl_encode(pixels, lossless=True, effort=effort, numthreads=threads),
+        lambda data, threads: ic.jpegxl_decode(data, numthreads=threads),
+        threaded=True,
+        slow=effort == 9,
+    )

@@ -1,0 +1,214 @@
+"""The `llc` command.
+
+What a command needs is imported when it runs, so that help and usage errors come at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+LOSSLESS = (".png", ".bmp", ".pgm", ".pnm", ".ppm", ".tif", ".tiff")
+"""What `llc decode` writes: the formats that Pillow never saves with loss."""
+
+_PASSED_ON = {
+    "bench": ("llicti_core.benchmark.__main__", "compare with other lossless formats on a folder of photographs"),
+    "train": ("llicti_core.training.__main__", "train a model on a folder of photographs"),
+}
+"""Commands that have a command line of their own: the module of its `main`, and what it does."""
+
+
+class _CommandError(Exception):
+    """Why a file cannot be done, in words for the user."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0, 1 where a file failed. Exits with 2 where the usage is wrong."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in _PASSED_ON:
+        return _pass_on(arguments[0], arguments[1:])
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if "suffix" in options:
+        targets = [_target(path, options) for path in options.files]
+        if len(set(targets)) < len(targets):
+            parser.error("several files would be written to the same one")
+    return max([_status(path, options) for path in options.files])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="llc", description="Lossless image compression by a small learned model.")
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    encode = commands.add_parser("encode", help="make .llc files of images (their pixels, not their metadata)")
+    encode.add_argument(
+        "files", nargs="+", type=Path, metavar="IN", help="8-bit grey or RGB, in any of Pillow's formats"
+    )
+    encode.add_argument("--model", default="default", help="name of an installed model")
+    encode.set_defaults(work=_encode, suffix=".llc")
+
+    decode = commands.add_parser("decode", help="make PNG or other lossless images of .llc files")
+    decode.add_argument("files", nargs="+", type=Path, metavar="IN")
+    decode.set_defaults(work=_decode, suffix=".png")
+
+    for command in (encode, decode):
+        command.add_argument(
+            "-o", "--output", type=Path, metavar="OUT", help="file or existing folder (default: next to IN)"
+        )
+        command.add_argument("-f", "--force", action="store_true", help="overwrite files")
+        command.add_argument("--threads", type=int, metavar="N", help="default: as many as there are processors")
+
+    info = commands.add_parser("info", help="say what the headers of .llc files say")
+    verify = commands.add_parser("verify", help="decode .llc files and compare their checksums")
+    for command, work in ((info, _info), (verify, _verify)):
+        command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+        command.set_defaults(work=work)
+
+    for name, (_, text) in _PASSED_ON.items():
+        commands.add_parser(name, help=text)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"llc {version('llicti')}")
+        parser.exit()
+
+
+def _pass_on(command: str, arguments: Sequence[str]) -> int:
+    """Run a command of another module."""
+    try:
+        module = import_module(_PASSED_ON[command][0])
+    except ModuleNotFoundError as error:
+        print(f"llc: {command} needs {error.name}: pip install 'llicti[{command}]'", file=sys.stderr)
+        return 1
+    status: int = module.main(arguments)
+    return status
+
+
+def _status(path: Path, options: argparse.Namespace) -> int:
+    """Do the command's work on a file; returns 1 where that fails, having said why."""
+    try:
+        options.work(path, options)
+    except (_CommandError, OSError, ValueError, MemoryError) as error:
+        # An OSError's text would repeat the file's name.
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        print(f"llc: {path}: {reason}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _encode(path: Path, options: argparse.Namespace) -> None:
+    import llicti_core
+
+    target = _target(path, options)
+    if target.suffix.lower() != ".llc":
+        msg = f"{target.name} does not end in .llc"
+        raise _CommandError(msg)
+    _check_free(target, options)
+    pixels = _open_pixels(path)
+    _write(target, llicti_core.encode(pixels, model=options.model, threads=options.threads))
+
+
+def _decode(path: Path, options: argparse.Namespace) -> None:
+    import io
+
+    from PIL import Image
+
+    import llicti_core
+
+    target = _target(path, options)
+    if target.suffix.lower() not in LOSSLESS:
+        msg = f"cannot write {target.name}: only {', '.join(LOSSLESS)}, which are always lossless"
+        raise _CommandError(msg)
+    _check_free(target, options)
+    pixels = llicti_core.decode(path.read_bytes(), threads=options.threads)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, Image.registered_extensions()[target.suffix.lower()])
+    _write(target, file.getbuffer())
+
+
+def _info(path: Path, options: argparse.Namespace) -> None:
+    import llicti_core
+
+    with path.open("rb") as file:
+        info = llicti_core.inspect(file.read(llicti_core.MAX_HEADER_BYTES))
+    size = path.stat().st_size
+    bits = 8 * size / (info.width * info.height * len(info.mode))
+    print(
+        f"{path}: {info.width}x{info.height} {info.mode}, {info.bit_depth} bits, model {info.model} "
+        f"({info.model_identity}), tiles of {info.tile_size}, {size} bytes, {bits:.3f} bits per sub-pixel"
+    )
+
+
+def _verify(path: Path, options: argparse.Namespace) -> None:
+    import llicti_core
+
+    llicti_core.verify(path.read_bytes())
+    print(f"{path}: ok")
+
+
+def _target(path: Path, options: argparse.Namespace) -> Path:
+    """The file that a file is converted to."""
+    output: Path | None = options.output
+    if output is None:
+        return path.with_suffix(options.suffix)
+    return output / path.with_suffix(options.suffix).name if output.is_dir() else output
+
+
+def _check_free(target: Path, options: argparse.Namespace) -> None:
+    if target.exists() and not options.force:
+        msg = f"{target} exists (--force overwrites it)"
+        raise _CommandError(msg)
+
+
+def _open_pixels(path: Path) -> NDArray[np.uint8]:
+    """The pixels of an image that holds nothing which its pixels alone would lose."""
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    Image.MAX_IMAGE_PIXELS = None  # a guard for servers; this file was named by its owner
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "RGB"):
+                msg = f"mode {image.mode} is not supported, only L and RGB"
+                raise _CommandError(msg)
+            if getattr(image, "n_frames", 1) > 1:
+                msg = "more than one frame is not supported"
+                raise _CommandError(msg)
+            if "transparency" in image.info:
+                msg = "a transparent colour is not supported"
+                raise _CommandError(msg)
+            return np.asarray(image)
+    except UnidentifiedImageError as error:
+        msg = "not an image that Pillow can read"
+        raise _CommandError(msg) from error
+    except SyntaxError as error:  # what some of Pillow's formats raise for a damaged file
+        raise _CommandError(str(error)) from error
+
+
+def _write(target: Path, data: bytes | memoryview) -> None:
+    """Write a file such that it is there whole or not at all."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(data)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
