@@ -71,8 +71,8 @@ def test_bytes_do_not_depend_on_threads() -> None:
 def test_engines_write_the_same_file_and_read_each_other() -> None:
     pixels = photograph(75, 101)
     reference, native = engines.get("reference"), engines.get("native")
-    data = codec.encode(pixels, "default", 1, reference)
-    assert codec.encode(pixels, "default", 2, native) == data
+    data = codec.encode(pixels, "default", 0, 1, reference)
+    assert codec.encode(pixels, "default", 0, 2, native) == data
     assert same(codec.decode(data, 1, reference), pixels)
     assert same(codec.decode(data, 2, native), pixels)
 
@@ -88,8 +88,8 @@ def test_engines_agree_on_photographs_of_odd_sizes() -> None:
     for number, path in enumerate(sorted(PHOTOS.glob("*.png"))):
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))[101 : 152 + 2 * (number % 7), 53 : 122 + 2 * (number % 5)]
-        data = codec.encode(pixels, "default", 1, reference)
-        assert codec.encode(pixels, "default", 2, native) == data, path
+        data = codec.encode(pixels, "default", 0, 1, reference)
+        assert codec.encode(pixels, "default", 0, 2, native) == data, path
         assert same(codec.decode(data, 2, native), pixels), path
 
 

@@ -14,6 +14,14 @@ def fit(
     threads: int,
     isa: str,
 ) -> bytes: ...
+def estimate(
+    outputs: NDArray[np.float32],
+    residuals: NDArray[np.float32],
+    ranges: list[tuple[int, int]],
+    gain: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    isa: str,
+) -> tuple[float, list[float], list[float]]: ...
 def encode(
     pixels: NDArray[np.uint8],
     tiles: list[tuple[int, ...]],

@@ -20,6 +20,7 @@ namespace {
 
 using Int8Array = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
 using Int32Array = nb::ndarray<const int32_t, nb::c_contig, nb::device::cpu>;
+using FloatArray = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using CorrectionArray = nb::ndarray<const int8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using PixelArray = nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using ConstPixelArray = nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
@@ -160,6 +161,29 @@ nb::bytes fit(const ConstPixelArray& pixels, const nb::list& tile_list, const Pa
     return nb::bytes(stored.data(), stored.size());
 }
 
+// Bits of sampled outputs [60, n] and residuals [3, n], n a multiple of kChunk, and their slopes by gain and bias; so that
+// tests can compare them with automatic differentiation.
+nb::tuple estimate(const FloatArray& outputs, const FloatArray& residuals, const std::vector<std::vector<int>>& ranges,
+                   std::vector<float> gain, std::vector<float> bias, const std::string& isa) {
+    const size_t count = outputs.shape(1);
+    std::vector<SampleChunk> chunks(count / kChunk);
+    for (size_t i = 0; i < chunks.size() * kChunk; i++) {
+        SampleChunk& chunk = chunks[i / kChunk];
+        for (size_t o = 0; o < kParameters; o++) chunk.output[o][i % kChunk] = outputs.data()[o * count + i];
+        for (size_t c = 0; c < 3; c++) chunk.residual[c][i % kChunk] = residuals.data()[c * count + i];
+    }
+    std::vector<Range> channels;
+    for (const auto& range : ranges) channels.push_back({range[0], range[1]});
+    std::vector<float> gain_slope(kParameters), bias_slope(kParameters);
+    const Kernels& kernels = find_kernels(isa);
+    const auto run = [&](float* gains, float* biases) {
+        return kernels.estimate(chunks.data(), int(chunks.size()), channels.data(), int(channels.size()), gain.data(),
+                                bias.data(), gains, biases);
+    };
+    run(gain_slope.data(), bias_slope.data());
+    return nb::make_tuple(run(nullptr, nullptr), gain_slope, bias_slope);
+}
+
 nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const CorrectionArray& stored,
                 const PackedModel& packed, int threads, const std::string& isa) {
     const Kernels& kernels = find_kernels(isa);
@@ -234,6 +258,8 @@ NB_MODULE(_native, module) {
         .def(nb::init<const std::vector<std::vector<int>>&, const nb::list&>(), nb::arg("tables"), nb::arg("bands"));
     module.def("fit", &fit, nb::arg("pixels"), nb::arg("tiles"), nb::arg("model"), nb::arg("plan"), nb::arg("threads"),
                nb::arg("isa"));
+    module.def("estimate", &estimate, nb::arg("outputs"), nb::arg("residuals"), nb::arg("ranges"), nb::arg("gain"),
+               nb::arg("bias"), nb::arg("isa"));
     module.def("encode", &encode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("corrections"), nb::arg("model"), nb::arg("threads"),
                nb::arg("isa"));
     module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("corrections"),
