@@ -12,6 +12,7 @@ from PIL import Image
 
 from llicti_core import cli, models
 from llicti_core.benchmark import codecs, plot, report, speed, startup
+from llicti_core.benchmark.load import OtherPrograms
 
 OURS = f"llc-{models.available()[0]}"
 
@@ -95,6 +96,7 @@ def row(name: str, **changes: object) -> report.Row:
 def results_of(*rows: report.Row) -> dict[str, object]:
     return {
         "machine": report.machine(),
+        "other_programs_cores": 0.5,
         "threads": 2,
         "rounds": 3,
         "images": {"count": 1, "pixels": 1000, "names": ["a.png"]},
@@ -115,6 +117,13 @@ def test_table_without_jpeg_xl_or_memory() -> None:
     table = report.table(results_of(row("png", encode_memory=None, decode_memory=None)))
     assert "×" not in table
     assert "resident" not in table
+    assert "Other programs kept 0.50 of the cores busy" in table
+
+
+def test_other_programs_are_not_this_one() -> None:
+    others = OtherPrograms()
+    cores = others.cores()
+    assert cores is None or cores >= 0
 
 
 def test_plot(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from llicti_core.benchmark import memory, plot, report, speed, startup
 from llicti_core.benchmark.codecs import Codec, Pixels, installed, select
+from llicti_core.benchmark.load import OtherPrograms
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -76,10 +77,13 @@ def photographs(folder: Path, limit: int | None) -> dict[str, Pixels]:
 def run(codecs: Sequence[Codec], images: dict[str, Pixels], rounds: int, threads: int) -> dict[str, Any]:
     """Measure everything: what results.json holds. Raises NotLosslessError."""
     pixels = list(images.values())
+    others = OtherPrograms()
     runs = speed.measure(codecs, pixels, rounds, threads, lambda done: print(done, file=sys.stderr))
+    other_cores = others.cores()
     llc, png = startup.measure(np.ascontiguousarray(pixels[0][:64, :64]))
     return {
         "machine": report.machine(),
+        "other_programs_cores": other_cores,
         "threads": threads,
         "rounds": rounds,
         "images": {

@@ -112,7 +112,7 @@ def _peers() -> list[Codec]:
 def _webp(ic: Any, method: int, quality: int) -> Codec:
     return Codec(
         f"webp-{method}",
-        f"WebP (method {method}, quality {quality})",
+        f"WebP (m{method}, q{quality})",
         lambda pixels, threads: ic.webp_encode(pixels, lossless=True, method=method, level=quality, numthreads=threads),
         lambda data, _: ic.webp_decode(data),
         threaded=True,

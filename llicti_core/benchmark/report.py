@@ -139,6 +139,10 @@ def _notes(results: dict[str, Any], rows: Sequence[Row]) -> str:
             f"{' and '.join(once)} took part in the first of the {rounds} rounds only, since an image takes "
             "seconds: these times are single measurements."
         )
+    if results["other_programs_cores"] is not None:
+        notes.append(
+            f"Other programs kept {results['other_programs_cores']:.2f} of the cores busy meanwhile, on average."
+        )
     if any(row.name == BASELINE for row in rows):
         notes.append("Columns with × are relative to JPEG XL at effort 7, its default: below 1 is smaller, or slower.")
     if any(row.encode_memory is not None for row in rows):

@@ -1,0 +1,557 @@
+"""A decoder of `.llc` files written from docs/format.md alone: plain Python, slow, proof that the document is complete.
+
+    python tests/format_decoder.py photo.llc model.safetensors photo.ppm
+
+Numbers in comments are clauses of the document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from operator import mul
+from typing import NamedTuple
+
+SIGNATURE = bytes.fromhex("89 4C 4C 43 0D 0A 1A 0A")
+SECTIONS = (b"COAR", b"SCL4", b"SCL3", b"SCL2", b"SCL1", b"SCL0")
+CHANNELS = {"L": 1, "RGB": 3}
+LIMITS = ((-128, 127), (-255, 255), (-255, 255))
+LANES = 32
+STATE_MIN = 65536
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+
+ODD, EVEN = (-3, -1, 1, 3), (-2, 0, 2)
+PARTS = {
+    "11": (("00", ODD, ODD),),
+    "01": (("00", EVEN, ODD), ("11", ODD, EVEN)),
+    "10": (("00", ODD, EVEN), ("11", EVEN, ODD), ("01", ODD, ODD)),
+}
+NEAREST = {"11": (5, 6, 9, 10), "01": (5, 6, 16, 19), "10": (4, 7, 17, 18)}
+INPUTS = {"11": 51, "01": 75, "10": 123}
+
+# fmt: off
+TAIL = (
+    32767, 30723, 28693, 26695, 24743, 22849, 21025, 19282, 17625, 16062, 14595, 13226, 11955, 10782,
+    9702, 8714, 7812, 6992, 6249, 5577, 4971, 4427, 3938, 3500, 3108, 2758, 2446, 2168, 1921, 1701,
+    1506, 1333, 1179, 1042, 922, 815, 720, 636, 562, 497, 439, 387, 342, 302, 267, 236, 208, 184,
+    162, 143, 126, 111, 98, 87, 77, 68, 60, 53, 47, 41, 36, 32, 28, 25, 0,
+)
+MANTISSA = (4095, 3756, 3444, 3158, 2896, 2656, 2435, 2233)
+EXP = (
+    2048, 1924, 1807, 1698, 1595, 1498, 1408, 1322, 1242, 1167, 1096, 1030, 967, 909, 854, 802, 753,
+    708, 665, 625, 587, 551, 518, 486, 457, 429, 403, 379, 356, 334, 314, 295, 277, 260, 245, 230,
+    216, 203, 190, 179, 168, 158, 148, 139, 131, 123, 116, 109, 102, 96, 90, 85, 79, 75, 70, 66, 62,
+    58, 55, 51, 48, 45, 43, 40, 38, 35, 33, 31, 29, 27, 26, 24, 23, 21, 20, 19, 18, 17, 16, 15, 14,
+    13, 12, 11, 11, 10, 9, 9, 8, 8, 7, 7, 7, 6, 6, 5, 5, 5, 4, 4, 4, 4, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2,
+    2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+)
+# fmt: on
+
+
+class Refused(ValueError):
+    """The file is not one that this decoder may decode (8)."""
+
+
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise Refused(message)
+
+
+def clamp(x: int, low: int, high: int) -> int:
+    return low if x < low else high if x > high else x
+
+
+class Bytes:
+    """Takes numbers off a run of bytes (1)."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, count: int) -> bytes:
+        require(count <= len(self.data) - self.at, "data ends early")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def number(self, kind: str) -> int:
+        kind = "<" + kind
+        return int(struct.unpack(kind, self.take(struct.calcsize(kind)))[0])
+
+    def leb128(self) -> int:
+        value = 0
+        for place in range(9):
+            byte = self.take(1)[0]
+            value |= (byte & 127) << (7 * place)
+            if byte < 128:
+                require(byte > 0 or place == 0, "number not as short as it can be")
+                return value
+        raise Refused("number of more than 9 bytes")
+
+    def text(self) -> str:
+        encoded = self.take(self.number("B"))
+        require(encoded.isascii(), "text that is not ASCII")
+        return encoded.decode("ascii")
+
+    def finish(self) -> None:
+        require(self.at == len(self.data), "bytes left over")
+
+
+# Models (7.3).
+
+
+class Layer(NamedTuple):
+    """weight[g][o][k], bias[s][g][o] (one s only behind layer 0), multiplier[g][o]."""
+
+    weight: list[list[list[int]]]
+    bias: list[list[list[int]]]
+    multiplier: list[list[int]]
+
+
+@dataclass
+class Model:
+    name: str
+    width: int
+    depth: int
+    identity: bytes
+    bands: dict[str, list[Layer]]
+
+
+def chunks(flat: list[int], size: int) -> list[list[int]]:
+    return [flat[i : i + size] for i in range(0, len(flat), size)]
+
+
+def read_model(data: bytes) -> Model:
+    """A model from the bytes of its safetensors file."""
+    file = Bytes(data)
+    head = json.loads(file.take(file.number("Q")))
+    content = data[file.at :]
+    meta = head["__metadata__"]
+    name, width, depth = meta["name"], int(meta["width"]), int(meta["depth"])
+    require(NAME.fullmatch(name) is not None and 1 <= width <= 256 and 1 <= depth <= 16, "spec out of bounds")
+    spec = json.dumps({"depth": depth, "name": name, "width": width}, separators=(",", ":"))
+    digest = hashlib.sha256(spec.encode("ascii"))
+
+    def tensor(key: str, kind: str, *shape: int) -> list[int]:
+        entry = head[key]
+        require(entry["dtype"] == kind and entry["shape"] == list(shape), f"tensor {key} of wrong shape")
+        begin, end = entry["data_offsets"]
+        count = 1
+        for size in shape:
+            count *= size
+        encoded = content[begin:end]
+        require(len(encoded) == count * (1 if kind == "I8" else 4), f"tensor {key} of wrong length")
+        digest.update(encoded)
+        return list(struct.unpack(f"<{count}{'b' if kind == 'I8' else 'i'}", encoded))
+
+    bands: dict[str, list[Layer]] = {}
+    for band in ("11", "01", "10"):
+        bands[band] = []
+        for number in range(depth + 1):
+            k = INPUTS[band] if number == 0 else width
+            o = 15 if number == depth else width
+            scales = (5,) if number == 0 else ()
+            weight = tensor(f"{band}.{number}.weight", "I8", 4, o, k)
+            bias = tensor(f"{band}.{number}.bias", "I32", *scales, 4, o)
+            multiplier = tensor(f"{band}.{number}.multiplier", "I32", 4, o)
+            layer = Layer(chunks_of_chunks(weight, k, o), chunks_of_chunks(bias, o, 4), chunks(multiplier, o))
+            check_bound(layer, 128 if number == 0 else 127)
+            bands[band].append(layer)
+    return Model(name, width, depth, digest.digest()[:8], bands)
+
+
+def chunks_of_chunks(flat: list[int], inner: int, outer: int) -> list[list[list[int]]]:
+    return [chunks(part, inner) for part in chunks(flat, inner * outer)]
+
+
+def check_bound(layer: Layer, peak: int) -> None:
+    for g, rows in enumerate(layer.weight):
+        for o, row in enumerate(rows):
+            reach = peak * sum(map(abs, row)) + max(abs(bias[g][o]) for bias in layer.bias)
+            multiplier = layer.multiplier[g][o]
+            require(multiplier >= 1 and reach * multiplier < 2**31 - 2**14, "model can overflow")
+
+
+# Container (2).
+
+
+@dataclass
+class Header:
+    width: int
+    height: int
+    mode: str
+    tile_log2: int
+    model: str
+    identity: bytes
+    checksum: int
+
+    @property
+    def channels(self) -> int:
+        return CHANNELS[self.mode]
+
+
+def read_section(file: Bytes, tag: bytes) -> Bytes:
+    start = file.at
+    found = file.take(4)
+    payload = file.take(file.leb128())
+    checksum = zlib.crc32(file.data[start : file.at])
+    require(file.number("I") == checksum, f"section {found!r} is damaged")
+    require(found == tag, f"section {found!r} where {tag!r} was expected")
+    return Bytes(payload)
+
+
+def read_header(file: Bytes) -> Header:
+    require(file.take(8) == SIGNATURE, "wrong signature")
+    require(file.number("B") == 1, "unknown version")
+    head = read_section(file, b"HEAD")
+    width, height = head.number("I"), head.number("I")
+    require(1 <= width < 2**31 and 1 <= height < 2**31, "size out of bounds")
+    mode = head.text()
+    require(mode in CHANNELS, "unknown mode")
+    require(head.number("B") == 8, "unknown number of bits")
+    tile_log2 = head.number("B")
+    require(6 <= tile_log2 <= 15, "tile size out of bounds")
+    model = head.text()
+    require(NAME.fullmatch(model) is not None, "model name out of bounds")
+    header = Header(width, height, mode, tile_log2, model, head.take(8), head.number("I"))
+    head.finish()
+    return header
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+Values = list[list[int]]
+Watch = Callable[[dict[str, object]], None]
+"""Gets what was computed for every pixel and every symbol: for the worked example of the document."""
+
+
+@dataclass
+class Tile:
+    """What a file holds of a tile, and its three channels, [row][column], while they are decoded."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    segments: list[list[bytes]] = field(default_factory=list)
+    planes: list[Values] = field(default_factory=list)
+
+    def streams(self, channels: int) -> int:  # 3.4
+        return max(1, (self.height * self.width * channels + 160000) // 320000)
+
+
+def decode(data: bytes, model: Model, watch: Watch | None = None) -> tuple[Header, bytes]:
+    """The header and the pixels, in raster order, channels side by side."""
+    file = Bytes(data)
+    header = read_header(file)
+    require(
+        (header.model, header.identity) == (model.name, model.identity),
+        f"the file needs model {header.model} {header.identity.hex()}",
+    )
+    channels = header.channels
+    least = ceil_div(header.width, 32) * ceil_div(header.height, 32) * channels
+    require(least <= len(data) - file.at, "file too short for its size")
+    sections = [read_section(file, tag) for tag in SECTIONS]
+    file.finish()
+    tiles = make_tiles(header)
+    for tile in tiles:
+        read_coarse(sections[0], tile, channels)
+    sections[0].finish()
+    for section in sections[1:]:
+        lengths = [[section.leb128() for _ in range(tile.streams(channels))] for tile in tiles]
+        for tile, row in zip(tiles, lengths, strict=True):
+            tile.segments.append([section.take(length) for length in row])
+        section.finish()
+    pixels = bytearray(header.width * header.height * channels)
+    for tile in tiles:
+        decode_tile(tile, channels, model, watch)
+        for y in range(tile.height):
+            at = ((tile.y + y) * header.width + tile.x) * channels
+            for values in zip(*(plane[y] for plane in tile.planes), strict=True):
+                pixels[at : at + channels] = to_pixel(*values, channels=channels)
+                at += channels
+    require(zlib.crc32(pixels) == header.checksum, "pixels do not match their checksum")
+    return header, bytes(pixels)
+
+
+# Pixels and tiles (3).
+
+
+def make_tiles(header: Header) -> list[Tile]:
+    side = 1 << header.tile_log2
+    return [
+        Tile(y, x, min(side, header.height - y), min(side, header.width - x))
+        for y in range(0, header.height, side)
+        for x in range(0, header.width, side)
+    ]
+
+
+def read_coarse(section: Bytes, tile: Tile, channels: int) -> None:
+    for least, most in LIMITS[:channels]:
+        low, high = section.number("h"), section.number("h")
+        require(least <= low <= high <= most, "range out of bounds")
+        tile.ranges.append((low, high))
+    tile.planes = [[[0] * tile.width for _ in range(tile.height)] for _ in range(3)]
+    for y in range(0, tile.height, 32):
+        for x in range(0, tile.width, 32):
+            for c, value in enumerate(from_pixel(section.take(channels))):
+                tile.planes[c][y][x] = value
+
+
+def from_pixel(pixel: bytes) -> tuple[int, int, int]:
+    if len(pixel) == 1:
+        return pixel[0] - 128, 0, 0
+    r, g, b = pixel
+    co = r - b
+    t = b + (co >> 1)
+    cg = g - t
+    return t + (cg >> 1) - 128, co, cg
+
+
+def to_pixel(y: int, co: int, cg: int, *, channels: int) -> bytes:
+    if channels == 1:
+        return bytes(((y + 128) & 255,))
+    t = y + 128 - (cg >> 1)
+    g = t + cg
+    b = t - (co >> 1)
+    r = b + co
+    return bytes((r & 255, g & 255, b & 255))
+
+
+# Pyramid (4).
+
+
+class Phase:
+    """The place of a phase of a scale in a tile."""
+
+    def __init__(self, tile: Tile, scale: int, name: str) -> None:
+        self.r, self.c, self.scale = int(name[0]), int(name[1]), scale
+        self.rows = max(0, ceil_div(tile.height - (self.r << scale), 2 << scale))
+        self.columns = max(0, ceil_div(tile.width - (self.c << scale), 2 << scale))
+
+    def place(self, i: int, j: int) -> tuple[int, int]:
+        return (2 * i + self.r) << self.scale, (2 * j + self.c) << self.scale
+
+
+def decode_tile(tile: Tile, channels: int, model: Model, watch: Watch | None) -> None:
+    count = tile.streams(channels)
+    streams = [Stream(stored_lanes(tile, count, k)) for k in range(count)]
+    for index, scale in enumerate((4, 3, 2, 1, 0)):
+        for stream, segment in zip(streams, tile.segments[index], strict=True):
+            stream.open(segment, first=scale == 4)
+        for band in ("11", "01", "10"):
+            contexts = band_contexts(tile, scale, band)  # every pixel's, in raster order
+            for stream, (start, stop) in zip(streams, runs(Phase(tile, scale, band), count), strict=True):
+                for first in range(start, stop, LANES):
+                    group = [
+                        Pixel(tile, channels, model.bands[band], scale, *next(contexts))
+                        for _ in range(first, min(first + LANES, stop))
+                    ]
+                    decode_group(tile, group, stream, watch)
+        for stream in streams:
+            stream.close(last=scale == 0)
+
+
+def runs(phase: Phase, streams: int) -> list[tuple[int, int]]:  # 4.2
+    n = phase.rows * phase.columns
+    return [(k * n // streams, (k + 1) * n // streams) for k in range(streams)]
+
+
+def stored_lanes(tile: Tile, streams: int, k: int) -> int:  # 7.2
+    if all(low == high for low, high in tile.ranges):
+        return 0
+    longest = 0
+    for scale in range(5):
+        for band in PARTS:
+            start, stop = runs(Phase(tile, scale, band), streams)[k]
+            longest = max(longest, stop - start)
+    return min(longest, LANES)
+
+
+Context = tuple[tuple[int, int], list[int], list[int]]
+
+
+def band_contexts(tile: Tile, scale: int, band: str) -> Iterator[Context]:
+    """Of every pixel of a band: its place in the tile, its base and the network's inputs (4.3, 4.4)."""
+    own = Phase(tile, scale, band)
+    sources = []
+    for name, rows, columns in PARTS[band]:
+        r, c = int(name[0]), int(name[1])
+        phase = Phase(tile, scale, name)
+        if not phase.rows or not phase.columns:
+            phase = Phase(tile, scale, "00")
+        sources += [(phase, (own.r + dy - r) // 2, (own.c + dx - c) // 2) for dy in rows for dx in columns]
+    for i in range(own.rows):
+        for j in range(own.columns):
+            places = [
+                phase.place(clamp(i + di, 0, phase.rows - 1), clamp(j + dj, 0, phase.columns - 1))
+                for phase, di, dj in sources
+            ]
+            base, inputs = [], []
+            for plane in tile.planes:
+                v = [plane[y][x] for y, x in places]
+                base.append((sum(v[n] for n in NEAREST[band]) + 2) >> 2)
+                inputs += [clamp(value - base[-1], -128, 127) for value in v]
+            yield own.place(i, j), base, [*inputs, base[0], base[1] >> 1, base[2] >> 1]
+
+
+# Network (5).
+
+
+def network(layers: list[Layer], scale: int, inputs: list[int]) -> list[list[int]]:
+    """out[g][o]"""
+    out = []
+    for g in range(4):
+        x = inputs
+        for number, layer in enumerate(layers):
+            bias = layer.bias[scale if number == 0 else 0][g]
+            total = [b + sum(map(mul, row, x)) for b, row in zip(bias, layer.weight[g], strict=True)]
+            scaled = map(mul, total, layer.multiplier[g])
+            if number < len(layers) - 1:
+                x = [clamp((value + 8192) >> 14, 0, 127) for value in scaled]
+            else:
+                x = [clamp((((value + 2048) >> 12) + 8) >> 4, -32768, 32767) for value in scaled]
+        out.append(x)
+    return out
+
+
+# Mixture (6).
+
+
+def logistic(distance: int, index: int) -> int:
+    position = min((abs(distance) * MANTISSA[index & 7]) >> ((index >> 3) + 2), 8191)
+    j, f = position >> 7, position & 127
+    tail = TAIL[j] - (((TAIL[j] - TAIL[j + 1]) * f) >> 7)
+    return tail if distance < 0 else 65535 - tail
+
+
+class Pixel:
+    """A pixel's place, base, mixture parameters, and the values of its channels so far."""
+
+    def __init__(
+        self,
+        tile: Tile,
+        channels: int,
+        layers: list[Layer],
+        scale: int,
+        place: tuple[int, int],
+        base: list[int],
+        inputs: list[int],
+    ) -> None:
+        self.ranges, self.channels, self.layers, self.scale_number = tile.ranges, channels, layers, scale
+        self.place, self.base, self.inputs = place, base, inputs
+        self.out = network(layers, scale, inputs)
+        self.scale, self.mean, self.logit, self.coefficient = (chunks(row, 5) for row in self.out)
+        self.value: list[int] = []
+
+    def mixture(self, c: int) -> Mixture:
+        """The mixture of channel c, once the channels before it are decoded."""
+        low, high = self.ranges[c]
+        top = max(self.logit[c])
+        share = [EXP[min(top - logit, 127)] for logit in self.logit[c]]
+        unit = (((2**27 - 1) // sum(share)) * (65536 - (high - low + 1))) >> 16
+        weight = [(s * unit) >> 11 for s in share]
+        a, b, d = ([clamp(out, -256, 255) for out in row] for row in self.coefficient)
+        residual = [value - base for value, base in zip(self.value, self.base, strict=False)]
+        if c == 0:
+            shift = [0] * 5
+        elif c == 1:
+            shift = [a[k] * residual[0] for k in range(5)]
+        else:
+            shift = [b[k] * residual[0] + d[k] * residual[1] for k in range(5)]
+        centre = [clamp(self.mean[c][k] + ((shift[k] + 2) >> 2), -16383, 16383) for k in range(5)]
+        scale = [clamp(index, 0, 87) for index in self.scale[c]]
+        return Mixture(low, high, self.base[c], weight, centre, scale)
+
+
+class Mixture(NamedTuple):
+    low: int
+    high: int
+    base: int
+    weight: list[int]
+    centre: list[int]
+    scale: list[int]
+
+    def cumulative(self, value: int) -> int:
+        if value == self.low:
+            return 0
+        if value == self.high + 1:
+            return 65536
+        origin = 16 * (value - self.base) - 8
+        below = value - self.low
+        for weight, centre, scale in zip(self.weight, self.centre, self.scale, strict=True):
+            below += (weight * logistic(origin - centre, scale)) >> 16
+        return below
+
+
+# Entropy coder (7).
+
+
+class Stream:
+    def __init__(self, lanes: int) -> None:
+        self.lanes, self.state = lanes, [STATE_MIN] * LANES
+        self.segment = Bytes(b"")
+
+    def open(self, segment: bytes, *, first: bool) -> None:
+        self.segment = Bytes(segment)
+        if first:
+            self.state[: self.lanes] = [self.segment.number("I") for _ in range(self.lanes)]
+            require(min(self.state) >= STATE_MIN, "state below 65536")
+        require((len(segment) - self.segment.at) % 2 == 0, "half a word")
+
+    def close(self, *, last: bool) -> None:
+        self.segment.finish()
+        require(not last or set(self.state) == {STATE_MIN}, "lanes do not end where they began")
+
+    def symbol(self, lane: int, mixture: Mixture) -> int:
+        state = self.state[lane]
+        slot = state & 65535
+        low, high = mixture.low, mixture.high  # cumulative(low) <= slot < cumulative(high + 1)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if mixture.cumulative(middle) <= slot:
+                low = middle
+            else:
+                high = middle - 1
+        below = mixture.cumulative(low)
+        state = (mixture.cumulative(low + 1) - below) * (state >> 16) + slot - below
+        if state < STATE_MIN:
+            state = (state << 16) | self.segment.number("H")
+        self.state[lane] = state
+        return low
+
+
+def decode_group(tile: Tile, group: list[Pixel], stream: Stream, watch: Watch | None) -> None:
+    for c, (low, high) in enumerate(tile.ranges):
+        for lane, pixel in enumerate(group):
+            if low == high:
+                value = low
+            else:
+                mixture = pixel.mixture(c)
+                before, at = stream.state[lane], stream.segment.at
+                value = stream.symbol(lane, mixture)
+                if watch:
+                    step = {"pixel": pixel, "channel": c, "lane": lane, "mixture": mixture, "value": value}
+                    watch(step | {"before": before, "after": stream.state[lane], "words": stream.segment.at - at})
+            pixel.value.append(value)
+            tile.planes[c][pixel.place[0]][pixel.place[1]] = value
+
+
+def main(source: str, model: str, target: str) -> None:
+    with open(model, "rb") as file:
+        weights = read_model(file.read())
+    with open(source, "rb") as file:
+        header, pixels = decode(file.read(), weights)
+    with open(target, "wb") as file:
+        file.write(b"P%d %d %d 255\n" % (5 if header.mode == "L" else 6, header.width, header.height) + pixels)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,182 @@
+"""The worked example of docs/format.md, 9: a small file, every byte and symbol of it explained."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import format_decoder
+import numpy as np
+from format_decoder import SECTIONS, Bytes, Mixture, Pixel
+from golden import model_path
+
+from llicti_core import codec, engines, models
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "format.md"
+BLOCK = re.compile(r"(?<=<!-- example: begin -->\n).*?(?=<!-- example: end -->)", re.DOTALL)
+
+PIXELS = np.array(
+    [[(200, 121, 40), (190, 118, 44), (181, 110, 50)], [(202, 125, 42), (186, 115, 49), (178, 112, 47)]], np.uint8
+)
+MARKED = (1, 0)
+"""The pixel of which everything is printed."""
+
+
+def text() -> str:
+    """What stands between the marks in the document."""
+    data = codec.encode(PIXELS, models.DEFAULT, 1, engines.get("reference"))
+    name = codec.inspect(data).model
+    model = format_decoder.read_model(model_path(name).read_bytes())
+    steps: list[dict[str, object]] = []
+    _, decoded = format_decoder.decode(data, model, steps.append)
+    assert decoded == PIXELS.tobytes()
+    return "\n".join((_pixels(), _dump(data), _symbols(steps), _marked(steps)))
+
+
+def current() -> str:
+    """What stands there now."""
+    found = BLOCK.search(DOCUMENT.read_text("utf-8"))
+    assert found, "docs/format.md has lost the marks of its example"
+    return found[0]
+
+
+def write() -> None:
+    """Bring the document up to date."""
+    example = text()
+    document = DOCUMENT.read_text("utf-8")
+    assert BLOCK.search(document), "docs/format.md has lost the marks of its example"
+    DOCUMENT.write_text(BLOCK.sub(lambda _: example, document), "utf-8")
+
+
+def _pixels() -> str:
+    lines = ["The pixels (R, G, B), and Y, Co, Cg behind them:", ""]
+    for row in PIXELS.tolist():
+        for pixel in row:
+            y, co, cg = format_decoder.from_pixel(bytes(pixel))
+            lines.append(f"    {', '.join(map(str, pixel)):>13}    {y:4} {co:4} {cg:4}")
+    return "\n".join([*lines, ""])
+
+
+class _Dump:
+    """Lines of offset, bytes and meaning."""
+
+    def __init__(self, data: bytes) -> None:
+        self.bytes, self.lines = Bytes(data), [""]
+
+    def take(self, count: int, meaning: str) -> None:
+        for start in range(0, count, 8):
+            at = self.bytes.at
+            part = self.bytes.take(min(8, count - start)).hex(" ").upper()
+            self.lines.append(f"    {at:04X}  {part:23}  {meaning}".rstrip())
+            meaning = ""
+
+    def peek(self, kind: str) -> int:
+        return Bytes(self.bytes.data[self.bytes.at :]).number(kind)
+
+    def leb128(self, meaning: str) -> int:
+        ahead = Bytes(self.bytes.data[self.bytes.at :])
+        value = ahead.leb128()
+        self.take(ahead.at, meaning.format(value))
+        return value
+
+    def text(self, meaning: str) -> None:
+        length = self.peek("B")
+        self.take(1, f"{meaning}: {length} characters")
+        self.take(length, self.bytes.data[self.bytes.at : self.bytes.at + length].decode("ascii"))
+
+
+def _dump(data: bytes) -> str:
+    dump = _Dump(data)
+    dump.take(8, "signature")
+    dump.take(1, "version 1")
+    dump.take(4, "HEAD")
+    dump.leb128("payload of {} bytes")
+    dump.take(4, f"width {dump.peek('I')}")
+    dump.take(4, f"height {dump.peek('I')}")
+    dump.text("mode")
+    dump.take(1, f"{dump.peek('B')} bits a sub-pixel")
+    dump.take(1, f"tiles of 2**{dump.peek('B')} pixels")
+    dump.text("model")
+    dump.take(8, "identity of the model")
+    dump.take(4, "CRC-32 of the pixels")
+    dump.take(4, "CRC-32 of HEAD")
+    for tag in SECTIONS:
+        dump.lines.append("")
+        dump.take(4, tag.decode("ascii"))
+        dump.leb128("payload of {} bytes")
+        if tag == b"COAR":
+            for name in ("Y", "Co", "Cg"):
+                low = dump.peek("h")
+                dump.take(2, f"{name}: low {low}")
+                dump.take(2, f"{name}: high {dump.peek('h')}")
+            dump.take(3, "pixel (0, 0): R, G, B")
+        else:
+            words = dump.leb128("the only stream's segment has {} bytes")
+            if tag == b"SCL4":
+                for lane in range(2):
+                    dump.take(4, f"state of lane {lane}: {dump.peek('I')}")
+                    words -= 4
+            for _ in range(words // 2):
+                dump.take(2, f"word {dump.peek('H')}")
+        dump.take(4, f"CRC-32 of {tag.decode('ascii')}")
+    dump.bytes.finish()
+    return "\n".join([f"The file, {len(data)} bytes:", *dump.lines, ""])
+
+
+def _symbols(steps: list[dict[str, object]]) -> str:
+    lines = [
+        "The stream has two lanes, since the longest run (band 10 of scale 0) has two pixels. The symbols in",
+        "the order in which they are decoded; a `+` behind the new state where a word was read:",
+        "",
+        "    scale band pixel  ch  base lane      state   slot  value  cumulative  frequency  new state",
+    ]
+    for step in steps:
+        pixel, mixture, c = step["pixel"], step["mixture"], step["channel"]
+        assert isinstance(pixel, Pixel)
+        assert isinstance(mixture, Mixture)
+        (y, x), s = pixel.place, pixel.scale_number
+        value, before = int(str(step["value"])), int(str(step["before"]))
+        below, above = mixture.cumulative(value), mixture.cumulative(value + 1)
+        band = f"{y >> s & 1}{x >> s & 1}"
+        lines.append(
+            f"    {s:5} {band:>4} ({y}, {x}) {('Y', 'Co', 'Cg')[int(str(c))]:>3} {mixture.base:5} {step['lane']:4} "
+            f"{before:10} {before & 65535:6} {value:6} {below:11} {above - below:10} {step['after']:10}"
+            f"{'+' if step['words'] else ''}"
+        )
+    assert all(str(step["after"]) == str(format_decoder.STATE_MIN) for step in _last(steps))
+    return "\n".join([*lines, "", "Both lanes end at 65536, as they must.", ""])
+
+
+def _last(steps: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The last step of every lane."""
+    return list({step["lane"]: step for step in steps}.values())
+
+
+def _marked(steps: list[dict[str, object]]) -> str:
+    chosen = [(step["pixel"], step["mixture"]) for step in steps if _place(step) == MARKED]
+    pixel = chosen[0][0]
+    assert isinstance(pixel, Pixel)
+    lines = [f"Pixel {MARKED} of these, of band 10 at scale 0, has the inputs", ""]
+    lines += _wrapped(pixel.inputs)
+    lines += ["", "and its four groups give `out`", ""]
+    for row in pixel.out:
+        lines += _wrapped(row)
+    lines += ["", "from which follow, channel by channel:", ""]
+    for name, (_, mixture) in zip(("Y", "Co", "Cg"), chosen, strict=True):
+        assert isinstance(mixture, Mixture)
+        lines += [
+            f"    {name:2}  scale  {' '.join(f'{v:6}' for v in mixture.scale)}",
+            f"        weight {' '.join(f'{v:6}' for v in mixture.weight)}",
+            f"        centre {' '.join(f'{v:6}' for v in mixture.centre)}",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _place(step: dict[str, object]) -> tuple[int, int]:
+    assert isinstance(step["pixel"], Pixel)
+    return step["pixel"].place
+
+
+def _wrapped(numbers: list[int]) -> list[str]:
+    return textwrap.wrap(" ".join(map(str, numbers)), 100, initial_indent="    ", subsequent_indent="    ")
