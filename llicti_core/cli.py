@@ -55,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
         "files", nargs="+", type=Path, metavar="IN", help="8-bit grey or RGB, in any of Pillow's formats"
     )
     encode.add_argument("--model", default="default", help="name of an installed model")
+    encode.add_argument(
+        "--effort", type=int, choices=range(4), default=1, help="work that goes into fitting the model (default: 1)"
+    )
     encode.set_defaults(work=_encode, suffix=".llc")
 
     decode = commands.add_parser("decode", help="make PNG or other lossless images of .llc files")
@@ -124,7 +127,7 @@ def _encode(path: Path, options: argparse.Namespace) -> None:
         raise _CommandError(msg)
     _check_free(target, options)
     pixels = _open_pixels(path)
-    _write(target, llicti_core.encode(pixels, model=options.model, threads=options.threads))
+    _write(target, llicti_core.encode(pixels, model=options.model, effort=options.effort, threads=options.threads))
 
 
 def _decode(path: Path, options: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llicti_core import models
 from llicti_core.container import (
+    MAX_SIZE,
     Header,
     Reader,
     pack_varint,
@@ -25,9 +26,6 @@ from llicti_core.pyramid import SCALES, scale_size, stream_count
 
 TILE_LOG2 = 10
 """Tiles the encoder makes: 1024 x 1024 pixels."""
-
-MAX_SIZE = 2**31 - 1
-"""Largest width or height."""
 
 CHANNEL_RANGES = ((-128, 127), (-255, 255), (-255, 255))
 """Values that Y, Co and Cg can take."""

@@ -8,11 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
+from llicti_core.names import is_model_name
 
 SIGNATURE = b"\x89LLC\r\n\x1a\n"
 VERSION = 1
 MAX_HEADER_BYTES = 1024
 """Signature, version and header section always fit in this many bytes."""
+
+MAX_SIZE = 2**31 - 1
+"""Largest width or height."""
 
 _CHANNELS = {"L": 1, "RGB": 3}
 _MIN_TILE_LOG2, _MAX_TILE_LOG2 = 6, 15
@@ -70,8 +74,11 @@ class Header:
         if at + 12 != len(payload):
             msg = f"header has {len(payload)} bytes, expected {at + 12}"
             raise FormatError(msg)
-        if not width or not height:
+        if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE):
             msg = f"header says an image of {width}x{height} pixels"
+            raise FormatError(msg)
+        if not is_model_name(model):
+            msg = f"header names a model {model!r}, which no model can be called"
             raise FormatError(msg)
         if mode not in _CHANNELS or bit_depth != 8:
             msg = f"mode {mode!r} at {bit_depth} bits is not supported by this version"
@@ -103,8 +110,11 @@ class Reader:
         for shift in range(0, 63, 7):
             byte = self.take(1)[0]
             value |= (byte & 0x7F) << shift
-            if byte < 0x80:
+            if byte < 0x80 and (byte or not shift):
                 return value
+            if not byte:
+                msg = f"{self.name} has a number with zeros to spare before byte {self.at}"
+                raise FormatError(msg)
         msg = f"{self.name} has a number of more than 63 bits before byte {self.at}"
         raise FormatError(msg)
 
@@ -166,9 +176,14 @@ def read_header(data: bytes | memoryview) -> tuple[Header, Reader]:
 
 
 def read_sections(reader: Reader) -> Iterator[tuple[bytes, memoryview]]:
-    """The sections behind the header, (tag, payload) each, checked. Sections of unknown kind are passed on too."""
+    """The sections behind the header that matter to a decoder, (tag, payload) each, checked.
+
+    Those whose tag begins with a small letter are left out: they may be skipped by who does not know them.
+    """
     while reader.left:
-        yield _read_section(reader, reader.left)
+        tag, payload = _read_section(reader, reader.left)
+        if not tag[:1].islower():
+            yield tag, payload
 
 
 def _read_section(reader: Reader, limit: int) -> tuple[bytes, memoryview]:

@@ -60,6 +60,7 @@ class LlcPlugin(PluginV3):
         *,
         is_batch: bool | None = None,
         model: str = "default",
+        effort: int = 1,
         threads: int | None = None,
     ) -> bytes | None:
         """Write one uint8 image of shape (H, W), (H, W, 1) or (H, W, 3).
@@ -71,7 +72,8 @@ class LlcPlugin(PluginV3):
         if self._written:
             msg = "an LLC file holds one image, which has been written"
             raise ValueError(msg)
-        encoded = llicti_core.encode(_single_image(ndimage, is_batch), model=model, threads=threads)
+        pixels = _single_image(ndimage, is_batch)
+        encoded = llicti_core.encode(pixels, model=model, effort=effort, threads=threads)
         self.request.get_file().write(encoded)
         self._written = True
         return encoded if self.request._uri_type == URI_BYTES else None

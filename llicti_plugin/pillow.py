@@ -75,7 +75,7 @@ class LlcDecoder(ImageFile.PyDecoder):
 
 
 def save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    """Write an image of mode L or RGB. `Image.save` passes on `model` and `threads` to the encoder."""
+    """Write an image of mode L or RGB. `Image.save` passes on `model`, `effort` and `threads` to the encoder."""
     if im.mode not in ("L", "RGB"):
         msg = f"cannot write mode {im.mode} as LLC"
         raise OSError(msg)
@@ -83,7 +83,7 @@ def save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
         msg = "cannot write empty image as LLC"
         raise ValueError(msg)
 
-    options = {name: im.encoderinfo[name] for name in ("model", "threads") if name in im.encoderinfo}
+    options = {name: im.encoderinfo[name] for name in ("model", "effort", "threads") if name in im.encoderinfo}
     fp.write(llicti_core.encode(np.asarray(im), **options))
 
 

@@ -17,7 +17,11 @@ from llicti_core.pyramid import BANDS
 
 def random_corrections(scales: int, seed: int = 0) -> Corrections:
     rng = np.random.default_rng(seed)
-    return rng.integers(-128, 128, (scales, *NO_CORRECTIONS.shape[1:])).clip([[-64], [-128]], [[63], [127]]).astype(np.int8)
+    return (
+        rng.integers(-128, 128, (scales, *NO_CORRECTIONS.shape[1:]))
+        .clip([[-64], [-128]], [[63], [127]])
+        .astype(np.int8)
+    )
 
 
 @pytest.mark.parametrize("scales", [0, 1, 3, 5])
@@ -40,7 +44,13 @@ def test_engines_agree_on_any_corrections(scales: int) -> None:
 
 @pytest.mark.parametrize("effort", range(codec.MAX_EFFORT + 1))
 def test_every_effort_comes_back(effort: int) -> None:
-    for pixels in (photograph(256, 260), photograph(200, 150)[..., 1], noise(140, 150), smooth(5, 7), smooth(300, 200, 1)):
+    for pixels in (
+        photograph(256, 260),
+        photograph(200, 150)[..., 1],
+        noise(140, 150),
+        smooth(5, 7),
+        smooth(300, 200, 1),
+    ):
         data = llicti_core.encode(pixels, effort=effort)
         assert (llicti_core.decode(data) == pixels).all()
 
@@ -131,7 +141,9 @@ def test_the_gradient_is_torch_s(isa: str, channels: int) -> None:
     g = torch.tensor(gain).view(4, 1, 15).requires_grad_()
     b = torch.tensor(bias).view(4, 1, 15).requires_grad_()
     o = torch.tensor(outputs).view(4, 15, -1).transpose(1, 2)
-    expected = mixture_bits((o * g + b).reshape(4, 512, 15), torch.tensor(residual), (256, 200, 511))[:, :channels].sum()
+    expected = mixture_bits((o * g + b).reshape(4, 512, 15), torch.tensor(residual), (256, 200, 511))[
+        :, :channels
+    ].sum()
     expected.backward()
     assert np.isclose(bits, expected.item(), rtol=1e-4)
     for slope, parameter in ((gain_slope, g), (bias_slope, b)):

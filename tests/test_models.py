@@ -70,6 +70,20 @@ def test_a_model_that_could_overflow_is_refused(name: str, value: int) -> None:
         changed(model, name, tensor).check()
 
 
+@pytest.mark.parametrize(
+    ("name", "width", "depth"), [("", 8, 1), ("a/b", 8, 1), ("x" * 33, 8, 1), ("a", 0, 1), ("a", 257, 1), ("a", 8, 0)]
+)
+def test_impossible_specs_are_refused(name: str, width: int, depth: int) -> None:
+    with pytest.raises(ValueError, match="no model can be called"):
+        ModelSpec(name, width, depth)
+
+
+def test_the_same_model_gives_the_same_file(tmp_path: Path) -> None:
+    for name in "ab":
+        models.write_model(random_model(), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_misshapen_tensors_are_named() -> None:
     model = random_model()
     with pytest.raises(ValueError, match=r"11\.0\.weight"):

@@ -68,7 +68,9 @@ class NativeEngine:
     ) -> None:
         """See Engine.decode."""
         parts = [(tile.ranges, tile.coarse, tile.segments) for tile in coded]
-        problem = _native.decode(pixels, _jobs(tiles, pixels.shape[2]), parts, corrections, _packed(model), threads, self.isa)
+        problem = _native.decode(
+            pixels, _jobs(tiles, pixels.shape[2]), parts, corrections, _packed(model), threads, self.isa
+        )
         if problem:
             raise FormatError(problem)
 

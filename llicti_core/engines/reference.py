@@ -238,9 +238,7 @@ class _Predictor:
     model: Model
     corrections: Corrections
 
-    def predict(
-        self, planes: NDArray[np.int16], scale: int, band: Band, ranges: list[tuple[int, int]]
-    ) -> _Mixture:
+    def predict(self, planes: NDArray[np.int16], scale: int, band: Band, ranges: list[tuple[int, int]]) -> _Mixture:
         """The mixtures of a band, from the phases before it."""
         inputs, base = _context(planes, scale, band)
         fine = _network(inputs, self.model.layers(band.name), scale)

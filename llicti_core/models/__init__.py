@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llicti_core.errors import UnknownModelError
+from llicti_core.names import is_model_name
 from llicti_core.pyramid import BANDS, SCALES
 
 GROUPS = 4
@@ -35,6 +36,8 @@ ACTIVATION_MAX = 127
 
 DEFAULT = "default"
 
+_FOLDER = Path(__file__).parent
+
 _FILES = {DEFAULT: "llicti-d1"}
 """Names that stand for a bundled model."""
 
@@ -43,14 +46,36 @@ _FILES = {DEFAULT: "llicti-d1"}
 class ModelSpec:
     """The shape of a model.
 
-    name: what files call it; ASCII, at most 32 characters.
-    width: channels of each hidden layer of each of the four networks.
-    depth: hidden layers, 1 or more.
+    name: what files call it, 1 to 32 letters, digits, dots, hyphens and underscores, a letter or digit first.
+    width: channels of each hidden layer of each of the four networks, 1 to 256.
+    depth: hidden layers, 1 to 16.
+
+    Raises ValueError for anything else.
     """
 
     name: str
     width: int
     depth: int
+
+    def __post_init__(self) -> None:
+        if not is_model_name(self.name) or not 1 <= self.width <= 256 or not 1 <= self.depth <= 16:
+            msg = f"no model can be called {self.name!r}, {self.width} wide and {self.depth} deep"
+            raise ValueError(msg)
+
+    def to_json(self) -> str:
+        """The spec as models' files and hashes have it (docs/format.md, 7.3)."""
+        fields = {"depth": self.depth, "name": self.name, "width": self.width}
+        return json.dumps(fields, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """The reverse of to_json. Raises ValueError."""
+        try:
+            fields = json.loads(text)
+            return cls(str(fields["name"]), int(fields["width"]), int(fields["depth"]))
+        except (KeyError, TypeError) as error:
+            msg = f"not the description of a model: {text[:100]}"
+            raise ValueError(msg) from error
 
     def tensor_shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Name, shape and dtype of every tensor, in the order in which the model's hash takes them."""
@@ -98,7 +123,7 @@ class Model:
     @cached_property
     def identity(self) -> bytes:
         """First 8 bytes of the SHA-256 of the spec and every tensor (docs/format.md, 7.3)."""
-        digest = hashlib.sha256(json.dumps(asdict(self.spec), sort_keys=True, separators=(",", ":")).encode())
+        digest = hashlib.sha256(self.spec.to_json().encode())
         for name, (_, dtype) in self.spec.tensor_shapes().items():
             digest.update(np.ascontiguousarray(self.tensors[name], dtype.newbyteorder("<")).tobytes())
         return digest.digest()[:8]
@@ -120,7 +145,9 @@ class Model:
                 reach = np.abs(layer.weight.astype(np.int64)).sum(axis=2) * peak
                 reach = reach + np.abs(layer.bias.astype(np.int64)).reshape(-1, *reach.shape).max(axis=0)
                 multiplier = layer.multiplier.astype(np.int64)
-                if multiplier.min() < 1 or (reach * multiplier).max() >= 2**31 - 2**HIDDEN_SHIFT:
+                # Three times: an engine may store signed inputs with 128 added, and take it off in the bias.
+                fits = 3 * reach.max() < 2**31 and (reach * multiplier).max() < 2**31 - 2**HIDDEN_SHIFT
+                if multiplier.min() < 1 or not fits:
                     msg = f"model {self.spec.name!r}: layer {number} of band {band.name} can overflow 32 bits"
                     raise ValueError(msg)
 
@@ -132,11 +159,12 @@ def input_size(neighbours: int) -> int:
 
 def write_model(model: Model, path: str | Path) -> None:
     """Check `model` and write it to a safetensors file."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     model.check()
-    metadata = {key: str(value) for key, value in asdict(model.spec).items()}
-    save_file({k: np.ascontiguousarray(v) for k, v in model.tensors.items()}, str(path), metadata)
+    # One entry of metadata, since the order of several is not kept and the same model shall give the same file.
+    metadata = {"llicti": model.spec.to_json()}
+    Path(path).write_bytes(save({k: np.ascontiguousarray(v) for k, v in model.tensors.items()}, metadata))
 
 
 def read_model(path: str | Path) -> Model:
@@ -145,9 +173,8 @@ def read_model(path: str | Path) -> Model:
 
     try:
         with safe_open(str(path), "numpy") as file:
-            metadata = file.metadata() or {}
+            spec = ModelSpec.from_json((file.metadata() or {})["llicti"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}
-        spec = ModelSpec(metadata["name"], int(metadata["width"]), int(metadata["depth"]))
     except (SafetensorError, KeyError) as error:
         msg = f"{path}: not a model: {error}"
         raise ValueError(msg) from error
@@ -159,22 +186,22 @@ def read_model(path: str | Path) -> Model:
 @lru_cache(maxsize=16)
 def load(name: str = DEFAULT) -> Model:
     """The bundled model called `name`. Raises UnknownModelError."""
-    path = Path(__file__).parent / f"{_FILES.get(name, name)}.safetensors"
-    if path.stem not in available():
+    bundled = _FILES.get(name, name)
+    if bundled not in available():
         msg = f"model {name!r} is not installed (there are: {', '.join(available())})"
         raise UnknownModelError(msg)
-    return read_model(path)
+    return read_model(_FOLDER / f"{bundled}.safetensors")
 
 
 def available() -> list[str]:
     """Names of the bundled models."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.safetensors"))
+    return sorted(path.stem for path in _FOLDER.glob("*.safetensors"))
 
 
 def load_exact(name: str, identity: bytes) -> Model:
     """The model called `name`, if its weights are those of `identity`. Raises UnknownModelError."""
     model = load(name)
-    if model.identity != identity:
+    if model.spec.name != name or model.identity != identity:
         msg = f"the file needs model {name!r} {identity.hex()}, installed is {model.identity.hex()}"
         raise UnknownModelError(msg)
     return model

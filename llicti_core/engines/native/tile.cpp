@@ -20,9 +20,13 @@ Run stream_run(int64_t pixels, int streams, int stream) {
     return {stream * pixels / streams, (stream + 1) * pixels / streams};
 }
 
+bool any_coded(const std::vector<Range>& ranges) {
+    return std::any_of(ranges.begin(), ranges.end(), [](const Range& range) { return range.coded(); });
+}
+
 // Lanes whose states a stream stores: as many as its longest run has pixels, none where every channel is constant.
 int stored_lanes(int height, int width, const Model& model, const std::vector<Range>& ranges, int streams, int stream) {
-    if (std::none_of(ranges.begin(), ranges.end(), [](const Range& range) { return range.coded(); })) return 0;
+    if (!any_coded(ranges)) return 0;
     int64_t longest = 0;
     for (int s = 0; s < kScales; s++, height = (height + 1) / 2, width = (width + 1) / 2) {
         for (const Band& band : model.bands) {
@@ -65,6 +69,15 @@ std::vector<std::vector<uint8_t>> encode_stream(const std::vector<uint32_t>& int
         for (size_t i = words.size(); i-- > 0;) put(segments[s], words[i], 2);
     }
     return segments;
+}
+
+// A constant band needs no network.
+void fill(Image& phase, const std::vector<Range>& ranges) {
+    for (size_t c = 0; c < phase.size(); c++) {
+        for (int y = 0; y < phase[c].height(); y++) {
+            std::fill_n(phase[c].row(y), phase[c].width(), int16_t(ranges[c].low));
+        }
+    }
 }
 
 std::string open_segment(StreamDecoder& decoder, const Bytes& segment, int lanes, bool first) {
@@ -141,6 +154,10 @@ std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model&
         for (const Band& band : model.bands) {
             const int64_t count = band_pixels(scale, band);
             if (!count) continue;
+            if (!any_coded(tile.ranges)) {
+                fill(scale.phase[band.phase], tile.ranges);
+                continue;
+            }
             const BandContext context = band_context(model, corrections, band, s, scale, tile.ranges);
             std::atomic<bool> whole{true};
             parallel_for(streams, count < kAlone ? 1 : threads, [&](int stream) {
