@@ -37,10 +37,7 @@ SAMPLES = (
 )
 WEBP_LARGEST_SIDE = 16383
 
-HEADER = (
-    f"{'image':28}{'format':8}{'bytes':>12}{'bits/sub-pixel':>16}{'% of PNG':>10}"
-    f"{'encode s':>10}{'decode s':>10}"
-)
+HEADER = f"{'image':28}{'format':8}{'bytes':>12}{'bits/sub-pixel':>16}{'% of PNG':>10}{'encode s':>10}{'decode s':>10}"
 
 
 @dataclass(frozen=True)
@@ -161,8 +158,7 @@ def print_rows(title: list[str], sums: dict[str, Sum]) -> None:
         rate = 8 * took.bytes / took.samples
         percent = 100 * took.bytes / sums[PNG.name].bytes
         print(
-            f"{text[:27]:28}{name:8}{took.bytes:12,}{rate:16.3f}{percent:10.1f}"
-            f"{took.encode:10.3f}{took.decode:10.3f}"
+            f"{text[:27]:28}{name:8}{took.bytes:12,}{rate:16.3f}{percent:10.1f}{took.encode:10.3f}{took.decode:10.3f}"
         )
     print()
 

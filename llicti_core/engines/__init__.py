@@ -38,8 +38,8 @@ class EncodedTile:
 
 
 Corrections = NDArray[np.int8]
-"""An image's own corrections of the network's outputs, int8 [scales, 3, 2, 60], for the finest scales: by band, then gain
-less one in 1/64 and bias in halves of the parameter's unit, then by output. No scales: no corrections."""
+"""An image's own corrections of the network's outputs, int8 [scales, 3, 2, 60], for the finest scales: by band, then
+gain less one in 1/64 and bias in halves of the parameter's unit, then by output. No scales: no corrections."""
 
 NO_CORRECTIONS: Corrections = np.zeros((0, len(BANDS), 2, GROUPS * OUTPUTS), np.int8)
 

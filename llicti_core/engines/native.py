@@ -15,7 +15,6 @@ from llicti_core.errors import FormatError
 from llicti_core.models import Model
 from llicti_core.pyramid import BANDS, PHASES, SCALES, Band, stream_count
 
-
 FIT_PLANS = {1: [2, 8192, 256, 160], 2: [3, 16384, 512, 256], 3: [4, 65536, 1024, 800]}
 """By effort: finest scales that are fitted, pixels of each band that are looked at, pixels and number of steps of the
 optimiser."""
