@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from images import smooth
 
+import llicti_core
 from llicti_core import models
 from llicti_core.errors import UnknownModelError
 from llicti_core.models import Model, ModelSpec
@@ -103,3 +108,65 @@ def test_a_file_with_other_weights_is_not_decoded_by_guess() -> None:
     name = models.load().spec.name
     with pytest.raises(UnknownModelError, match=name):
         models.load_exact(name, bytes(8))
+
+
+def test_models_are_found_in_the_folders_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model()
+    models.write_model(model, tmp_path / "random.safetensors")
+    with pytest.raises(UnknownModelError):
+        models.load("random")
+    monkeypatch.setenv("LLICTI_MODEL_PATH", f"{tmp_path / 'nowhere'}{os.pathsep}{tmp_path}")
+    assert models.load("random").identity == model.identity
+    assert "random" in models.available()
+    pixels = smooth(33, 20)
+    data = llicti_core.encode(pixels, model="random")
+    assert (llicti_core.decode(data) == pixels).all()
+    monkeypatch.delenv("LLICTI_MODEL_PATH")
+    with pytest.raises(UnknownModelError, match=model.identity.hex()):
+        llicti_core.decode(data)
+
+
+def test_a_name_shared_by_two_models_is_settled_by_their_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for seed, folder in enumerate(folders):
+        folder.mkdir()
+        models.write_model(random_model(seed=seed), folder / "random.safetensors")
+    monkeypatch.setenv("LLICTI_MODEL_PATH", os.pathsep.join(map(str, folders)))
+    for seed in (0, 1):
+        identity = random_model(seed=seed).identity
+        assert models.load_exact("random", identity).identity == identity
+
+
+def test_a_model_file_under_another_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models.write_model(random_model(), tmp_path / "other.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"?")
+    monkeypatch.setenv("LLICTI_MODEL_PATH", str(tmp_path))
+    with pytest.raises(UnknownModelError, match="'random'"):
+        models.load("other")
+    with pytest.raises(UnknownModelError, match="cannot be used"):
+        models.load("broken")
+
+
+def test_an_installed_package_can_bring_a_model(tmp_path: Path) -> None:
+    """A tiny package with an entry point, installed into a folder, is found by a fresh interpreter."""
+    source, site = tmp_path / "source", tmp_path / "site"
+    (source / "tiny_models").mkdir(parents=True)
+    (source / "tiny_models" / "__init__.py").touch()
+    models.write_model(random_model(), source / "tiny_models" / "random.safetensors")
+    (source / "pyproject.toml").write_text(
+        '[project]\nname = "tiny-models"\nversion = "1"\n'
+        '[project.entry-points."llicti.models"]\nrandom = "tiny_models"\n'
+        '[tool.setuptools.package-data]\ntiny_models = ["*.safetensors"]\n'
+    )
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--target", str(site), str(source)], check=True, capture_output=True)
+    code = (
+        "import numpy, llicti_core; a = numpy.arange(300, dtype=numpy.uint8).reshape(10, 10, 3)\n"
+        "data = llicti_core.encode(a, model='random')\n"
+        "assert (llicti_core.decode(data) == a).all(); print(llicti_core.inspect(data).model)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "random"

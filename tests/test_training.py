@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +104,8 @@ def test_estimated_bits_are_the_mixture_s() -> None:
     assert np.allclose(bits.numpy(), -np.log2(mass), atol=1e-3)
 
 
-def test_the_command_trains_resumes_and_exports(tmp_path: Path) -> None:
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
     from PIL import Image
 
     photos = tmp_path / "photos"
@@ -109,21 +113,45 @@ def test_the_command_trains_resumes_and_exports(tmp_path: Path) -> None:
     for seed in range(2):
         Image.fromarray(smooth(110, 120, seed=seed)).save(photos / f"{seed}.png")
     config = tmp_path / "config.json"
-    config.write_text(json.dumps({"name": "tiny", "width": 8, "depth": 1, "batch": 64, "steps": 4}))
-    arguments = [str(photos), "--config", str(config), "--checkpoint", str(tmp_path / "run.pt")]
-    arguments += [
-        "--validate",
-        str(photos),
-        "--log",
-        str(tmp_path / "log"),
-        "--output",
-        str(tmp_path / "m.safetensors"),
-    ]
-    assert main(arguments) == 0
-    assert main(arguments) == 0  # resumes at the end: nothing left to train
-    model = models.read_model(tmp_path / "m.safetensors")
+    config.write_text(json.dumps({"name": "tiny", "width": 8, "depth": 1, "batch": 64, "steps": 600, "warmup": 2}))
+    return [str(config), "--photos", str(photos), "--validate", str(photos), "--run"]
+
+
+def test_the_command_trains_plots_and_exports(command: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert main([*command, str(run)]) == 0
+    assert main([*command, str(run)]) == 0  # resumes at the end: nothing left to train
+    model = models.read_model(run / "tiny.safetensors")
     assert (model.spec.name, model.spec.width, model.spec.depth) == ("tiny", 8, 1)
-    assert json.loads((tmp_path / "log").read_text().splitlines()[-1])["step"] == 4
+    reports = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [report["step"] for report in reports] == [250, 500, 600]
+    assert reports[-1]["progress"] == 1
+    assert reports[-1]["validation"] < reports[0]["validation"]
+    assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_killed_run_resumes_to_the_same_weights(command: list[str], tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    arguments = [sys.executable, "-m", "llicti_core.training", *command]
+    subprocess.run([*arguments, str(whole)], check=True, capture_output=True)
+    process = subprocess.Popen([*arguments, str(killed)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (killed / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (killed / "tiny.safetensors").exists()
+    subprocess.run([*arguments, str(killed)], check=True, capture_output=True)
+    assert (killed / "tiny.safetensors").read_bytes() == (whole / "tiny.safetensors").read_bytes()
+
+
+def test_a_run_can_be_limited_in_time(photographs: Photographs) -> None:
+    config = TrainingConfig(name="tiny", width=8, depth=1, steps=10**9, minutes=0.5 / 60, batch=64)
+    trainer = Trainer(config, photographs)
+    reports = list(trainer.run(report_every=10**9))
+    assert trainer.progress() == 1
+    assert 0.5 <= trainer.seconds < 5
+    assert reports[-1]["step"] == trainer.step
 
 
 def test_unknown_keys_of_a_configuration_are_named(tmp_path: Path) -> None:

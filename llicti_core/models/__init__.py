@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +18,9 @@ from numpy.typing import NDArray
 from llicti_core.errors import UnknownModelError
 from llicti_core.names import is_model_name
 from llicti_core.pyramid import BANDS, SCALES
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 GROUPS = 4
 """Networks side by side in a band: component scales, means, weights, cross-channel coefficients."""
@@ -36,9 +42,8 @@ ACTIVATION_MAX = 127
 
 DEFAULT = "default"
 
-_FOLDER = Path(__file__).parent
 
-_FILES = {DEFAULT: "llicti-d1"}
+_ALIASES = {DEFAULT: "llicti-d1"}
 """Names that stand for a bundled model."""
 
 
@@ -183,25 +188,68 @@ def read_model(path: str | Path) -> Model:
     return model
 
 
-@lru_cache(maxsize=16)
 def load(name: str = DEFAULT) -> Model:
-    """The bundled model called `name`. Raises UnknownModelError."""
-    bundled = _FILES.get(name, name)
-    if bundled not in available():
-        msg = f"model {name!r} is not installed (there are: {', '.join(available())})"
-        raise UnknownModelError(msg)
-    return read_model(_FOLDER / f"{bundled}.safetensors")
-
-
-def available() -> list[str]:
-    """Names of the bundled models."""
-    return sorted(path.stem for path in _FOLDER.glob("*.safetensors"))
+    """The installed model called `name`. Raises UnknownModelError."""
+    for path in _find(_ALIASES.get(name, name)):
+        return _read_cached(path)
+    msg = f"model {name!r} is not installed (there are: {', '.join(available())})"
+    raise UnknownModelError(msg)
 
 
 def load_exact(name: str, identity: bytes) -> Model:
-    """The model called `name`, if its weights are those of `identity`. Raises UnknownModelError."""
-    model = load(name)
-    if model.spec.name != name or model.identity != identity:
-        msg = f"the file needs model {name!r} {identity.hex()}, installed is {model.identity.hex()}"
+    """The installed model called `name` whose weights are those of `identity`. Raises UnknownModelError."""
+    others = []
+    for path in _find(name):
+        model = _read_cached(path)
+        if model.identity == identity:
+            return model
+        others.append(model.identity.hex())
+    there = f"installed under that name is {', '.join(others)}" if others else "none of that name is installed"
+    msg = f"the file needs model {name!r} {identity.hex()}; {there}"
+    raise UnknownModelError(msg)
+
+
+def available() -> list[str]:
+    """Names of the installed models: bundled ones, those in the folders of LLICTI_MODEL_PATH, and those that other
+    packages bring by an entry point of the group `llicti.models`."""
+    files = [path for folder in _folders() for path in folder.glob("*.safetensors")]
+    return sorted({path.stem for path in files} | {point.name for point in _entry_points()})
+
+
+def _find(name: str) -> Iterator[Path]:
+    """The files of the models called `name`; a name that no model can have finds none."""
+    if not is_model_name(name):
+        return
+    for folder in _folders():
+        if (path := folder / f"{name}.safetensors").is_file():
+            yield path
+    for point in _entry_points():
+        if point.name == name:
+            yield Path(str(resources.files(point.value) / f"{name}.safetensors"))
+
+
+def _folders() -> list[Path]:
+    """Where models are looked for: this package, then the folders of LLICTI_MODEL_PATH."""
+    paths = os.environ.get("LLICTI_MODEL_PATH", "").split(os.pathsep)
+    return [Path(__file__).parent, *(Path(path) for path in paths if path)]
+
+
+def _entry_points() -> metadata.EntryPoints:
+    """Other packages' models: name of the model = package that holds NAME.safetensors."""
+    from importlib import metadata
+
+    return metadata.entry_points(group="llicti.models")
+
+
+@lru_cache(maxsize=16)
+def _read_cached(path: Path) -> Model:
+    """The model in a file, which must be called as the file is. Raises UnknownModelError."""
+    try:
+        model = read_model(path)
+    except (OSError, ValueError) as error:
+        msg = f"model file {path} cannot be used: {error}"
+        raise UnknownModelError(msg) from error
+    if model.spec.name != path.stem:
+        msg = f"model file {path} holds a model called {model.spec.name!r}"
         raise UnknownModelError(msg)
     return model

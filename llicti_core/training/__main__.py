@@ -1,4 +1,4 @@
-"""`python -m llicti_core.training PHOTOS --output MODEL.safetensors`: train, resume and export a model."""
+"""`llc train CONFIG.json --photos DIR --run DIR`: train, resume and export a model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -19,36 +18,54 @@ from llicti_core.training.trainer import Trainer, TrainingConfig
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m llicti_core.training", description=__doc__)
-    parser.add_argument("photos", type=Path, help="folder of photographs to train on")
-    parser.add_argument("--output", type=Path, required=True, help="where the integer model goes (.safetensors)")
-    parser.add_argument("--config", type=Path, help="JSON file with TrainingConfig's fields")
-    parser.add_argument("--steps", type=int, help="overrides the configuration's")
-    parser.add_argument("--checkpoint", type=Path, help="written as training goes; resumed from when it exists")
+    parser = argparse.ArgumentParser(
+        prog="llc train",
+        description="Train a model. A run's folder holds its checkpoint, its log (a JSON line a report), the plot of "
+        "its curve, and at the end the integer model. The same command resumes a run that was interrupted.",
+    )
+    parser.add_argument("config", type=Path, help="JSON file with the fields of TrainingConfig")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photographs to train on")
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run; made where it is missing")
     parser.add_argument("--validate", type=Path, help="folder of photographs to report bits per sub-pixel on")
-    parser.add_argument("--log", type=Path, help="file that gets a JSON line a report")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parse(arguments)
-    config = TrainingConfig.read(options.config) if options.config else TrainingConfig()
-    if options.steps:
-        config = replace(config, steps=options.steps)
+    config = TrainingConfig.read(options.config)
+    options.run.mkdir(parents=True, exist_ok=True)
     photographs = Photographs.from_folder(options.photos, options.device)
     validation = Photographs.from_folder(options.validate, options.device) if options.validate else None
-    trainer = Trainer(config, photographs, options.checkpoint)
-    with tqdm(total=config.steps, initial=trainer.step, unit="step") as bar:
+    trainer = Trainer(config, photographs, options.run / "checkpoint.pt")
+    log = options.run / "log.jsonl"
+    form = "{percentage:5.1f}% |{bar}| {elapsed} done, {remaining} left{postfix}"
+    with tqdm(total=1.0, initial=trainer.progress(), bar_format=form) as bar:
         for report in trainer.run(validation):
-            bar.update(int(report["step"]) - bar.n)
-            bar.set_postfix({key: f"{value:.4f}" for key, value in report.items() if key != "step"})
-            if options.log:
-                with options.log.open("a") as file:
-                    file.write(json.dumps({"time": time.time(), **report}) + "\n")
-    write_model(export(trainer.averaged, config.name), options.output)
+            bar.set_postfix({key: f"{value:.4g}" for key, value in report.items() if key != "progress"}, refresh=False)
+            bar.update(report["progress"] - bar.n)
+            with log.open("a") as file:
+                file.write(json.dumps({"time": time.time(), **report}) + "\n")
+            plot_curve(log, options.run / "curve.png")
+    write_model(export(trainer.averaged, config.name), options.run / f"{config.name}.safetensors")
     return 0
+
+
+def plot_curve(log: Path, target: Path) -> None:
+    """Draw bits per sub-pixel over steps from a run's log."""
+    from matplotlib.figure import Figure
+
+    reports = [json.loads(line) for line in log.read_text().splitlines()]
+    axes = (figure := Figure(figsize=(8, 5), layout="constrained")).subplots()
+    for key in ("training", "validation"):
+        points = [(report["step"], report[key]) for report in reports if key in report]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=key)
+    axes.set(xlabel="step", ylabel="bits per sub-pixel", title="estimated entropy")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(target)
 
 
 if __name__ == "__main__":

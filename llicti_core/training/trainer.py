@@ -30,8 +30,9 @@ RANGES = (256, 256, 256)
 class TrainingConfig:
     """What decides the result of a run.
 
-    name: of the exported model. width, depth: see ModelSpec. steps: optimiser steps. batch: contexts a band and
-    step. learning_rate: peak of the cosine schedule. warmup: steps to reach it. scale_weights: how often each scale
+    name: of the exported model. width, depth: see ModelSpec. steps: optimiser steps. minutes: where given, the run
+    ends, its schedule with it, after this time of training at the latest. batch: contexts a band and step.
+    learning_rate: peak of the cosine schedule. warmup: steps to reach it. scale_weights: how often each scale
     is drawn, finest first. grey: share of contexts shown without colour. average: decay of the averaged weights.
     """
 
@@ -39,6 +40,7 @@ class TrainingConfig:
     width: int = 96
     depth: int = 3
     steps: int = 9000
+    minutes: float | None = None
     batch: int = 8192
     learning_rate: float = 3e-3
     warmup: int = 200
@@ -71,7 +73,7 @@ class Trainer:
         self.averaged = copy.deepcopy(self.network).requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), config.learning_rate, betas=(0.9, 0.99))
         self.generator = torch.Generator(device).manual_seed(config.seed)
-        self.step = 0
+        self.step, self.seconds = 0, 0.0
         if checkpoint and checkpoint.exists():
             self._load(checkpoint)
 
@@ -79,14 +81,16 @@ class Trainer:
         """Train to the end; yields a report every `report_every` steps and at the end, the checkpoint written."""
         batches = validation_batches(validation, 16384) if validation else None
         bits, started, done = 0.0, time.monotonic(), 0
-        while self.step < self.config.steps:
+        while self.progress() < 1:
+            began = time.monotonic()
             bits += self._train_step()
+            self.seconds += time.monotonic() - began
             done += 1
-            if self.step % report_every and self.step < self.config.steps:
+            if self.step % report_every and self.progress() < 1:
                 continue
             if self.checkpoint:
                 self._save(self.checkpoint)
-            report = {"step": float(self.step), "training": bits / done}
+            report = {"step": float(self.step), "progress": self.progress(), "training": bits / done}
             report["steps_per_second"] = done / (time.monotonic() - started)
             if batches:
                 report["validation"] = estimate(self.averaged, batches)
@@ -115,18 +119,22 @@ class Trainer:
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - decay)
         return total
 
+    def progress(self) -> float:
+        """Share of the run that is done, by steps or by time, whichever is further."""
+        by_time = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
+        return min(1.0, max(self.step / self.config.steps, by_time))
+
     def _schedule(self) -> float:
         """Share of the peak learning rate at this step: linear warm-up, then half a cosine to zero."""
-        warmup, steps = self.config.warmup, self.config.steps
-        if self.step < warmup:
-            return (self.step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / max(1, steps - warmup)))
+        warmth = min(1.0, (self.step + 1) / max(1, self.config.warmup))
+        return warmth * 0.5 * (1 + math.cos(math.pi * self.progress()))
 
     def _save(self, path: Path) -> None:
         """Write a checkpoint beside `path` and put it in place at once, so that a kill leaves the old or the new."""
         state = {
             "config": asdict(self.config),
             "step": self.step,
+            "seconds": self.seconds,
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -143,7 +151,7 @@ class Trainer:
         if differing:
             msg = f"{path} is a checkpoint of another run; differing: {', '.join(differing)}"
             raise ValueError(msg)
-        self.step = state["step"]
+        self.step, self.seconds = state["step"], state["seconds"]
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
