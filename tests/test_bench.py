@@ -14,7 +14,7 @@ from llicti_core import cli, models
 from llicti_core.benchmark import codecs, plot, report, speed, startup
 from llicti_core.benchmark.load import OtherPrograms
 
-OURS = f"llc-{models.available()[0]}"
+OURS = f"llc-{models.available()[0]}-0"
 
 
 @pytest.fixture

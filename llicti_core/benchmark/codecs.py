@@ -14,6 +14,7 @@ from PIL import Image
 
 import llicti_core
 from llicti_core import models
+from llicti_core.codec import MAX_EFFORT
 
 Pixels = NDArray[np.uint8]
 
@@ -23,6 +24,7 @@ class Codec:
     """A codec at one setting.
 
     name: what the command line and the results call it: the family, and after a hyphen the setting.
+    label: the same for readers, the setting in brackets.
     encode, decode: uint8 pixels (height, width, 3) to bytes and back. The second argument is the number of
     threads, which codecs that cannot use threads ignore.
     threaded: whether it can use threads.
@@ -44,7 +46,8 @@ class Codec:
 
 def installed() -> list[Codec]:
     """Every codec that can run here: Pillow's PNG, our models, and what imagecodecs has where it is installed."""
-    return [Codec("png", "PNG (Pillow)", _encode_png, _decode_png), *_peers(), *map(_llc, models.available())]
+    ours = [_llc(model, effort) for model in models.available() for effort in range(MAX_EFFORT + 1)]
+    return [Codec("png", "PNG (Pillow)", _encode_png, _decode_png), *_peers(), *ours]
 
 
 def select(names: Sequence[str]) -> list[Codec]:
@@ -57,11 +60,11 @@ def select(names: Sequence[str]) -> list[Codec]:
     return [codec for codec in codecs if codec.name in names or codec.family in names]
 
 
-def _llc(model: str) -> Codec:
+def _llc(model: str, effort: int) -> Codec:
     return Codec(
-        f"llc-{model}",
-        f"LLC ({model})",
-        lambda pixels, threads: llicti_core.encode(pixels, model=model, threads=threads),
+        f"llc-{model}-{effort}",
+        f"LLC {model} (effort {effort})",
+        lambda pixels, threads: llicti_core.encode(pixels, model=model, effort=effort, threads=threads),
         lambda data, threads: llicti_core.decode(data, threads=threads),
         threaded=True,
     )

@@ -28,6 +28,7 @@ def save(rows: Sequence[Row], path: Path) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     panels[0].set_ylabel("bits per sub-pixel (lower is better)")
     lines = [_draw(axes, rows, name) for axes, name in zip(panels, ("encode", "decode"), strict=True)]
+    figure.legend(handles=[line for _, line in lines[0]], loc="outside right upper")
     figure.canvas.draw()  # sets where things stand, which the labels go by
     for axes, drawn in zip(panels, lines, strict=True):
         _label(axes, drawn)
@@ -38,15 +39,15 @@ def _draw(axes: Any, rows: Sequence[Row], operation: str) -> list[tuple[list[Row
     """Draw the points, a family's in one colour and joined; returns each family's rows and line."""
     families: dict[str, list[Row]] = {}
     for row in rows:
-        families.setdefault(row.name.partition("-")[0], []).append(row)
+        families.setdefault(row.label.partition(" (")[0], []).append(row)
     lines = []
     for family, members in families.items():
         speeds = [getattr(row, f"{operation}_speed") for row in members]
         sizes = [row.bits_per_subpixel for row in members]
         style: dict[str, Any] = {"marker": "o", "markersize": 7, "linewidth": 1}
-        if family == "llc":
-            style = {"marker": "*", "markersize": 15, "linestyle": "", "color": "black", "zorder": 3}
-        lines += [(members, line) for line in axes.plot(speeds, sizes, **style)]
+        if family.startswith("LLC"):
+            style |= {"marker": "*", "markersize": 13, "linewidth": 2, "zorder": 3}
+        lines += [(members, line) for line in axes.plot(speeds, sizes, label=family, **style)]
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.margins(0.22, 0.1)
@@ -56,15 +57,14 @@ def _draw(axes: Any, rows: Sequence[Row], operation: str) -> list[tuple[list[Row
 
 
 def _label(axes: Any, lines: Sequence[tuple[list[Row], Any]]) -> None:
-    """Write each codec's name where it hides the least."""
+    """Write each codec's setting where it hides the least."""
     points = np.concatenate([axes.transData.transform(line.get_xydata()) for _, line in lines])
     tracks = np.concatenate([_track(axes.transData.transform(line.get_xydata())) for _, line in lines])
     boxes: list[Any] = []
     for members, line in lines:
         for row, point in zip(members, line.get_xydata(), strict=True):
-            text = axes.annotate(
-                row.label, point, (0, 0), textcoords="offset points", fontsize=9, color=line.get_color()
-            )
+            setting = row.label.partition(" (")[2].removesuffix(")")
+            text = axes.annotate(setting, point, (0, 0), textcoords="offset points", fontsize=9, color=line.get_color())
             best = min(_PLACES, key=lambda place: _hidden(_placed(text, place), axes.bbox, points, tracks, boxes))
             boxes.append(_placed(text, best))
 
