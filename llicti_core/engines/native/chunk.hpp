@@ -11,7 +11,8 @@
 namespace llicti {
 
 constexpr int kMaxWidth = 256;         // channels of a hidden layer of one group
-constexpr int kMaxActivations = kGroups * kMaxWidth;
+constexpr int kMaxInputs = 128;        // 3 * 40 + 3, in whole tiles
+constexpr int kGroupParameters = 16;   // kOutputs, in whole tiles
 
 // One channel's mixtures for a chunk (docs/format.md, clause 6), by component. A distance of `a` sixteenths from the mean is
 // at position min((min(a, limit) * power * mantissa) >> 16, 8191) of the table.
@@ -20,12 +21,14 @@ struct Mixture {
     alignas(64) uint16_t mantissa[kComponents][kChunk];
     alignas(64) uint16_t power[kComponents][kChunk];
     alignas(64) uint16_t limit[kComponents][kChunk];
-    alignas(64) int16_t mean[kComponents][kChunk];
     alignas(64) int16_t origin[kComponents][kChunk];  // 16 * base + 8 + centre: the distance of x is 16 * x - origin
 };
 
 // In an anonymous namespace, so that no copy compiled for one instruction set is linked into code for another.
 namespace {
+
+// An output's accumulator times multiplier in sixteenths of its parameter's unit.
+inline int32_t fine_output(int32_t scaled) { return (scaled + (1 << (kOutputShift - 1))) >> kOutputShift; }
 
 // Take the next word of a stream. Returns false where there is none.
 inline bool take_word(StreamDecoder& decoder, uint32_t& state) {

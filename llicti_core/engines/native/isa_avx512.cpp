@@ -1,176 +1,96 @@
 // Kernels for AVX-512 with VNNI: 64 multiply-accumulates an instruction, 32 lanes a register.
-#include <immintrin.h>
-
-#include "chunk.hpp"
+#include "avx512.hpp"
 
 namespace llicti {
 namespace {
 
-constexpr int kVectors = kChunk / 16;  // registers of 16 pixels
+// The dot product instruction wants unsigned inputs.
+void arrange(const int8_t (*input)[kChunk], int quads, Activation* x) { arrange_quads(input, quads, 128, x); }
 
-// Accumulators of the 4 outputs of one block over a chunk.
-inline void accumulate(const Layer& layer, const int8_t* weight, const int32_t* bias, const uint8_t* x,
-                       __m512i (&total)[4][kVectors]) {
-    for (int o = 0; o < 4; o++) {
-        for (int v = 0; v < kVectors; v++) total[o][v] = _mm512_set1_epi32(bias[o]);
-    }
-    for (int q = 0; q < layer.quads; q++, weight += 16, x += 4 * kChunk) {
-        __m512i input[kVectors];
-        for (int v = 0; v < kVectors; v++) input[v] = _mm512_load_si512(x + 64 * v);
-        for (int o = 0; o < 4; o++) {
-            int32_t packed;
-            std::memcpy(&packed, weight + 4 * o, 4);
-            const __m512i w = _mm512_set1_epi32(packed);
-            for (int v = 0; v < kVectors; v++) total[o][v] = _mm512_dpbusd_epi32(total[o][v], input[v], w);
-        }
-    }
-}
+// A chunk's inputs of one quad, or accumulators of one output. Named, not indexed: loops over an array of accumulators
+// leave GCC moving registers about.
+struct Row {
+    __m512i a, b, c, d;
 
-void dense_hidden(const Layer& layer, int group, int scale, const uint8_t* x, uint8_t* y) {
-    const int8_t* weight = layer.group_weight(group);
-    const int32_t* bias = layer.group_bias(scale, group);
-    const int32_t* multiplier = layer.group_multiplier(group);
-    const __m512i half = _mm512_set1_epi32(1 << (kHiddenShift - 1));
-    const __m512i most = _mm512_set1_epi32(kActivationMax);
-    for (int block = 0; block < layer.blocks; block++) {
-        __m512i total[4][kVectors];
-        accumulate(layer, weight + size_t(block) * layer.quads * 16, bias + 4 * block, x, total);
-        for (int v = 0; v < kVectors; v++) {
-            __m512i quad = _mm512_setzero_si512();
-            for (int o = 0; o < 4; o++) {
-                const __m512i m = _mm512_set1_epi32(multiplier[4 * block + o]);
-                __m512i scaled = _mm512_add_epi32(_mm512_mullo_epi32(total[o][v], m), half);
-                scaled = _mm512_srai_epi32(scaled, kHiddenShift);
-                scaled = _mm512_min_epi32(_mm512_max_epi32(scaled, _mm512_setzero_si512()), most);
-                quad = _mm512_or_si512(quad, _mm512_slli_epi32(scaled, 8 * o));
-            }
-            _mm512_store_si512(y + size_t(block) * 4 * kChunk + 64 * v, quad);
-        }
-    }
-}
+    explicit Row(int32_t value) { a = b = c = d = _mm512_set1_epi32(value); }
+    explicit Row(const Activation* x)
+        : a(_mm512_load_si512(x)), b(_mm512_load_si512(x + 64)), c(_mm512_load_si512(x + 128)),
+          d(_mm512_load_si512(x + 192)) {}
 
-void dense_output(const Layer& layer, int group, int scale, const uint8_t* x, int32_t (*y)[kChunk]) {
-    const int8_t* weight = layer.group_weight(group);
-    const int32_t* bias = layer.group_bias(scale, group);
-    const int32_t* multiplier = layer.group_multiplier(group);
-    for (int block = 0; block < layer.blocks; block++) {
-        __m512i total[4][kVectors];
-        accumulate(layer, weight + size_t(block) * layer.quads * 16, bias + 4 * block, x, total);
-        for (int o = 0; o < 4; o++) {
-            const __m512i m = _mm512_set1_epi32(multiplier[4 * block + o]);
-            for (int v = 0; v < kVectors; v++) {
-                _mm512_store_si512(&y[4 * block + o][16 * v], _mm512_mullo_epi32(total[o][v], m));
-            }
-        }
-    }
-}
-
-// The distribution of one channel for the group of lanes at `at`: 32 lanes of 16 bits.
-class Cumulative {
-public:
-    Cumulative(const Tables& tables, const Mixture& mixture, int at, Range range)
-        : mixture_(mixture), at_(at), range_(range) {
-        for (int half = 0; half < 2; half++) {
-            tail_[half] = _mm512_load_si512(tables.tail.data() + 32 * half);
-            delta_[half] = _mm512_load_si512(tables.tail_delta.data() + 32 * half);
-        }
+    void add_product(const Row& x, const int8_t* weights) {
+        int32_t quad;
+        std::memcpy(&quad, weights, sizeof(quad));
+        const __m512i w = _mm512_set1_epi32(quad);
+        a = _mm512_dpbusd_epi32(a, x.a, w);
+        b = _mm512_dpbusd_epi32(b, x.b, w);
+        c = _mm512_dpbusd_epi32(c, x.c, w);
+        d = _mm512_dpbusd_epi32(d, x.d, w);
     }
 
-    void intervals(const int16_t* value, uint32_t* out) const {
-        const __m512i x = _mm512_load_si512(value);
-        const __m512i below = closed_below(x);
-        const __m512i frequency = _mm512_sub_epi16(closed_above(x), below);
-        const __m512i low = _mm512_unpacklo_epi16(below, frequency), high = _mm512_unpackhi_epi16(below, frequency);
-        const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
-        const __m512i second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-        _mm512_storeu_si512(out, _mm512_permutex2var_epi64(low, first, high));
-        _mm512_storeu_si512(out + 16, _mm512_permutex2var_epi64(low, second, high));
+    void store(__m512i (&totals)[kVectors]) const {
+        totals[0] = a;
+        totals[1] = b;
+        totals[2] = c;
+        totals[3] = d;
     }
-
-    bool decode(StreamDecoder& decoder, int count, int16_t* value) const {
-        const __m512i slots = _mm512_inserti64x4(
-            _mm512_castsi256_si512(_mm512_cvtepi32_epi16(_mm512_load_si512(decoder.state))),
-            _mm512_cvtepi32_epi16(_mm512_load_si512(decoder.state + 16)), 1);
-        const __m512i most = _mm512_set1_epi16(int16_t(range_.high));
-        __m512i found = _mm512_set1_epi16(int16_t(range_.low));
-        __m512i below = _mm512_setzero_si512();
-        int step = 1;
-        while (2 * step <= range_.high - range_.low) step *= 2;
-        for (; step; step /= 2) {
-            const __m512i trial = _mm512_add_epi16(found, _mm512_set1_epi16(int16_t(step)));
-            const __m512i inside = at(trial);
-            const __mmask32 taken =
-                _mm512_cmple_epi16_mask(trial, most) & _mm512_cmple_epu16_mask(inside, slots);
-            found = _mm512_mask_mov_epi16(found, taken, trial);
-            below = _mm512_mask_mov_epi16(below, taken, inside);
-        }
-        const __m512i frequency = _mm512_sub_epi16(closed_above(found), below);
-        const __mmask32 lanes = count == kLanes ? ~__mmask32(0) : (__mmask32(1) << count) - 1;
-        _mm512_store_si512(value, _mm512_maskz_mov_epi16(lanes, found));
-        if (decoder.end - decoder.words < 2 * kLanes || count < kLanes) {
-            alignas(64) uint16_t belows[kLanes], frequencies[kLanes];
-            _mm512_store_si512(belows, below);
-            _mm512_store_si512(frequencies, frequency);
-            return advance(decoder, count, belows, frequencies);
-        }
-        for (int half = 0; half < 2; half++) {
-            const __m512i b = widen(below, half), f = widen(frequency, half);
-            __m512i state = _mm512_load_si512(decoder.state + 16 * half);
-            const __m512i slot = _mm512_and_si512(state, _mm512_set1_epi32(0xFFFF));
-            state = _mm512_add_epi32(_mm512_mullo_epi32(f, _mm512_srli_epi32(state, 16)), _mm512_sub_epi32(slot, b));
-            const __mmask16 low = _mm512_cmplt_epu32_mask(state, _mm512_set1_epi32(65536));
-            const __m512i words = _mm512_maskz_expand_epi32(
-                low, _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(decoder.words))));
-            state = _mm512_mask_or_epi32(state, low, _mm512_slli_epi32(state, 16), words);
-            _mm512_store_si512(decoder.state + 16 * half, state);
-            decoder.words += 2 * __builtin_popcount(low);
-        }
-        return true;
-    }
-
-private:
-    static __m512i widen(__m512i x, int half) {
-        return _mm512_cvtepu16_epi32(half ? _mm512_extracti64x4_epi64(x, 1) : _mm512_castsi512_si256(x));
-    }
-
-    // Probability, of 65536, that the value is below x; for x inside the range.
-    __m512i at(__m512i x) const {
-        __m512i sum = _mm512_sub_epi16(x, _mm512_set1_epi16(int16_t(range_.low)));
-        const __m512i sixteenths = _mm512_slli_epi16(x, 4);
-        for (int k = 0; k < kComponents; k++) {
-            const __m512i distance = _mm512_sub_epi16(sixteenths, _mm512_loadu_si512(&mixture_.origin[k][at_]));
-            __m512i position = _mm512_min_epu16(_mm512_abs_epi16(distance), _mm512_loadu_si512(&mixture_.limit[k][at_]));
-            position = _mm512_mullo_epi16(position, _mm512_loadu_si512(&mixture_.power[k][at_]));
-            position = _mm512_mulhi_epu16(position, _mm512_loadu_si512(&mixture_.mantissa[k][at_]));
-            position = _mm512_min_epu16(position, _mm512_set1_epi16(8191));
-            const __m512i knot = _mm512_srli_epi16(position, 7);
-            const __m512i fraction = _mm512_slli_epi16(_mm512_and_si512(position, _mm512_set1_epi16(127)), 5);
-            const __m512i delta = _mm512_permutex2var_epi16(delta_[0], knot, delta_[1]);
-            __m512i part = _mm512_permutex2var_epi16(tail_[0], knot, tail_[1]);
-            part = _mm512_sub_epi16(part, _mm512_mulhi_epu16(delta, fraction));
-            const __mmask32 upper = ~_mm512_movepi16_mask(distance);
-            part = _mm512_mask_sub_epi16(part, upper, _mm512_set1_epi16(-1), part);
-            sum = _mm512_add_epi16(sum, _mm512_mulhi_epu16(part, _mm512_loadu_si512(&mixture_.weight[k][at_])));
-        }
-        return sum;
-    }
-
-    // The same for x from low to high.
-    __m512i closed_below(__m512i x) const {
-        return _mm512_maskz_mov_epi16(_mm512_cmpgt_epi16_mask(x, _mm512_set1_epi16(int16_t(range_.low))), at(x));
-    }
-
-    // The same for x + 1, modulo 65536.
-    __m512i closed_above(__m512i x) const {
-        const __mmask32 inside = _mm512_cmplt_epi16_mask(x, _mm512_set1_epi16(int16_t(range_.high)));
-        return _mm512_maskz_mov_epi16(inside, at(_mm512_add_epi16(x, _mm512_set1_epi16(1))));
-    }
-
-    const Mixture& mixture_;
-    int at_;
-    Range range_;
-    __m512i tail_[2], delta_[2];
 };
+static_assert(kVectors == 4, "a row is a chunk");
+
+// Accumulators of 4 outputs, by output and register.
+using Totals = __m512i[4][kVectors];
+
+// Not inlined, for the compiler's sake too.
+[[gnu::noinline]] void accumulate(const int8_t* weight, size_t stride, const int32_t* bias, int quads,
+                                  const Activation* x, Totals& totals) {
+    Row first(bias[0]), second(bias[1]), third(bias[2]), fourth(bias[3]);
+    for (int q = 0; q < quads; q++, weight += 4, x += 4 * kChunk) {
+        const Row input(x);
+        first.add_product(input, weight);
+        second.add_product(input, weight + stride);
+        third.add_product(input, weight + 2 * stride);
+        fourth.add_product(input, weight + 3 * stride);
+    }
+    first.store(totals[0]);
+    second.store(totals[1]);
+    third.store(totals[2]);
+    fourth.store(totals[3]);
+}
+
+inline void accumulate(const Layer& layer, int group, int output, int scale, const Activation* x, Totals& totals) {
+    const int32_t* bias = layer.first ? layer.offset_biases(scale, group, output) : layer.biases(scale, group, output);
+    accumulate(layer.weights(group, output), size_t(layer.stride), bias, layer.quads, x, totals);
+}
+
+template <bool is_short>
+inline void hidden_tile(const Layer& layer, int group, int first, int scale, const Activation* x, Activation* y) {
+    for (int output = first; output < first + 16; output += 4) {
+        Totals totals;
+        accumulate(layer, group, output, scale, x, totals);
+        const Requantiser<is_short> requantise(layer, group, output);
+        for (int v = 0; v < kVectors; v++) {
+            _mm512_store_si512(y + output * kChunk + 64 * v,
+                               requantise(totals[0][v], totals[1][v], totals[2][v], totals[3][v]));
+        }
+    }
+}
+
+void dense_hidden(const Layer& layer, int group, int scale, const Activation* x, Activation* y) {
+    for (int output = 0; output < 16 * layer.tiles; output += 16) {
+        const auto tile = layer.is_short(group, output) ? hidden_tile<true> : hidden_tile<false>;
+        tile(layer, group, output, scale, x, y);
+    }
+}
+
+void dense_output(const Layer& layer, int group, int scale, const Activation* x, int32_t (*y)[kChunk]) {
+    for (int output = 0; output < 16; output += 4) {
+        Totals totals;
+        accumulate(layer, group, output, scale, x, totals);
+        const int32_t* multiplier = layer.multipliers(group, output);
+        for (int o = 0; o < 4; o++) {
+            for (int v = 0; v < kVectors; v++) store_output(totals[o][v], multiplier[o], &y[output + o][16 * v]);
+        }
+    }
+}
 
 #include "kernels.inc"
 #include "fit.inc"

@@ -1,51 +1,67 @@
 // Kernels in plain C++, for any processor.
-#include "chunk.hpp"
+#include "scalar.hpp"
 
 namespace llicti {
 namespace {
 
-// Accumulators of the 4 outputs of one block over a chunk.
-void accumulate(const Layer& layer, const int8_t* weight, const int32_t* bias, const uint8_t* x,
-                int32_t (&total)[4][kChunk]) {
-    for (int o = 0; o < 4; o++) std::fill(total[o], total[o] + kChunk, bias[o]);
-    for (int q = 0; q < layer.quads; q++, weight += 16, x += 4 * kChunk) {
-        for (int o = 0; o < 4; o++) {
-            const int32_t w0 = weight[4 * o], w1 = weight[4 * o + 1], w2 = weight[4 * o + 2], w3 = weight[4 * o + 3];
-            for (int p = 0; p < kChunk; p++) {
-                total[o][p] += x[4 * p] * w0 + x[4 * p + 1] * w1 + x[4 * p + 2] * w2 + x[4 * p + 3] * w3;
-            }
+using Activation = int16_t;  // [pixel][kPixelInputs]
+
+constexpr int kPixelInputs = kMaxWidth;
+void arrange(const int8_t (*input)[kChunk], int quads, Activation* x) {
+    for (int k = 0; k < 4 * quads; k++) {
+        for (int p = 0; p < kChunk; p++) x[p * kPixelInputs + k] = input[k][p];
+    }
+}
+
+// Four outputs' weights, in the type that is multiplied.
+struct Weights {
+    int16_t row[4][kMaxWidth];
+
+    Weights(const Layer& layer, int group, int output) {
+        for (int o = 0; o < 4; o++) std::copy_n(layer.weights(group, output + o), layer.stride, row[o]);
+    }
+};
+
+// Accumulators of four outputs of one pixel. Sums of products of 16 bits are what every compiler vectorises well.
+inline void accumulate(const Weights& weights, const int32_t* bias, int inputs, const Activation* x, int32_t (&total)[4]) {
+    int32_t a = 0, b = 0, c = 0, d = 0;
+    for (int k = 0; k < inputs; k++) {
+        a += x[k] * weights.row[0][k];
+        b += x[k] * weights.row[1][k];
+        c += x[k] * weights.row[2][k];
+        d += x[k] * weights.row[3][k];
+    }
+    total[0] = a + bias[0];
+    total[1] = b + bias[1];
+    total[2] = c + bias[2];
+    total[3] = d + bias[3];
+}
+
+// Calls visit(output, pixel, accumulator times multiplier) for all of a group.
+template <class Visit>
+void for_each_product(const Layer& layer, int group, int scale, const Activation* x, Visit visit) {
+    for (int output = 0; output < 16 * layer.tiles; output += 4) {
+        const Weights weights(layer, group, output);
+        const int32_t* multiplier = layer.multipliers(group, output);
+        for (int p = 0; p < kChunk; p++) {
+            int32_t total[4];
+            accumulate(weights, layer.biases(scale, group, output), 4 * layer.quads, x + p * kPixelInputs, total);
+            for (int o = 0; o < 4; o++) visit(output + o, p, total[o] * multiplier[o]);
         }
     }
 }
 
-void dense_hidden(const Layer& layer, int group, int scale, const uint8_t* x, uint8_t* y) {
-    const int8_t* weight = layer.group_weight(group);
-    const int32_t* bias = layer.group_bias(scale, group);
-    const int32_t* multiplier = layer.group_multiplier(group);
-    for (int block = 0; block < layer.blocks; block++) {
-        alignas(64) int32_t total[4][kChunk];
-        accumulate(layer, weight + size_t(block) * layer.quads * 16, bias + 4 * block, x, total);
-        for (int o = 0; o < 4; o++) {
-            for (int p = 0; p < kChunk; p++) {
-                const int32_t scaled =
-                    (total[o][p] * multiplier[4 * block + o] + (1 << (kHiddenShift - 1))) >> kHiddenShift;
-                y[(block * kChunk + p) * 4 + o] = uint8_t(std::min(std::max(scaled, 0), kActivationMax));
-            }
-        }
-    }
+void dense_hidden(const Layer& layer, int group, int scale, const Activation* x, Activation* y) {
+    for_each_product(layer, group, scale, x, [&](int output, int p, int32_t product) {
+        const int32_t scaled = (product + (1 << (kHiddenShift - 1))) >> kHiddenShift;
+        y[p * kPixelInputs + output] = Activation(std::min(std::max(scaled, 0), kActivationMax));
+    });
 }
 
-void dense_output(const Layer& layer, int group, int scale, const uint8_t* x, int32_t (*y)[kChunk]) {
-    const int8_t* weight = layer.group_weight(group);
-    const int32_t* bias = layer.group_bias(scale, group);
-    const int32_t* multiplier = layer.group_multiplier(group);
-    for (int block = 0; block < layer.blocks; block++) {
-        alignas(64) int32_t total[4][kChunk];
-        accumulate(layer, weight + size_t(block) * layer.quads * 16, bias + 4 * block, x, total);
-        for (int o = 0; o < 4; o++) {
-            for (int p = 0; p < kChunk; p++) y[4 * block + o][p] = total[o][p] * multiplier[4 * block + o];
-        }
-    }
+void dense_output(const Layer& layer, int group, int scale, const Activation* x, int32_t (*y)[kChunk]) {
+    for_each_product(layer, group, scale, x, [&](int output, int p, int32_t product) {
+        y[output][p] = fine_output(product);
+    });
 }
 
 // The distribution of one channel for the group of lanes at `at`.

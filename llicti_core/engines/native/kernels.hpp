@@ -66,6 +66,9 @@ struct Kernels {
 };
 
 extern const Kernels kGenericKernels;
+#ifdef LLICTI_HAVE_AMX
+extern const Kernels kAmxKernels;
+#endif
 #ifdef LLICTI_HAVE_AVX512
 extern const Kernels kAvx512Kernels;
 #endif

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -28,25 +29,53 @@ constexpr int kMaxShareSum = 5 * 2048;
 struct Tables {
     alignas(64) std::array<uint16_t, 64> tail;        // CDF_TAIL[j]
     alignas(64) std::array<uint16_t, 64> tail_delta;  // (CDF_TAIL[j] - CDF_TAIL[j + 1]) << 4
-    std::array<int32_t, 8> mantissa;                  // SCALE_MANTISSA << 4
-    std::array<int32_t, kWeightExp> weight_exp;
+    std::array<uint32_t, 64> tail_and_delta;          // tail[j] | tail_delta[j] << 16
+    alignas(64) std::array<uint16_t, kWeightExp> weight_exp;
+    std::array<uint16_t, 8> mantissa;                 // SCALE_MANTISSA << 4
     std::vector<int32_t> reciprocal;                  // (2^27 - 1) / sum, from kLeastShareSum on
 };
 
-// One layer of one band. Outputs of a group are padded to a multiple of 4, inputs to quads of 4.
+// One layer of one band's four networks. Rows of weights are padded with zeros to whole tiles of the widest kernels:
+// 16 outputs by 64 inputs.
 struct Layer {
-    int quads;                    // input quads of a group
-    int blocks;                   // output blocks of 4 of a group
-    bool signed_input;            // inputs are stored as value + 128
-    std::vector<int8_t> weight;   // [group][block][quad][4 outputs][4 inputs]
-    std::vector<int32_t> bias;    // [scale or 1][group][4 * blocks], the 128 of stored inputs taken out
-    std::vector<int32_t> multiplier;  // [group][4 * blocks]
+    // weight [group][out][in], bias [scale or 1][group][out], multiplier [group][out]; only the first layer of a band,
+    // whose inputs are signed, has a bias for every scale.
+    Layer(int in, int out, int scales, const int8_t* weight, const int32_t* bias, const int32_t* multiplier);
 
-    const int8_t* group_weight(int group) const { return &weight[size_t(group) * blocks * quads * 16]; }
-    const int32_t* group_bias(int scale, int group) const {
-        return &bias[(size_t(signed_input ? scale : 0) * kGroups + group) * blocks * 4];
+    int quads;   // of 4 inputs, the last one padded
+    int tiles;   // of 16 outputs, the last one padded
+    int stride;  // from a row of weights to the next
+    bool first;
+    std::vector<int8_t> weight;        // [group][16 * tiles][stride]
+    std::vector<int16_t> split_weight; // the same of the first layer, the even of every four inputs before the odd ones
+    std::vector<int32_t> bias;         // [scale or 1][group][16 * tiles]
+    std::vector<int32_t> offset_bias;  // the same for inputs stored as value + 128
+    std::vector<int32_t> multiplier;   // [group][16 * tiles]
+    // For a tile all of whose multipliers m are in [32, 8192), 16 bits are enough to requantise: with an accumulator
+    // saturated to t in [0, 65535], (t * m + 2**13) >> 14 is (((t * 8m) >> 16) + 1) >> 1, or both exceed 127.
+    std::vector<uint8_t> short_tile;          // [group][tiles]
+    std::vector<uint16_t> short_multiplier;   // 8m, four times each
+
+    // Where output `output` of a group has its numbers.
+    size_t row(int group, int output) const { return size_t(group) * 16 * size_t(tiles) + size_t(output); }
+    const int8_t* weights(int group, int output) const { return &weight[row(group, output) * size_t(stride)]; }
+    const int16_t* split_weights(int group, int output) const {
+        return &split_weight[row(group, output) * size_t(stride)];
     }
-    const int32_t* group_multiplier(int group) const { return &multiplier[size_t(group) * blocks * 4]; }
+    const int32_t* biases(int scale, int group, int output) const { return &bias[bias_row(scale, group, output)]; }
+    const int32_t* offset_biases(int scale, int group, int output) const {
+        return &offset_bias[bias_row(scale, group, output)];
+    }
+    const int32_t* multipliers(int group, int output) const { return &multiplier[row(group, output)]; }
+    const uint16_t* short_multipliers(int group, int output) const {
+        return &short_multiplier[4 * row(group, output)];
+    }
+    bool is_short(int group, int output) const { return short_tile[row(group, output) / 16]; }
+
+private:
+    size_t bias_row(int scale, int group, int output) const {
+        return row(first ? scale * kGroups + group : group, output);
+    }
 };
 
 struct Neighbour {

@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <stdexcept>
@@ -11,6 +12,7 @@
 #include "chunk.hpp"
 #include "fit.hpp"
 #include "parallel.hpp"
+#include "processor.hpp"
 #include "tile.hpp"
 
 namespace nb = nanobind;
@@ -25,57 +27,11 @@ using CorrectionArray = nb::ndarray<const int8_t, nb::ndim<4>, nb::c_contig, nb:
 using PixelArray = nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using ConstPixelArray = nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
-std::vector<const Kernels*> supported_kernels() {
-    std::vector<const Kernels*> kernels;
-#if defined(LLICTI_HAVE_AVX512) && defined(__GNUC__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi") &&
-        __builtin_cpu_supports("avx512vnni")) {
-        kernels.push_back(&kAvx512Kernels);
-    }
-#endif
-#if defined(LLICTI_HAVE_AVX2) && defined(__GNUC__)
-    if (__builtin_cpu_supports("avx2")) kernels.push_back(&kAvx2Kernels);
-#endif
-    kernels.push_back(&kGenericKernels);
-    return kernels;
-}
-
-const Kernels& find_kernels(const std::string& name) {
-    for (const Kernels* kernels : supported_kernels()) {
-        if (name.empty() || name == kernels->name) return *kernels;
-    }
-    throw std::invalid_argument("this processor or build has no kernels for '" + name + "'");
-}
-
-// Layer number `number` of a band: weight [groups, out, in], bias [groups, out] or [scales, groups, out],
-// multiplier [groups, out].
+// weight [groups, out, in], bias [groups, out] or [scales, groups, out], multiplier [groups, out].
 Layer pack_layer(const Int8Array& weight, const Int32Array& bias, const Int32Array& multiplier) {
     const int out = int(weight.shape(1)), in = int(weight.shape(2));
-    Layer layer;
-    layer.quads = (in + 3) / 4;
-    layer.blocks = (out + 3) / 4;
-    layer.signed_input = bias.ndim() == 3;
-    const int padded = 4 * layer.blocks, scales = layer.signed_input ? kScales : 1;
-    layer.weight.assign(size_t(kGroups) * padded * layer.quads * 4, 0);
-    layer.bias.assign(size_t(scales) * kGroups * padded, 0);
-    layer.multiplier.assign(size_t(kGroups) * padded, 1);
-    for (int g = 0; g < kGroups; g++) {
-        for (int o = 0; o < out; o++) {
-            int32_t offset = 0;
-            for (int k = 0; k < in; k++) {
-                const int8_t w = weight.data()[(size_t(g) * out + o) * in + k];
-                layer.weight[(((size_t(g) * layer.blocks + o / 4) * layer.quads + k / 4) * 4 + o % 4) * 4 + k % 4] = w;
-                if (layer.signed_input) offset += 128 * w;
-            }
-            layer.multiplier[g * padded + o] = multiplier.data()[g * out + o];
-            for (int s = 0; s < scales; s++) {
-                layer.bias[(size_t(s) * kGroups + g) * padded + o] =
-                    bias.data()[(size_t(s) * kGroups + g) * out + o] - offset;
-            }
-        }
-    }
-    return layer;
+    if (out > kMaxWidth) throw std::invalid_argument("the model is too wide");
+    return Layer(in, out, bias.ndim() == 3 ? kScales : 1, weight.data(), bias.data(), multiplier.data());
 }
 
 class PackedModel {
@@ -86,8 +42,9 @@ public:
         for (int j = 0; j < 64; j++) {
             model_.tables.tail[j] = uint16_t(tables[0][j]);
             model_.tables.tail_delta[j] = uint16_t((tables[0][j] - tables[0][j + 1]) << 4);
+            model_.tables.tail_and_delta[j] = model_.tables.tail[j] | uint32_t(model_.tables.tail_delta[j]) << 16;
         }
-        for (int r = 0; r < 8; r++) model_.tables.mantissa[r] = tables[1][r] << 4;
+        for (int r = 0; r < 8; r++) model_.tables.mantissa[r] = uint16_t(tables[1][r] << 4);
         std::copy_n(tables[2].begin(), kWeightExp, model_.tables.weight_exp.begin());
         for (int sum = kLeastShareSum; sum <= kMaxShareSum; sum++) {
             model_.tables.reciprocal.push_back(((1 << 27) - 1) / sum);
@@ -109,7 +66,6 @@ private:
             const auto layer = nb::cast<nb::tuple>(item);
             band.layers.push_back(pack_layer(nb::cast<Int8Array>(layer[0]), nb::cast<Int32Array>(layer[1]),
                                              nb::cast<Int32Array>(layer[2])));
-            if (4 * band.layers.back().blocks > kMaxWidth) throw std::invalid_argument("the model is too wide");
         }
     }
 

@@ -1,0 +1,141 @@
+// Kernels for AMX: products of 8-bit matrices of 16x64 and 64x16, 16,384 multiply-accumulates an instruction; the rest
+// is that of AVX-512.
+#include <atomic>
+
+#include "avx512.hpp"
+
+namespace llicti {
+namespace {
+
+// The processor's eight tile registers, all of 16 rows of 64 bytes, while this object lives.
+class Tiles {
+public:
+    Tiles() {
+        Configuration configuration{};
+        configuration.palette = 1;
+        std::fill(configuration.rows, configuration.rows + 8, uint8_t(16));
+        std::fill(configuration.row_bytes, configuration.row_bytes + 8, uint16_t(64));
+        _tile_loadconfig(&configuration);
+    }
+    ~Tiles() { _tile_release(); }
+    Tiles(const Tiles&) = delete;
+    Tiles& operator=(const Tiles&) = delete;
+
+private:
+    struct alignas(64) Configuration {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    };
+};
+
+void arrange(const int8_t (*input)[kChunk], int quads, Activation* x) { arrange_quads(input, quads, 0, x); }
+
+// Accumulators, without bias, of a tile of outputs: [output][pixel].
+struct Totals {
+    alignas(64) int32_t value[16][kChunk];
+};
+
+// Products of a tile of outputs and a chunk's pixels, left in tiles 0 to 3. Tile 4 holds weights, [output][input]; the
+// others inputs, [quad][pixel][4], alternating so that one is loaded while another is used.
+inline void multiply(const Layer& layer, int group, int output, const Activation* x) {
+    constexpr int kRow = 4 * kChunk;  // bytes of a quad
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    const int8_t* weight = layer.weights(group, output);
+    for (int k = 0; k < layer.stride; k += 64, weight += 64, x += 16 * kRow) {
+        _tile_loadd(4, weight, layer.stride);
+        _tile_loadd(5, x, kRow);
+        _tile_dpbssd(0, 4, 5);
+        _tile_loadd(6, x + 64, kRow);
+        _tile_dpbssd(1, 4, 6);
+        _tile_loadd(7, x + 128, kRow);
+        _tile_dpbssd(2, 4, 7);
+        _tile_loadd(5, x + 192, kRow);
+        _tile_dpbssd(3, 4, 5);
+    }
+}
+
+inline void store_products(Totals& totals) {
+    constexpr int kRow = sizeof(totals.value[0]);
+    _tile_stored(0, &totals.value[0][0], kRow);
+    _tile_stored(1, &totals.value[0][16], kRow);
+    _tile_stored(2, &totals.value[0][32], kRow);
+    _tile_stored(3, &totals.value[0][48], kRow);
+}
+
+// From the accumulators of a tile of outputs to their activations.
+template <bool is_short>
+inline void requantise_tile(const Layer& layer, int group, int output, int scale, const Totals& totals, Activation* y) {
+    for (int o = 0; o < 16; o += 4) {
+        const Requantiser<is_short> requantise(layer, group, output + o);
+        __m512i bias[4];
+        for (int i = 0; i < 4; i++) bias[i] = _mm512_set1_epi32(layer.biases(scale, group, output + o)[i]);
+        for (int v = 0; v < kVectors; v++) {
+            const auto total = [&](int i) {
+                return _mm512_add_epi32(bias[i], _mm512_load_si512(&totals.value[o + i][16 * v]));
+            };
+            _mm512_store_si512(y + (output + o) * kChunk + 64 * v, requantise(total(0), total(1), total(2), total(3)));
+        }
+    }
+}
+
+inline void finish_tile(const Layer& layer, int group, int tile, int scale, const Totals& totals, Activation* y) {
+    if (layer.is_short(group, 16 * tile)) requantise_tile<true>(layer, group, 16 * tile, scale, totals, y);
+    else requantise_tile<false>(layer, group, 16 * tile, scale, totals, y);
+}
+
+// Compilers do not know that loading a tile reads memory: what was written must be in place before.
+inline void finish_writes() { std::atomic_signal_fence(std::memory_order_seq_cst); }
+
+void dense_hidden(const Layer& layer, int group, int scale, const Activation* x, Activation* y) {
+    Totals totals[2];
+    finish_writes();
+    // While the processor multiplies for a tile, the one before is requantised.
+    for (int tile = 0; tile < layer.tiles; tile++) {
+        multiply(layer, group, 16 * tile, x);
+        if (tile) finish_tile(layer, group, tile - 1, scale, totals[(tile - 1) % 2], y);
+        store_products(totals[tile % 2]);
+    }
+    finish_tile(layer, group, layer.tiles - 1, scale, totals[(layer.tiles - 1) % 2], y);
+}
+
+void dense_output(const Layer& layer, int group, int scale, const Activation* x, int32_t (*y)[kChunk]) {
+    Totals totals;
+    finish_writes();
+    multiply(layer, group, 0, x);
+    store_products(totals);
+    for (int o = 0; o < kOutputs; o++) {
+        const __m512i bias = _mm512_set1_epi32(layer.biases(scale, group, 0)[o]);
+        for (int p = 0; p < kChunk; p += 16) {
+            const __m512i total = _mm512_add_epi32(bias, _mm512_load_si512(&totals.value[o][p]));
+            store_output(total, layer.multipliers(group, 0)[o], &y[o][p]);
+        }
+    }
+}
+
+#include "kernels.inc"
+#include "fit.inc"
+
+uint32_t* encode_with_tiles(const BandContext& context, int64_t start, int64_t stop, uint32_t* intervals) {
+    const Tiles tiles;
+    return encode(context, start, stop, intervals);
+}
+
+bool decode_with_tiles(const BandContext& context, int64_t start, int64_t stop, StreamDecoder& decoder) {
+    const Tiles tiles;
+    return decode(context, start, stop, decoder);
+}
+
+void sample_with_tiles(const BandContext& context, const int64_t* starts, SampleChunk& samples) {
+    const Tiles tiles;
+    sample(context, starts, samples);
+}
+
+}  // namespace
+
+const Kernels kAmxKernels = {"amx", encode_with_tiles, decode_with_tiles, sample_with_tiles, estimate};
+
+}  // namespace llicti

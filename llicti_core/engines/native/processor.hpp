@@ -1,0 +1,17 @@
+// Which kernels this processor can run.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace llicti {
+
+// Those that this build has and this processor can run, fastest first.
+std::vector<const Kernels*> supported_kernels();
+
+// The kernels called `name`, or the fastest. Throws std::invalid_argument where there are none.
+const Kernels& find_kernels(const std::string& name);
+
+}  // namespace llicti
