@@ -21,10 +21,11 @@ LOSSLESS = (".png", ".bmp", ".pgm", ".pnm", ".ppm", ".tif", ".tiff")
 """What `llc decode` writes: the formats that Pillow never saves with loss."""
 
 _PASSED_ON = {
-    "bench": ("llicti_core.benchmark.__main__", "compare with other lossless formats on a folder of photographs"),
-    "train": ("llicti_core.training.__main__", "train a model on a folder of photographs"),
+    "bench": ("llicti_core.benchmark.__main__", "bench", "compare with other lossless formats on photographs"),
+    "run": ("llicti_core.paper.run", "paper", "train or evaluate the paper's own codec, for comparison"),
+    "train": ("llicti_core.training.__main__", "train", "train a model on a folder of photographs"),
 }
-"""Commands that have a command line of their own: the module of its `main`, and what it does."""
+"""Commands that have a command line of their own: the module of its `main`, its extra of the package, what it does."""
 
 
 class _CommandError(Exception):
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("files", nargs="+", type=Path, metavar="FILE")
         command.set_defaults(work=work)
 
-    for name, (_, text) in _PASSED_ON.items():
+    for name, (*_, text) in _PASSED_ON.items():
         commands.add_parser(name, help=text)
     return parser
 
@@ -97,10 +98,11 @@ class _Version(argparse.Action):
 
 def _pass_on(command: str, arguments: Sequence[str]) -> int:
     """Run a command of another module."""
+    name, extra, _ = _PASSED_ON[command]
     try:
-        module = import_module(_PASSED_ON[command][0])
+        module = import_module(name)
     except ModuleNotFoundError as error:
-        print(f"llc: {command} needs {error.name}: pip install 'llicti[{command}]'", file=sys.stderr)
+        print(f"llc: {command} needs {error.name}: pip install 'llicti[{extra}]'", file=sys.stderr)
         return 1
     status: int = module.main(arguments)
     return status
