@@ -15,6 +15,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import mul
 from typing import NamedTuple
 
@@ -130,11 +131,12 @@ def read_model(data: bytes) -> Model:
     file = Bytes(data)
     head = json.loads(file.take(file.number("Q")))
     content = data[file.at :]
-    meta = head["__metadata__"]
-    name, width, depth = meta["name"], int(meta["width"]), int(meta["depth"])
+    text = head["__metadata__"]["llicti"]
+    spec = json.loads(text)
+    name, width, depth = spec["name"], spec["width"], spec["depth"]
+    require(text == f'{{"depth":{depth},"name":"{name}","width":{width}}}', "spec not as the identity has it")
     require(NAME.fullmatch(name) is not None and 1 <= width <= 256 and 1 <= depth <= 16, "spec out of bounds")
-    spec = json.dumps({"depth": depth, "name": name, "width": width}, separators=(",", ":"))
-    digest = hashlib.sha256(spec.encode("ascii"))
+    digest = hashlib.sha256(text.encode("ascii"))
 
     def tensor(key: str, kind: str, *shape: int) -> list[int]:
         entry = head[key]
@@ -173,7 +175,8 @@ def check_bound(layer: Layer, peak: int) -> None:
         for o, row in enumerate(rows):
             reach = peak * sum(map(abs, row)) + max(abs(bias[g][o]) for bias in layer.bias)
             multiplier = layer.multiplier[g][o]
-            require(multiplier >= 1 and reach * multiplier < 2**31 - 2**14, "model can overflow")
+            require(multiplier >= 1, "multiplier below 1")
+            require(3 * reach < 2**31 and reach * multiplier < 2**31 - 2**14, "model can overflow")
 
 
 # Container (2).
@@ -194,20 +197,33 @@ class Header:
         return CHANNELS[self.mode]
 
 
-def read_section(file: Bytes, tag: bytes) -> Bytes:
+def read_section(file: Bytes) -> tuple[bytes, Bytes]:
+    """Tag and payload."""
     start = file.at
-    found = file.take(4)
+    tag = file.take(4)
     payload = file.take(file.leb128())
     checksum = zlib.crc32(file.data[start : file.at])
-    require(file.number("I") == checksum, f"section {found!r} is damaged")
-    require(found == tag, f"section {found!r} where {tag!r} was expected")
-    return Bytes(payload)
+    require(file.number("I") == checksum, f"section {tag!r} is damaged")
+    return tag, Bytes(payload)
+
+
+def read_sections(file: Bytes) -> dict[bytes, Bytes]:
+    """The payloads of CORR, where it is there, and of SECTIONS, by tag."""
+    sections = []
+    while file.at < len(file.data):
+        tag, payload = read_section(file)
+        if not b"a" <= tag[:1] <= b"z":  # ancillary ones are passed over
+            sections.append((tag, payload))
+    tags = tuple(tag for tag, _ in sections)
+    require(tags in (SECTIONS, (b"CORR", *SECTIONS)), f"sections are {tags}")
+    return dict(sections)
 
 
 def read_header(file: Bytes) -> Header:
     require(file.take(8) == SIGNATURE, "wrong signature")
     require(file.number("B") == 1, "unknown version")
-    head = read_section(file, b"HEAD")
+    tag, head = read_section(file)
+    require(tag == b"HEAD", f"section {tag!r} where HEAD was expected")
     width, height = head.number("I"), head.number("I")
     require(1 <= width < 2**31 and 1 <= height < 2**31, "size out of bounds")
     mode = head.text()
@@ -258,20 +274,20 @@ def decode(data: bytes, model: Model, watch: Watch | None = None) -> tuple[Heade
     channels = header.channels
     least = ceil_div(header.width, 32) * ceil_div(header.height, 32) * channels
     require(least <= len(data) - file.at, "file too short for its size")
-    sections = [read_section(file, tag) for tag in SECTIONS]
-    file.finish()
+    sections = read_sections(file)
+    corrections = read_corrections(sections[b"CORR"].data) if b"CORR" in sections else {}
     tiles = make_tiles(header)
     for tile in tiles:
-        read_coarse(sections[0], tile, channels)
-    sections[0].finish()
-    for section in sections[1:]:
+        read_coarse(sections[b"COAR"], tile, channels)
+    sections[b"COAR"].finish()
+    for section in (sections[tag] for tag in SECTIONS[1:]):
         lengths = [[section.leb128() for _ in range(tile.streams(channels))] for tile in tiles]
         for tile, row in zip(tiles, lengths, strict=True):
             tile.segments.append([section.take(length) for length in row])
         section.finish()
     pixels = bytearray(header.width * header.height * channels)
     for tile in tiles:
-        decode_tile(tile, channels, model, watch)
+        decode_tile(tile, Prediction(model, corrections), channels, watch)
         for y in range(tile.height):
             at = ((tile.y + y) * header.width + tile.x) * channels
             for values in zip(*(plane[y] for plane in tile.planes), strict=True):
@@ -336,11 +352,15 @@ class Phase:
         self.rows = max(0, ceil_div(tile.height - (self.r << scale), 2 << scale))
         self.columns = max(0, ceil_div(tile.width - (self.c << scale), 2 << scale))
 
-    def place(self, i: int, j: int) -> tuple[int, int]:
-        return (2 * i + self.r) << self.scale, (2 * j + self.c) << self.scale
+    def row(self, i: int) -> int:
+        """The tile's row of the phase's row nearest to i."""
+        return (2 * clamp(i, 0, self.rows - 1) + self.r) << self.scale
+
+    def column(self, j: int) -> int:
+        return (2 * clamp(j, 0, self.columns - 1) + self.c) << self.scale
 
 
-def decode_tile(tile: Tile, channels: int, model: Model, watch: Watch | None) -> None:
+def decode_tile(tile: Tile, prediction: Prediction, channels: int, watch: Watch | None) -> None:
     count = tile.streams(channels)
     streams = [Stream(stored_lanes(tile, count, k)) for k in range(count)]
     for index, scale in enumerate((4, 3, 2, 1, 0)):
@@ -351,7 +371,7 @@ def decode_tile(tile: Tile, channels: int, model: Model, watch: Watch | None) ->
             for stream, (start, stop) in zip(streams, runs(Phase(tile, scale, band), count), strict=True):
                 for first in range(start, stop, LANES):
                     group = [
-                        Pixel(tile, channels, model.bands[band], scale, *next(contexts))
+                        Pixel(tile, prediction, scale, band, *next(contexts))
                         for _ in range(first, min(first + LANES, stop))
                     ]
                     decode_group(tile, group, stream, watch)
@@ -382,32 +402,68 @@ def band_contexts(tile: Tile, scale: int, band: str) -> Iterator[Context]:
     """Of every pixel of a band: its place in the tile, its base and the network's inputs (4.3, 4.4)."""
     own = Phase(tile, scale, band)
     sources = []
-    for name, rows, columns in PARTS[band]:
+    for name, dys, dxs in PARTS[band]:
         r, c = int(name[0]), int(name[1])
         phase = Phase(tile, scale, name)
         if not phase.rows or not phase.columns:
             phase = Phase(tile, scale, "00")
-        sources += [(phase, (own.r + dy - r) // 2, (own.c + dx - c) // 2) for dy in rows for dx in columns]
+        sources += [(phase, (own.r + dy - r) // 2, (own.c + dx - c) // 2) for dy in dys for dx in dxs]
+    columns = [[phase.column(j + dj) for phase, _, dj in sources] for j in range(own.columns)]
+    n1, n2, n3, n4 = NEAREST[band]
     for i in range(own.rows):
+        rows = [[plane[phase.row(i + di)] for phase, di, _ in sources] for plane in tile.planes]
         for j in range(own.columns):
-            places = [
-                phase.place(clamp(i + di, 0, phase.rows - 1), clamp(j + dj, 0, phase.columns - 1))
-                for phase, di, dj in sources
-            ]
-            base, inputs = [], []
-            for plane in tile.planes:
-                v = [plane[y][x] for y, x in places]
-                base.append((sum(v[n] for n in NEAREST[band]) + 2) >> 2)
-                inputs += [clamp(value - base[-1], -128, 127) for value in v]
-            yield own.place(i, j), base, [*inputs, base[0], base[1] >> 1, base[2] >> 1]
+            bases, inputs = [], []
+            for lines in rows:
+                v = [line[x] for line, x in zip(lines, columns[j], strict=True)]
+                base = (v[n1] + v[n2] + v[n3] + v[n4] + 2) >> 2
+                bases.append(base)
+                inputs += [-128 if value < base - 128 else min(value - base, 127) for value in v]
+            yield (own.row(i), own.column(j)), bases, [*inputs, bases[0], bases[1] >> 1, bases[2] >> 1]
 
 
 # Network (5).
 
 
+Corrections = dict[tuple[int, str], tuple[list[int], list[int]]]
+"""Gains and biases of the 60 outputs, by scale and band."""
+
+
+class Prediction(NamedTuple):
+    """What an image is predicted with."""
+
+    model: Model
+    corrections: Corrections
+
+    def parameters(self, scale: int, band: str, inputs: list[int]) -> list[list[int]]:
+        """out[g][o]"""
+        fine = network(self.model.bands[band], scale, inputs)
+        gain, bias = self.corrections.get((scale, band), ([0] * 60, [0] * 60))
+        return [
+            [
+                clamp((value * (64 + gain[i]) + 512 * bias[i] + 512) >> 10, -32768, 32767)
+                for i, value in enumerate(row, 15 * g)
+            ]
+            for g, row in enumerate(fine)
+        ]
+
+
+def read_corrections(payload: bytes) -> Corrections:  # 5.2
+    stream = zlib.decompressobj()
+    try:
+        stored = stream.decompress(payload, 5 * 360 + 1)
+    except zlib.error as error:
+        raise Refused(f"corrections cannot be unpacked: {error}") from error
+    require(stream.eof and not stream.unused_data, "corrections are not one zlib stream")
+    require(len(stored) in range(360, 5 * 360 + 1, 360), "corrections of no whole number of scales")
+    rows = chunks(list(struct.unpack(f"{len(stored)}b", stored)), 60)
+    places = [(scale, band) for scale in range(len(stored) // 360) for band in ("11", "01", "10")]
+    return {place: (rows[2 * n], rows[2 * n + 1]) for n, place in enumerate(places)}
+
+
 def network(layers: list[Layer], scale: int, inputs: list[int]) -> list[list[int]]:
-    """out[g][o]"""
-    out = []
+    """fine[g][o]"""
+    fine = []
     for g in range(4):
         x = inputs
         for number, layer in enumerate(layers):
@@ -417,9 +473,9 @@ def network(layers: list[Layer], scale: int, inputs: list[int]) -> list[list[int
             if number < len(layers) - 1:
                 x = [clamp((value + 8192) >> 14, 0, 127) for value in scaled]
             else:
-                x = [clamp((((value + 2048) >> 12) + 8) >> 4, -32768, 32767) for value in scaled]
-        out.append(x)
-    return out
+                x = [(value + 2048) >> 12 for value in scaled]
+        fine.append(x)
+    return fine
 
 
 # Mixture (6).
@@ -438,27 +494,31 @@ class Pixel:
     def __init__(
         self,
         tile: Tile,
-        channels: int,
-        layers: list[Layer],
+        prediction: Prediction,
         scale: int,
+        band: str,
         place: tuple[int, int],
         base: list[int],
         inputs: list[int],
     ) -> None:
-        self.ranges, self.channels, self.layers, self.scale_number = tile.ranges, channels, layers, scale
+        self.ranges, self.prediction, self.scale_number, self.band = tile.ranges, prediction, scale, band
         self.place, self.base, self.inputs = place, base, inputs
-        self.out = network(layers, scale, inputs)
-        self.scale, self.mean, self.logit, self.coefficient = (chunks(row, 5) for row in self.out)
         self.value: list[int] = []
+
+    @cached_property
+    def out(self) -> list[list[int]]:
+        """Computed only if a channel is coded."""
+        return self.prediction.parameters(self.scale_number, self.band, self.inputs)
 
     def mixture(self, c: int) -> Mixture:
         """The mixture of channel c, once the channels before it are decoded."""
         low, high = self.ranges[c]
-        top = max(self.logit[c])
-        share = [EXP[min(top - logit, 127)] for logit in self.logit[c]]
+        scales, means, logits = (row[5 * c : 5 * c + 5] for row in self.out[:3])
+        top = max(logits)
+        share = [EXP[min(top - logit, 127)] for logit in logits]
         unit = (((2**27 - 1) // sum(share)) * (65536 - (high - low + 1))) >> 16
         weight = [(s * unit) >> 11 for s in share]
-        a, b, d = ([clamp(out, -256, 255) for out in row] for row in self.coefficient)
+        a, b, d = chunks([clamp(out, -256, 255) for out in self.out[3]], 5)
         residual = [value - base for value, base in zip(self.value, self.base, strict=False)]
         if c == 0:
             shift = [0] * 5
@@ -466,8 +526,8 @@ class Pixel:
             shift = [a[k] * residual[0] for k in range(5)]
         else:
             shift = [b[k] * residual[0] + d[k] * residual[1] for k in range(5)]
-        centre = [clamp(self.mean[c][k] + ((shift[k] + 2) >> 2), -16383, 16383) for k in range(5)]
-        scale = [clamp(index, 0, 87) for index in self.scale[c]]
+        centre = [clamp(means[k] + ((shift[k] + 2) >> 2), -16383, 16383) for k in range(5)]
+        scale = [clamp(index, 0, 87) for index in scales]
         return Mixture(low, high, self.base[c], weight, centre, scale)
 
 

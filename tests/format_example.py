@@ -25,7 +25,7 @@ MARKED = (1, 0)
 
 def text() -> str:
     """What stands between the marks in the document."""
-    data = codec.encode(PIXELS, models.DEFAULT, 1, engines.get("reference"))
+    data = codec.encode(PIXELS, models.DEFAULT, 0, 1, engines.get("reference"))
     name = codec.inspect(data).model
     model = format_decoder.read_model(model_path(name).read_bytes())
     steps: list[dict[str, object]] = []
@@ -138,9 +138,9 @@ def _symbols(steps: list[dict[str, object]]) -> str:
         (y, x), s = pixel.place, pixel.scale_number
         value, before = int(str(step["value"])), int(str(step["before"]))
         below, above = mixture.cumulative(value), mixture.cumulative(value + 1)
-        band = f"{y >> s & 1}{x >> s & 1}"
+        name = ("Y", "Co", "Cg")[int(str(c))]
         lines.append(
-            f"    {s:5} {band:>4} ({y}, {x}) {('Y', 'Co', 'Cg')[int(str(c))]:>3} {mixture.base:5} {step['lane']:4} "
+            f"    {s:5} {pixel.band:>4} ({y}, {x}) {name:>3} {mixture.base:5} {step['lane']:4} "
             f"{before:10} {before & 65535:6} {value:6} {below:11} {above - below:10} {step['after']:10}"
             f"{'+' if step['words'] else ''}"
         )

@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import llicti_core.models
-from llicti_core.models import Model, read_model
 
 FIXTURES = Path(__file__).parent / "fixtures"
-
-_bundled = llicti_core.models.load
+"""To be added to LLICTI_MODEL_PATH where files coded with its models are decoded."""
 
 
 def files() -> list[Path]:
@@ -31,9 +29,3 @@ def model_path(name: str) -> Path:
     """The file of a fixture model or of a bundled one."""
     path = FIXTURES / f"{name}.safetensors"
     return path if path.exists() else Path(llicti_core.models.__file__).parent / path.name
-
-
-def load(name: str = llicti_core.models.DEFAULT) -> Model:
-    """Stands in for llicti_core.models.load: finds the fixture models too."""
-    path = FIXTURES / f"{name}.safetensors"
-    return read_model(path) if path.exists() else _bundled(name)
