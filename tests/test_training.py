@@ -161,9 +161,11 @@ def test_unknown_keys_of_a_configuration_are_named(tmp_path: Path) -> None:
         TrainingConfig.read(path)
 
 
-def test_a_trained_model_codes_without_loss(photographs: Photographs, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = export(Trainer(TINY, photographs).averaged, "tiny")
-    monkeypatch.setattr(models, "load", lambda name="default": model)
+def test_a_trained_model_codes_without_loss(
+    photographs: Photographs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.write_model(export(Trainer(TINY, photographs).averaged, "tiny"), tmp_path / "tiny.safetensors")
+    monkeypatch.setenv("LLICTI_MODEL_PATH", str(tmp_path))
     pixels = smooth(40, 50)
     for name in ("native", "reference"):
         engine = engines.get(name)
