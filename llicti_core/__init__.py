@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from llicti_core import codec as _codec
 from llicti_core import engines as _engines
 from llicti_core.codec import ImageInfo
 from llicti_core.container import MAX_HEADER_BYTES, SIGNATURE
 from llicti_core.errors import FormatError, LLCError, TruncatedError, UnknownModelError, UnsupportedError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "MAX_HEADER_BYTES",
@@ -23,6 +25,7 @@ __all__ = [
     "UnknownModelError",
     "UnsupportedError",
     "decode",
+    "decode_bytes",
     "encode",
     "inspect",
     "verify",
@@ -55,6 +58,15 @@ def decode(data: bytes | bytearray | memoryview, /, *, threads: int | None = Non
     not a valid file, TruncatedError where it ends early, UnknownModelError where its model is not installed,
     UnsupportedError where it needs a newer version.
     """
+    import numpy as np
+
+    info, pixels = decode_bytes(data, threads=threads)
+    shape = (info.height, info.width) if info.mode == "L" else (info.height, info.width, 3)
+    return np.frombuffer(pixels, np.uint8).reshape(shape)
+
+
+def decode_bytes(data: bytes | bytearray | memoryview, /, *, threads: int | None = None) -> tuple[ImageInfo, bytearray]:
+    """What `decode` gives, without NumPy: the header's information, and the pixels row by row, channels interleaved."""
     return _codec.decode(_bytes_view(data), _thread_count(threads), _engines.get())
 
 
@@ -65,7 +77,7 @@ def inspect(data: bytes | bytearray | memoryview, /) -> ImageInfo:
 
 def verify(data: bytes | bytearray | memoryview, /) -> None:
     """Decode `data` and compare every checksum. Raises LLCError where anything is wrong."""
-    decode(data)
+    decode_bytes(data)
 
 
 def _bytes_view(data: bytes | bytearray | memoryview) -> memoryview:

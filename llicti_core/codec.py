@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NamedTuple
 
 from llicti_core import models
 from llicti_core.container import (
@@ -20,9 +17,13 @@ from llicti_core.container import (
     read_sections,
     write_file,
 )
-from llicti_core.engines import NO_CORRECTIONS, Corrections, EncodedTile, Engine, Rectangle
+from llicti_core.engines import CORRECTIONS_PER_SCALE, Corrections, EncodedTile, Engine, Rectangle
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.pyramid import SCALES, scale_size, stream_count
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TILE_LOG2 = 10
 """Tiles the encoder makes: 1024 x 1024 pixels."""
@@ -33,14 +34,11 @@ CHANNEL_RANGES = ((-128, 127), (-255, 255), (-255, 255))
 MAX_EFFORT = 3
 
 _CORRECTIONS = b"CORR"
-_CORRECTIONS_PER_SCALE = int(np.prod(NO_CORRECTIONS.shape[1:]))
 _COARSE = b"COAR"
 _MODES = {1: "L", 3: "RGB"}
-_T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class ImageInfo:
+class ImageInfo(NamedTuple):
     """What a file says of itself in its header.
 
     width, height: pixels. mode: "L" (grey) or "RGB". bit_depth: bits of a sub-pixel.
@@ -78,30 +76,34 @@ def encode(pixels: NDArray[np.uint8], model: str, effort: int, threads: int, eng
         identity=weights.identity,
         checksum=zlib.crc32(planes),
     )
-    sections = [(_CORRECTIONS, zlib.compress(corrections.tobytes(), 9))] if len(corrections) else []
+    sections = [(_CORRECTIONS, zlib.compress(corrections, 9))] if corrections else []
     sections.append((_COARSE, b"".join(_pack_coarse(tile) for tile in tiles)))
     for index in range(SCALES):
         sections.append((_scale_tag(index), _pack_scale([tile.segments[index] for tile in tiles])))
     return write_file(header, sections)
 
 
-def decode(data: bytes | memoryview, threads: int, engine: Engine) -> NDArray[np.uint8]:
-    """The pixels of a `.llc` file, uint8 [height, width] or [height, width, 3]."""
+def decode(data: bytes | memoryview, threads: int, engine: Engine) -> tuple[ImageInfo, bytearray]:
+    """The pixels of a `.llc` file, row by row, channels interleaved, and what its header says."""
     header, reader = read_header(data)
     weights = models.load_exact(header.model, header.identity)
     rectangles = list(_checked_grid(header, reader.left))
     corrections, tiles = _read_sections(header, reader, rectangles)
-    pixels = np.empty((header.height, header.width, header.channels), np.uint8)
-    engine.decode(pixels, rectangles, tiles, corrections, weights, threads)
+    shape = (header.height, header.width, header.channels)
+    pixels = bytearray(shape[0] * shape[1] * shape[2])
+    engine.decode(memoryview(pixels).cast("B", shape), rectangles, tiles, corrections, weights, threads)
     if zlib.crc32(pixels) != header.checksum:
         msg = "decoded pixels do not match the checksum in the header"
         raise FormatError(msg)
-    return pixels if header.channels > 1 else pixels[..., 0]
+    return _info(header), pixels
 
 
 def inspect(data: bytes | memoryview) -> ImageInfo:
     """What the header of a `.llc` file says; a prefix that holds the header is enough."""
-    header, _ = read_header(data)
+    return _info(read_header(data)[0])
+
+
+def _info(header: Header) -> ImageInfo:
     return ImageInfo(
         header.width,
         header.height,
@@ -123,6 +125,8 @@ def tile_grid(width: int, height: int, tile_log2: int) -> Iterator[Rectangle]:
 
 def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """`pixels` as contiguous [height, width, channels]. Raises UnsupportedError."""
+    import numpy as np
+
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         kind = getattr(pixels, "dtype", type(pixels).__name__)
         msg = f"cannot encode {kind} pixels: only uint8 arrays are supported"
@@ -151,7 +155,7 @@ def _checked_grid(header: Header, payload: int) -> Iterator[Rectangle]:
 
 def _pack_coarse(tile: EncodedTile) -> bytes:
     """A tile's part of the COAR section: the range of each channel, then the coarsest phase as it is."""
-    return np.asarray(tile.ranges, "<i2").tobytes() + tile.coarse.tobytes()
+    return b"".join(struct.pack("<hh", *limits) for limits in tile.ranges) + tile.coarse
 
 
 def _pack_scale(tiles: list[list[bytes]]) -> bytes:
@@ -171,7 +175,7 @@ def _read_sections(
     """The corrections, and every tile's coded data. Raises FormatError or TruncatedError."""
     sections = read_sections(reader)
     first = next(sections, None)
-    corrections = NO_CORRECTIONS
+    corrections = b""
     if first and first[0] == _CORRECTIONS:
         corrections = _read_corrections(first[1])
         first = next(sections, None)
@@ -193,15 +197,15 @@ def _read_corrections(payload: memoryview) -> Corrections:
     """The corrections of the finest scales, one or more. Raises FormatError."""
     inflater = zlib.decompressobj()
     try:
-        stored = inflater.decompress(payload, SCALES * _CORRECTIONS_PER_SCALE + 1)
+        stored = inflater.decompress(payload, SCALES * CORRECTIONS_PER_SCALE + 1)
     except zlib.error as error:
         msg = f"section {_CORRECTIONS!r} cannot be decompressed: {error}"
         raise FormatError(msg) from error
-    scales, rest = divmod(len(stored), _CORRECTIONS_PER_SCALE)
+    scales, rest = divmod(len(stored), CORRECTIONS_PER_SCALE)
     if rest or not 1 <= scales <= SCALES or not inflater.eof or inflater.unused_data:
-        msg = f"section {_CORRECTIONS!r} holds {len(stored)} corrections, expected {_CORRECTIONS_PER_SCALE} a scale"
+        msg = f"section {_CORRECTIONS!r} holds {len(stored)} corrections, expected {CORRECTIONS_PER_SCALE} a scale"
         raise FormatError(msg)
-    return np.frombuffer(stored, np.int8).reshape(scales, *NO_CORRECTIONS.shape[1:])
+    return stored
 
 
 def _expect(sections: Iterator[tuple[bytes, memoryview]], tag: bytes) -> Reader:
@@ -216,18 +220,17 @@ def _expect(sections: Iterator[tuple[bytes, memoryview]], tag: bytes) -> Reader:
     return Reader(payload, f"section {tag!r}")
 
 
-def _read_coarse(
-    reader: Reader, rectangle: Rectangle, channels: int
-) -> tuple[list[tuple[int, int]], NDArray[np.uint8]]:
+def _read_coarse(reader: Reader, rectangle: Rectangle, channels: int) -> tuple[list[tuple[int, int]], bytes]:
     """A tile's channel ranges and coarsest phase."""
-    ranges = [(int(low), int(high)) for low, high in np.frombuffer(reader.take(4 * channels), "<i2").reshape(-1, 2)]
-    for (low, high), (least, most) in zip(ranges, CHANNEL_RANGES, strict=False):
+    ranges: list[tuple[int, int]] = []
+    for least, most in CHANNEL_RANGES[:channels]:
+        low, high = struct.unpack("<hh", reader.take(4))
         if not least <= low <= high <= most:
             msg = f"a channel's range is {low}..{high}, outside {least}..{most}"
             raise FormatError(msg)
-    shape = (scale_size(rectangle.height, SCALES), scale_size(rectangle.width, SCALES), channels)
-    phase = np.frombuffer(reader.take(shape[0] * shape[1] * channels), np.uint8).reshape(shape)
-    return ranges, phase
+        ranges.append((low, high))
+    size = scale_size(rectangle.height, SCALES) * scale_size(rectangle.width, SCALES) * channels
+    return ranges, bytes(reader.take(size))
 
 
 def _read_scale(reader: Reader, rectangles: list[Rectangle], channels: int) -> list[list[bytes]]:

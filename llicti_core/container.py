@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.names import is_model_name
@@ -22,8 +22,7 @@ _CHANNELS = {"L": 1, "RGB": 3}
 _MIN_TILE_LOG2, _MAX_TILE_LOG2 = 6, 15
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """What the HEAD section says.
 
     width, height: pixels, 1 or more. mode: "L" or "RGB". bit_depth: bits of a sub-pixel, 8.

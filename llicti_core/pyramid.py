@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SCALES = 5
 """Scales of the pyramid; 0 is the finest."""
@@ -20,8 +20,7 @@ _ODD = (-3, -1, 1, 3)
 _EVEN = (-2, 0, 2)
 
 
-@dataclass(frozen=True)
-class Band:
+class Band(NamedTuple):
     """One predicted phase of a scale.
 
     `neighbours` are (phase, dy, dx), offsets from the predicted pixel in units of half the scale's step;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from types import EllipsisType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -91,7 +90,7 @@ class LlcPlugin(PluginV3):
     def metadata(self, index: Index = None, exclude_applied: bool = True) -> dict[str, Any]:
         """The header's fields, such as `mode` and `model`, except the size. None is applied to the pixels."""
         _is_stack(index)
-        fields = dataclasses.asdict(self._header())
+        fields = self._header()._asdict()
         return {name: value for name, value in fields.items() if name not in ("width", "height")}
 
     def _header(self) -> llicti_core.ImageInfo:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import IO
 
-import numpy as np
 from PIL import Image, ImageFile
 
 import llicti_core
@@ -62,15 +61,15 @@ class LlcDecoder(ImageFile.PyDecoder):
         """Set the image's pixels; raises OSError where the file is damaged."""
         assert self.fd is not None
         try:
-            pixels = llicti_core.decode(self.fd.read())
+            header, pixels = llicti_core.decode_bytes(self.fd.read())
         except llicti_core.LLCError as error:
             raise OSError(str(error)) from error
 
         # Pillow would take pixels of another shape for these, so a file replaced since open must stop here.
-        if pixels.shape != (self.state.ysize, self.state.xsize) + ((3,) if self.mode == "RGB" else ()):
+        if (header.width, header.height, header.mode) != (self.state.xsize, self.state.ysize, self.mode):
             msg = "file has changed since it was opened"
             raise OSError(msg)
-        self.set_as_raw(pixels)  # type: ignore[arg-type]  # takes any buffer, and bytes would be a copy
+        self.set_as_raw(pixels)
         return -1, 0
 
 
@@ -82,6 +81,8 @@ def save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     if im.width == 0 or im.height == 0:
         msg = "cannot write empty image as LLC"
         raise ValueError(msg)
+
+    import numpy as np  # not needed to read, and slow to import
 
     options = {name: im.encoderinfo[name] for name in ("model", "effort", "threads") if name in im.encoderinfo}
     fp.write(llicti_core.encode(np.asarray(im), **options))

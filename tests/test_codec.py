@@ -18,6 +18,12 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and bool((a == b).all())
 
 
+def decoded(data: bytes, engine: engines.Engine) -> np.ndarray:
+    info, pixels = codec.decode(data, 2, engine)
+    shape = (info.height, info.width) if info.mode == "L" else (info.height, info.width, 3)
+    return np.frombuffer(pixels, np.uint8).reshape(shape)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", SIZES)
 def test_every_size_comes_back(size: tuple[int, int], channels: int) -> None:
@@ -73,8 +79,8 @@ def test_engines_write_the_same_file_and_read_each_other() -> None:
     reference, native = engines.get("reference"), engines.get("native")
     data = codec.encode(pixels, "default", 0, 1, reference)
     assert codec.encode(pixels, "default", 0, 2, native) == data
-    assert same(codec.decode(data, 1, reference), pixels)
-    assert same(codec.decode(data, 2, native), pixels)
+    assert same(decoded(data, reference), pixels)
+    assert same(decoded(data, native), pixels)
 
 
 PHOTOS = Path(os.environ.get("PHOTOS", ""))
@@ -90,7 +96,7 @@ def test_engines_agree_on_photographs_of_odd_sizes() -> None:
             pixels = np.asarray(image.convert("RGB"))[101 : 152 + 2 * (number % 7), 53 : 122 + 2 * (number % 5)]
         data = codec.encode(pixels, "default", 0, 1, reference)
         assert codec.encode(pixels, "default", 0, 2, native) == data, path
-        assert same(codec.decode(data, 2, native), pixels), path
+        assert same(decoded(data, native), pixels), path
 
 
 def test_any_array_layout_is_taken() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 
 import numpy as np
@@ -110,7 +109,7 @@ def test_newer_versions_are_named(small: bytes) -> None:
 def test_lying_headers_are_refused(small: bytes, change: dict[str, object], error: type[LLCError]) -> None:
     header, sections = parts(small)
     with pytest.raises(error):
-        llicti_core.decode(write_file(dataclasses.replace(header, **change), sections))  # type: ignore[arg-type]
+        llicti_core.decode(write_file(header._replace(**change), sections))  # type: ignore[arg-type]
 
 
 def test_header_of_any_bytes_is_refused(small: bytes) -> None:
@@ -157,7 +156,7 @@ def test_impossible_ranges_are_refused(ranges: tuple[int, int]) -> None:
 def test_empty_segments_end_at_once() -> None:
     """A file of 600 bytes that claims a megapixel of anything but one colour runs out of words, and says so."""
     header, sections = parts(llicti_core.encode(np.zeros((512, 512), np.uint8)))
-    header = dataclasses.replace(header, checksum=0)
+    header = header._replace(checksum=0)
     coarse = struct.pack("<hh", -128, 127) + sections[0][1][4:]
     states = pack_varint(128) + struct.pack("<I", 65536 + 12345) * 32
     lying = [(b"COAR", coarse), (b"SCL4", states), *sections[2:]]

@@ -100,7 +100,7 @@ def test_document_decodes_golden_file(path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("path", golden.files(), ids=lambda path: path.stem)
 def test_engine_decodes_golden_file(path: Path, engine: str) -> None:
-    assert np.array_equal(codec.decode(path.read_bytes(), 2, ENGINES[engine]()), golden.pixels(path))
+    assert codec.decode(path.read_bytes(), 2, ENGINES[engine]())[1] == golden.pixels(path).tobytes()
 
 
 @pytest.mark.usefixtures("fixture_models")

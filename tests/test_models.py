@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -22,9 +21,9 @@ def random_model(width: int = 6, depth: int = 2, seed: int = 0) -> Model:
     rng = np.random.default_rng(seed)
     spec = ModelSpec("random", width, depth)
     tensors = {}
-    for name, (shape, dtype) in spec.tensor_shapes().items():
+    for name, (shape, form) in spec.tensor_shapes().items():
         low, high = {"weight": (-127, 128), "bias": (-5000, 5000), "multiplier": (1, 100)}[name.rsplit(".")[-1]]
-        tensors[name] = rng.integers(low, high, shape, dtype)
+        tensors[name] = rng.integers(low, high, shape, form)
     return Model(spec, tensors)
 
 
@@ -36,7 +35,7 @@ def changed(model: Model, name: str, tensor: np.ndarray) -> Model:
 def test_bundled_models_pass_the_overflow_proof(name: str) -> None:
     model = models.load(name)
     assert model.spec.name == name
-    model.check()
+    model.check_bounds()
 
 
 def test_default_is_one_of_the_bundled_models() -> None:
@@ -49,17 +48,17 @@ def test_a_written_model_reads_back(tmp_path: Path) -> None:
     read = models.read_model(tmp_path / "model.safetensors")
     assert read.spec == model.spec
     assert read.identity == model.identity
-    assert all((read.tensors[name] == tensor).all() for name, tensor in model.tensors.items())
+    assert read.tensors == model.tensors
 
 
 def test_identity_depends_on_every_tensor_and_on_the_spec() -> None:
     model = random_model()
     identities = {model.identity}
     for name, tensor in model.tensors.items():
-        other = tensor.copy()
+        other = np.array(tensor)
         other.flat[-1] ^= 1
         identities.add(changed(model, name, other).identity)
-    identities.add(Model(dataclasses.replace(model.spec, name="other"), model.tensors).identity)
+    identities.add(Model(model.spec._replace(name="other"), model.tensors).identity)
     assert len(identities) == len(model.tensors) + 2
 
 
@@ -69,10 +68,10 @@ def test_identity_depends_on_every_tensor_and_on_the_spec() -> None:
 )
 def test_a_model_that_could_overflow_is_refused(name: str, value: int) -> None:
     model = random_model()
-    tensor = model.tensors[name].copy()
+    tensor = np.array(model.tensors[name])
     tensor.flat[0] = value
     with pytest.raises(ValueError, match="overflow"):
-        changed(model, name, tensor).check()
+        changed(model, name, tensor).check_bounds()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,7 @@ def test_a_model_that_could_overflow_is_refused(name: str, value: int) -> None:
 )
 def test_impossible_specs_are_refused(name: str, width: int, depth: int) -> None:
     with pytest.raises(ValueError, match="no model can be called"):
-        ModelSpec(name, width, depth)
+        ModelSpec(name, width, depth).check()
 
 
 def test_the_same_model_gives_the_same_file(tmp_path: Path) -> None:
@@ -92,9 +91,9 @@ def test_the_same_model_gives_the_same_file(tmp_path: Path) -> None:
 def test_misshapen_tensors_are_named() -> None:
     model = random_model()
     with pytest.raises(ValueError, match=r"11\.0\.weight"):
-        changed(model, "11.0.weight", np.zeros((4, 3, 2), np.int8)).check()
+        changed(model, "11.0.weight", np.zeros((4, 3, 2), np.int8))
     with pytest.raises(ValueError, match="missing"):
-        Model(model.spec, {}).check()
+        Model(model.spec, {})
 
 
 def test_other_files_are_no_models(tmp_path: Path) -> None:
@@ -170,3 +169,32 @@ def test_an_installed_package_can_bring_a_model(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "random"
+
+
+def test_a_broken_model_file_hides_no_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    (folders[0] / "random.safetensors").write_bytes(b"?")
+    models.write_model(random_model(), folders[1] / "random.safetensors")
+    monkeypatch.setenv("LLICTI_MODEL_PATH", os.pathsep.join(map(str, folders)))
+    assert models.load_exact("random", random_model().identity).spec.name == "random"
+    with pytest.raises(UnknownModelError, match="cannot be used"):
+        models.load_exact("random", bytes(8))
+
+
+def test_a_replaced_model_file_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLICTI_MODEL_PATH", str(tmp_path))
+    for seed in (0, 1):
+        models.write_model(random_model(seed=seed), tmp_path / "random.safetensors")
+        os.utime(tmp_path / "random.safetensors", (seed, seed))
+        assert models.load("random").identity == random_model(seed=seed).identity
+
+
+def test_an_entry_point_of_a_missing_package_is_an_unknown_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import metadata
+
+    points = metadata.EntryPoints([metadata.EntryPoint("gone", "no_such_package", "llicti.models")])
+    monkeypatch.setattr(models, "_entry_points", lambda: points)
+    with pytest.raises(UnknownModelError, match="no_such_package"):
+        models.load("gone")

@@ -70,7 +70,7 @@ def test_integers_do_what_the_trained_network_does(photographs: Photographs) -> 
         for scale in range(5):
             chosen = (batch.scale == scale).numpy()
             inputs = batch.inputs.numpy().astype(np.int64)[chosen]
-            fine = reference._network(inputs, model.layers(band.name), scale)
+            fine = reference._network(inputs, reference._layers(model, band), scale)
             assert np.abs((fine + 8 >> 4) - floats[:, chosen]).max() <= 1
 
 
@@ -161,10 +161,12 @@ def test_unknown_keys_of_a_configuration_are_named(tmp_path: Path) -> None:
         TrainingConfig.read(path)
 
 
-def test_a_trained_model_codes_without_loss(photographs: Photographs, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = export(Trainer(TINY, photographs).averaged, "tiny")
-    monkeypatch.setattr(models, "load", lambda name="default": model)
+def test_a_trained_model_codes_without_loss(
+    photographs: Photographs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.write_model(export(Trainer(TINY, photographs).averaged, "tiny"), tmp_path / "tiny.safetensors")
+    monkeypatch.setenv("LLICTI_MODEL_PATH", str(tmp_path))
     pixels = smooth(40, 50)
     for name in ("native", "reference"):
         engine = engines.get(name)
-        assert (codec.decode(codec.encode(pixels, "tiny", 0, 1, engine), 1, engine) == pixels).all()
+        assert codec.decode(codec.encode(pixels, "tiny", 0, 1, engine), 1, engine)[1] == pixels.tobytes()

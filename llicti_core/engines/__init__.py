@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from llicti_core.models import GROUPS, OUTPUTS, Model
 from llicti_core.pyramid import BANDS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Rectangle(NamedTuple):
@@ -23,25 +23,24 @@ class Rectangle(NamedTuple):
     width: int
 
 
-@dataclass(frozen=True)
-class EncodedTile:
+class EncodedTile(NamedTuple):
     """A coded tile.
 
     ranges: least and greatest value of each channel (Y, Co, Cg, or Y alone).
-    coarse: the pixels of the coarsest phase 00, uint8 [rows, columns, channels].
+    coarse: the pixels of the coarsest phase 00, row by row, channels interleaved.
     segments: by scale, coarsest first, then by stream: a rANS stream's bytes (docs/format.md, 7).
     """
 
     ranges: list[tuple[int, int]]
-    coarse: NDArray[np.uint8]
+    coarse: bytes
     segments: list[list[bytes]]
 
 
-Corrections = NDArray[np.int8]
+Corrections = bytes
 """An image's own corrections of the network's outputs, int8 [scales, 3, 2, 60], for the finest scales: by band, then
 gain less one in 1/64 and bias in halves of the parameter's unit, then by output. No scales: no corrections."""
 
-NO_CORRECTIONS: Corrections = np.zeros((0, len(BANDS), 2, GROUPS * OUTPUTS), np.int8)
+CORRECTIONS_PER_SCALE = len(BANDS) * 2 * GROUPS * OUTPUTS
 
 
 class Engine(Protocol):
@@ -68,14 +67,18 @@ class Engine(Protocol):
 
     def decode(
         self,
-        pixels: NDArray[np.uint8],
+        pixels: memoryview,
         tiles: Sequence[Rectangle],
         coded: Sequence[EncodedTile],
         corrections: Corrections,
         model: Model,
         threads: int,
     ) -> None:
-        """Decode `coded` into `tiles` of `pixels`. Raises FormatError where no encoder can have written the data."""
+        """Decode `coded` into `tiles` of `pixels`, a writable buffer of bytes, [height, width, 1 or 3].
+
+        Takes no NumPy, whose import would be most of the time that a small image takes. Raises FormatError where no
+        encoder can have written the data.
+        """
         ...
 
 

@@ -25,16 +25,16 @@ def estimate(
 def encode(
     pixels: NDArray[np.uint8],
     tiles: list[tuple[int, ...]],
-    corrections: NDArray[np.int8],
+    corrections: bytes,
     model: PackedModel,
     threads: int,
     isa: str,
 ) -> list[tuple[list[tuple[int, int]], list[list[bytes]]]]: ...
 def decode(
-    pixels: NDArray[np.uint8],
+    pixels: memoryview,
     tiles: list[tuple[int, ...]],
-    coded: list[tuple[list[tuple[int, int]], NDArray[np.uint8], list[list[bytes]]]],
-    corrections: NDArray[np.int8],
+    coded: list[tuple[list[tuple[int, int]], memoryview, list[list[bytes]]]],
+    corrections: bytes,
     model: PackedModel,
     threads: int,
     isa: str,

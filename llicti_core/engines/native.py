@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import lru_cache
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from llicti_core import tables
-from llicti_core.engines import NO_CORRECTIONS, Corrections, EncodedTile, Rectangle, _native
+from llicti_core.engines import Corrections, EncodedTile, Rectangle, _native
 from llicti_core.errors import FormatError
 from llicti_core.models import Model
-from llicti_core.pyramid import BANDS, PHASES, SCALES, Band, stream_count
+from llicti_core.pyramid import BANDS, PHASES, SCALES, Band, scale_size, stream_count
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FIT_PLANS = {1: [2, 8192, 256, 160], 2: [3, 16384, 512, 256], 3: [4, 65536, 1024, 800]}
 """By effort: finest scales that are fitted, pixels of each band that are looked at, pixels and number of steps of the
@@ -34,10 +36,9 @@ class NativeEngine:
     ) -> Corrections:
         """See Engine.fit."""
         if not effort:
-            return NO_CORRECTIONS
+            return b""
         jobs = _jobs(tiles, pixels.shape[2])
-        stored = _native.fit(pixels, jobs, _packed(model), FIT_PLANS[effort], threads, self.isa)
-        return np.frombuffer(stored, np.int8).reshape(-1, *NO_CORRECTIONS.shape[1:])
+        return _native.fit(pixels, jobs, _packed(model), FIT_PLANS[effort], threads, self.isa)
 
     def encode(
         self,
@@ -52,13 +53,13 @@ class NativeEngine:
         coded = _native.encode(pixels, jobs, corrections, _packed(model), threads, self.isa)
         step = 1 << SCALES
         return [
-            EncodedTile(ranges, np.ascontiguousarray(pixels[y : y + h : step, x : x + w : step]), segments)
+            EncodedTile(ranges, pixels[y : y + h : step, x : x + w : step].tobytes(), segments)
             for (y, x, h, w), (ranges, segments) in zip(tiles, coded, strict=True)
         ]
 
     def decode(
         self,
-        pixels: NDArray[np.uint8],
+        pixels: memoryview,
         tiles: Sequence[Rectangle],
         coded: Sequence[EncodedTile],
         corrections: Corrections,
@@ -66,10 +67,14 @@ class NativeEngine:
         threads: int,
     ) -> None:
         """See Engine.decode."""
-        parts = [(tile.ranges, tile.coarse, tile.segments) for tile in coded]
-        problem = _native.decode(
-            pixels, _jobs(tiles, pixels.shape[2]), parts, corrections, _packed(model), threads, self.isa
-        )
+        assert pixels.shape is not None
+        channels = pixels.shape[2]
+        jobs = _jobs(tiles, channels)
+        parts = []
+        for tile, (_, _, h, w) in zip(coded, tiles, strict=True):
+            shape = (scale_size(h, SCALES), scale_size(w, SCALES), channels)
+            parts.append((tile.ranges, memoryview(tile.coarse).cast("B", shape), tile.segments))
+        problem = _native.decode(pixels, jobs, parts, corrections, _packed(model), threads, self.isa)
         if problem:
             raise FormatError(problem)
 

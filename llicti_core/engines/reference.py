@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llicti_core import tables
 from llicti_core.color import grey_to_y, rgb_to_ycocg, y_to_grey, ycocg_to_rgb
-from llicti_core.engines import NO_CORRECTIONS, Corrections, EncodedTile, Rectangle
+from llicti_core.engines import Corrections, EncodedTile, Rectangle
 from llicti_core.errors import FormatError
 from llicti_core.models import (
     ACTIVATION_MAX,
@@ -19,7 +20,6 @@ from llicti_core.models import (
     HIDDEN_SHIFT,
     OUTPUT_SHIFT,
     OUTPUTS,
-    Layer,
     Model,
 )
 from llicti_core.pyramid import (
@@ -61,7 +61,7 @@ class ReferenceEngine:
         self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, effort: int, threads: int
     ) -> Corrections:
         """None: fitting is no part of the definition."""
-        return NO_CORRECTIONS
+        return b""
 
     def encode(
         self,
@@ -72,11 +72,11 @@ class ReferenceEngine:
         threads: int,
     ) -> list[EncodedTile]:
         """See Engine.encode."""
-        return [_encode_tile(pixels[y : y + h, x : x + w], _Predictor(model, corrections)) for y, x, h, w in tiles]
+        return [_encode_tile(pixels[y : y + h, x : x + w], _predictor(model, corrections)) for y, x, h, w in tiles]
 
     def decode(
         self,
-        pixels: NDArray[np.uint8],
+        pixels: memoryview,
         tiles: Sequence[Rectangle],
         coded: Sequence[EncodedTile],
         corrections: Corrections,
@@ -84,15 +84,16 @@ class ReferenceEngine:
         threads: int,
     ) -> None:
         """See Engine.decode."""
+        image = np.asarray(pixels)
         for (y, x, h, w), tile in zip(tiles, coded, strict=True):
-            _decode_tile(pixels[y : y + h, x : x + w], tile, _Predictor(model, corrections))
+            _decode_tile(image[y : y + h, x : x + w], tile, _predictor(model, corrections))
 
 
 def _encode_tile(pixels: NDArray[np.uint8], predictor: _Predictor) -> EncodedTile:
     height, width, channels = pixels.shape
     planes = rgb_to_ycocg(pixels) if channels == 3 else grey_to_y(pixels)
     ranges = [(int(planes[..., c].min()), int(planes[..., c].max())) for c in range(channels)]
-    coarse = np.ascontiguousarray(pixels[:: 1 << SCALES, :: 1 << SCALES])
+    coarse = pixels[:: 1 << SCALES, :: 1 << SCALES].tobytes()
     streams = stream_count(height, width, channels)
     # One list of groups of lanes a scale and stream, in the order in which they are decoded.
     coded: list[list[list[tuple[Ints, Ints]]]] = []
@@ -116,8 +117,9 @@ def _encode_tile(pixels: NDArray[np.uint8], predictor: _Predictor) -> EncodedTil
 def _decode_tile(pixels: NDArray[np.uint8], tile: EncodedTile, predictor: _Predictor) -> None:
     height, width, channels = pixels.shape
     planes = np.zeros(pixels.shape, np.int16)
-    coarse = rgb_to_ycocg(tile.coarse) if channels == 3 else grey_to_y(tile.coarse)
-    planes[:: 1 << SCALES, :: 1 << SCALES] = coarse
+    coarse = planes[:: 1 << SCALES, :: 1 << SCALES]
+    stored = np.frombuffer(tile.coarse, np.uint8).reshape(coarse.shape)
+    coarse[...] = rgb_to_ycocg(stored) if channels == 3 else grey_to_y(stored)
     streams = stream_count(height, width, channels)
     decoders = [_StreamDecoder(_lanes(height, width, tile.ranges, streams, s)) for s in range(streams)]
     for index, scale in enumerate(_coarse_to_fine()):
@@ -179,12 +181,24 @@ def _context(planes: NDArray[np.int16], scale: int, band: Band) -> tuple[Ints, I
     return inputs.reshape(len(inputs), -1).T, base.reshape(-1, 3)
 
 
-def _requantise(total: Ints, layer: Layer, shift: int) -> Ints:
+class _Layer(NamedTuple):
+    """A layer's tensors (llicti_core.models.Layer) as arrays."""
+
+    weight: Ints
+    bias: Ints
+    multiplier: Ints
+
+
+def _layers(model: Model, band: Band) -> list[_Layer]:
+    return [_Layer(*(np.asarray(tensor) for tensor in layer)) for layer in model.layers(band.name)]
+
+
+def _requantise(total: Ints, layer: _Layer, shift: int) -> Ints:
     """Accumulators [pixels, groups, out] times m / 2**shift, rounded."""
     return (total * layer.multiplier + (1 << (shift - 1))) >> shift
 
 
-def _network(inputs: Ints, layers: Sequence[Layer], scale: int) -> Ints:
+def _network(inputs: Ints, layers: Sequence[_Layer], scale: int) -> Ints:
     """Outputs [groups, pixels, 15] in sixteenths of their unit, for inputs [pixels, inputs]."""
     first, *hidden, last = layers
     total = np.einsum("gok,pk->pgo", first.weight, inputs, optimize=True) + first.bias[scale]
@@ -236,12 +250,12 @@ class _Predictor:
     """A model, and an image's corrections of its outputs."""
 
     model: Model
-    corrections: Corrections
+    corrections: NDArray[np.int8]
 
     def predict(self, planes: NDArray[np.int16], scale: int, band: Band, ranges: list[tuple[int, int]]) -> _Mixture:
         """The mixtures of a band, from the phases before it."""
         inputs, base = _context(planes, scale, band)
-        fine = _network(inputs, self.model.layers(band.name), scale)
+        fine = _network(inputs, _layers(self.model, band), scale)
         scales, means, logits, coefficients = self._parameters(fine, scale, band).reshape(GROUPS, -1, 3, COMPONENTS)
         return _Mixture(
             ranges,
@@ -256,9 +270,14 @@ class _Predictor:
         """Outputs [groups, pixels, 15], corrected, rounded to their parameters' units and saturated to 16 bits."""
         gain, bias = np.zeros((2, GROUPS, 1, OUTPUTS), np.int64)
         if scale < len(self.corrections):
-            gain, bias = self.corrections[scale, BANDS.index(band)].reshape(2, GROUPS, 1, OUTPUTS).astype(np.int64)
+            gain, bias = self.corrections[scale, BANDS.index(band)].astype(np.int64)
         corrected: Ints = (fine * (64 + gain) + 512 * bias + 512) >> (FINE_SHIFT + GAIN_SHIFT)
         return np.clip(corrected, MIN_PARAMETER, MAX_PARAMETER)
+
+
+def _predictor(model: Model, corrections: Corrections) -> _Predictor:
+    stored = np.frombuffer(corrections, np.int8)
+    return _Predictor(model, stored.reshape(-1, len(BANDS), 2, GROUPS, 1, OUTPUTS))
 
 
 def _weights(logits: Ints, ranges: list[tuple[int, int]]) -> Ints:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
+from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llicti_core.errors import UnknownModelError
 from llicti_core.names import is_model_name
@@ -42,27 +39,26 @@ ACTIVATION_MAX = 127
 
 DEFAULT = "default"
 
+_BUNDLED = Path(__file__).parent
 
 _ALIASES = {DEFAULT: "llicti-d1"}
 """Names that stand for a bundled model."""
 
 
-@dataclass(frozen=True)
-class ModelSpec:
+class ModelSpec(NamedTuple):
     """The shape of a model.
 
     name: what files call it, 1 to 32 letters, digits, dots, hyphens and underscores, a letter or digit first.
     width: channels of each hidden layer of each of the four networks, 1 to 256.
     depth: hidden layers, 1 to 16.
-
-    Raises ValueError for anything else.
     """
 
     name: str
     width: int
     depth: int
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises ValueError where a field is not what it must be."""
         if not is_model_name(self.name) or not 1 <= self.width <= 256 or not 1 <= self.depth <= 16:
             msg = f"no model can be called {self.name!r}, {self.width} wide and {self.depth} deep"
             raise ValueError(msg)
@@ -76,16 +72,19 @@ class ModelSpec:
     def from_json(cls, text: str) -> ModelSpec:
         """The reverse of to_json. Raises ValueError."""
         try:
-            fields = json.loads(text)
-            return cls(str(fields["name"]), int(fields["width"]), int(fields["depth"]))
-        except (KeyError, TypeError) as error:
+            spec = cls(**json.loads(text))
+            spec.check()
+        except TypeError as error:
             msg = f"not the description of a model: {text[:100]}"
             raise ValueError(msg) from error
+        if spec.to_json() != text:
+            msg = f"the description of a model, {text[:100]}, is not in its one form, {spec.to_json()}"
+            raise ValueError(msg)
+        return spec
 
-    def tensor_shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        """Name, shape and dtype of every tensor, in the order in which the model's hash takes them."""
-        shapes: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
-        i8, i32 = np.dtype(np.int8), np.dtype(np.int32)
+    def tensor_shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Name, shape and format ("b": int8, "i": int32) of every tensor, in the order in which they are hashed."""
+        shapes: dict[str, tuple[tuple[int, ...], str]] = {}
         for band in BANDS:
             inputs = input_size(len(band.neighbours))
             for layer in range(self.depth + 1):
@@ -93,66 +92,65 @@ class ModelSpec:
                 fan_out = OUTPUTS if layer == self.depth else self.width
                 scales = (SCALES,) if layer == 0 else ()
                 key = f"{band.name}.{layer}"
-                shapes[f"{key}.weight"] = ((GROUPS, fan_out, fan_in), i8)
-                shapes[f"{key}.bias"] = ((*scales, GROUPS, fan_out), i32)
-                shapes[f"{key}.multiplier"] = ((GROUPS, fan_out), i32)
+                shapes[f"{key}.weight"] = ((GROUPS, fan_out, fan_in), "b")
+                shapes[f"{key}.bias"] = ((*scales, GROUPS, fan_out), "i")
+                shapes[f"{key}.multiplier"] = ((GROUPS, fan_out), "i")
         return shapes
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """One integer layer of one band: `(weight @ x + bias) * multiplier`, then a rounding shift.
 
     weight: int8 [groups, out, in]; bias: int32 [groups, out], for the first layer [scales, groups, out];
-    multiplier: int32 [groups, out].
+    multiplier: int32 [groups, out]; contiguous views.
     """
 
-    weight: NDArray[np.int8]
-    bias: NDArray[np.int32]
-    multiplier: NDArray[np.int32]
+    weight: memoryview
+    bias: memoryview
+    multiplier: memoryview
 
 
-@dataclass(frozen=True, eq=False)
 class Model:
-    """A model's spec and its integer tensors."""
+    """A model's spec and its integer tensors, as views that need no NumPy to be handed to an engine."""
 
-    spec: ModelSpec
-    tensors: Mapping[str, NDArray[np.generic]]
+    def __init__(self, spec: ModelSpec, tensors: Mapping[str, Any]) -> None:
+        """tensors: contiguous buffers, such as arrays. Raises ValueError where one is missing or misshapen."""
+        self.spec = spec
+        self.tensors = {name: memoryview(tensor) for name, tensor in tensors.items()}
+        spec.check()
+        for name, (shape, form) in spec.tensor_shapes().items():
+            found = self.tensors.get(name)
+            if found is None or found.shape != shape or found.format != form or not found.c_contiguous:
+                there = "missing" if found is None else f"{found.format}{found.shape}"
+                msg = f"model {spec.name!r}: tensor {name} is {there}, expected {form}{shape}"
+                raise ValueError(msg)
 
     def layers(self, band: str) -> list[Layer]:
         """The layers of a band's networks, first to last."""
         keys = [f"{band}.{layer}" for layer in range(self.spec.depth + 1)]
         get = self.tensors
-        return [Layer(get[f"{k}.weight"], get[f"{k}.bias"], get[f"{k}.multiplier"]) for k in keys]  # type: ignore[arg-type]
+        return [Layer(get[f"{key}.weight"], get[f"{key}.bias"], get[f"{key}.multiplier"]) for key in keys]
 
     @cached_property
     def identity(self) -> bytes:
         """First 8 bytes of the SHA-256 of the spec and every tensor (docs/format.md, 7.3)."""
         digest = hashlib.sha256(self.spec.to_json().encode())
-        for name, (_, dtype) in self.spec.tensor_shapes().items():
-            digest.update(np.ascontiguousarray(self.tensors[name], dtype.newbyteorder("<")).tobytes())
+        for name in self.spec.tensor_shapes():
+            digest.update(_little_endian(self.tensors[name]))
         return digest.digest()[:8]
 
-    def check(self) -> None:
-        """Prove that no accumulator or product can leave 32 bits, whatever the input.
+    def check_bounds(self) -> None:
+        """Prove that no accumulator or product can leave 32 bits, whatever the input. Raises ValueError."""
+        import numpy as np
 
-        Raises ValueError where a tensor is missing or misshapen, or a bound does not hold.
-        """
-        for name, (shape, dtype) in self.spec.tensor_shapes().items():
-            tensor = self.tensors.get(name)
-            if tensor is None or tensor.shape != shape or tensor.dtype != dtype:
-                found = "missing" if tensor is None else f"{tensor.dtype}{list(tensor.shape)}"
-                msg = f"model {self.spec.name!r}: tensor {name} is {found}, expected {dtype}{list(shape)}"
-                raise ValueError(msg)
         for band in BANDS:
             for number, layer in enumerate(self.layers(band.name)):
-                peak = 128 if number == 0 else ACTIVATION_MAX
-                reach = np.abs(layer.weight.astype(np.int64)).sum(axis=2) * peak
-                reach = reach + np.abs(layer.bias.astype(np.int64)).reshape(-1, *reach.shape).max(axis=0)
-                multiplier = layer.multiplier.astype(np.int64)
+                weight, bias, multiplier = (np.asarray(part).astype(np.int64) for part in layer)
+                reach = np.abs(weight).sum(axis=2) * (128 if number == 0 else ACTIVATION_MAX)
+                reach = reach + np.abs(bias).reshape(-1, *reach.shape).max(axis=0)
                 # Three times: an engine may store signed inputs with 128 added, and take it off in the bias.
                 fits = 3 * reach.max() < 2**31 and (reach * multiplier).max() < 2**31 - 2**HIDDEN_SHIFT
-                if multiplier.min() < 1 or not fits:
+                if weight.min() < -127 or multiplier.min() < 1 or not fits:
                     msg = f"model {self.spec.name!r}: layer {number} of band {band.name} can overflow 32 bits"
                     raise ValueError(msg)
 
@@ -164,34 +162,55 @@ def input_size(neighbours: int) -> int:
 
 def write_model(model: Model, path: str | Path) -> None:
     """Check `model` and write it to a safetensors file."""
+    import numpy as np
     from safetensors.numpy import save
 
-    model.check()
+    model.check_bounds()
+    tensors = {name: np.asarray(model.tensors[name]) for name in model.spec.tensor_shapes()}
     # One entry of metadata, since the order of several is not kept and the same model shall give the same file.
-    metadata = {"llicti": model.spec.to_json()}
-    Path(path).write_bytes(save({k: np.ascontiguousarray(v) for k, v in model.tensors.items()}, metadata))
+    Path(path).write_bytes(save(tensors, {"llicti": model.spec.to_json()}))
 
 
 def read_model(path: str | Path) -> Model:
-    """Read a model from a safetensors file and check it. Raises OSError or ValueError."""
-    from safetensors import SafetensorError, safe_open
+    """Read a model from a safetensors file. Raises OSError or ValueError."""
+    from safetensors import SafetensorError, deserialize
 
+    data = Path(path).read_bytes()
     try:
-        with safe_open(str(path), "numpy") as file:
-            spec = ModelSpec.from_json((file.metadata() or {})["llicti"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, KeyError) as error:
+        stored = dict(deserialize(data))  # type: ignore[no-untyped-call]
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        spec = ModelSpec.from_json(header["__metadata__"]["llicti"])
+        tensors = {
+            name: _tensor(stored[name]["data"], shape, form) for name, (shape, form) in spec.tensor_shapes().items()
+        }
+    except (SafetensorError, KeyError, TypeError) as error:
         msg = f"{path}: not a model: {error}"
         raise ValueError(msg) from error
-    model = Model(spec, tensors)
-    model.check()
-    return model
+    return Model(spec, tensors)
+
+
+def _tensor(data: bytes, shape: tuple[int, ...], form: str) -> memoryview:
+    """Stored numbers as a tensor. Raises TypeError where they are not as many as `shape` says."""
+    flat = memoryview(array(form, data))
+    if flat.itemsize == 4 and sys.byteorder == "big":
+        flat = memoryview(array(form, _little_endian(flat)))
+    view: memoryview = flat.cast("B").cast(form, shape)  # type: ignore[call-overload]  # form is a str
+    return view
+
+
+def _little_endian(tensor: memoryview) -> bytes:
+    """The bytes of a tensor with the lowest byte of each number first; the same in the other direction."""
+    if sys.byteorder == "little" or tensor.itemsize == 1:
+        return tensor.tobytes()
+    swapped = array("i", tensor.tobytes())
+    swapped.byteswap()
+    return swapped.tobytes()
 
 
 def load(name: str = DEFAULT) -> Model:
     """The installed model called `name`. Raises UnknownModelError."""
     for path in _find(_ALIASES.get(name, name)):
-        return _read_cached(path)
+        return _read_installed(path)
     msg = f"model {name!r} is not installed (there are: {', '.join(available())})"
     raise UnknownModelError(msg)
 
@@ -200,12 +219,15 @@ def load_exact(name: str, identity: bytes) -> Model:
     """The installed model called `name` whose weights are those of `identity`. Raises UnknownModelError."""
     others = []
     for path in _find(name):
-        model = _read_cached(path)
+        try:
+            model = _read_installed(path)
+        except UnknownModelError as error:
+            others.append(str(error))
+            continue
         if model.identity == identity:
             return model
-        others.append(model.identity.hex())
-    there = f"installed under that name is {', '.join(others)}" if others else "none of that name is installed"
-    msg = f"the file needs model {name!r} {identity.hex()}; {there}"
+        others.append(f"{path} is {model.identity.hex()}")
+    msg = f"the file needs model {name!r} {identity.hex()}; {'; '.join(others) or 'none of that name is installed'}"
     raise UnknownModelError(msg)
 
 
@@ -225,13 +247,13 @@ def _find(name: str) -> Iterator[Path]:
             yield path
     for point in _entry_points():
         if point.name == name:
-            yield Path(str(resources.files(point.value) / f"{name}.safetensors"))
+            yield _entry_point_file(point)
 
 
 def _folders() -> list[Path]:
     """Where models are looked for: this package, then the folders of LLICTI_MODEL_PATH."""
     paths = os.environ.get("LLICTI_MODEL_PATH", "").split(os.pathsep)
-    return [Path(__file__).parent, *(Path(path) for path in paths if path)]
+    return [_BUNDLED, *(Path(path) for path in paths if path)]
 
 
 def _entry_points() -> metadata.EntryPoints:
@@ -241,15 +263,34 @@ def _entry_points() -> metadata.EntryPoints:
     return metadata.entry_points(group="llicti.models")
 
 
-@lru_cache(maxsize=16)
-def _read_cached(path: Path) -> Model:
+def _entry_point_file(point: metadata.EntryPoint) -> Path:
+    """The file that an entry point stands for. Raises UnknownModelError where its package cannot be imported."""
+    from importlib import resources
+
+    try:
+        return Path(str(resources.files(point.value) / f"{point.name}.safetensors"))
+    except ImportError as error:
+        msg = f"model {point.name!r} should be in package {point.value!r}, which cannot be imported: {error}"
+        raise UnknownModelError(msg) from error
+
+
+def _read_installed(path: Path) -> Model:
     """The model in a file, which must be called as the file is. Raises UnknownModelError."""
     try:
-        model = read_model(path)
+        model = _read_cached(path, path.stat().st_mtime_ns)
     except (OSError, ValueError) as error:
         msg = f"model file {path} cannot be used: {error}"
         raise UnknownModelError(msg) from error
     if model.spec.name != path.stem:
         msg = f"model file {path} holds a model called {model.spec.name!r}"
         raise UnknownModelError(msg)
+    return model
+
+
+@lru_cache(maxsize=16)
+def _read_cached(path: Path, modified: int) -> Model:
+    """The model in a file as it was at the time `modified`."""
+    model = read_model(path)
+    if path.parent != _BUNDLED:  # those were proved before they were shipped, and NumPy is slow to import
+        model.check_bounds()
     return model

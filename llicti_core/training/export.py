@@ -20,7 +20,7 @@ def export(network: Network, name: str) -> Model:
                 for key, value in _integer_layer(module, layer).items():
                     tensors[f"{band}.{layer}.{key}"] = value
     model = Model(ModelSpec(name, network.width, network.depth), tensors)
-    model.check()
+    model.check_bounds()
     return model
 
 

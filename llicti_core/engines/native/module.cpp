@@ -23,7 +23,6 @@ namespace {
 using Int8Array = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
 using Int32Array = nb::ndarray<const int32_t, nb::c_contig, nb::device::cpu>;
 using FloatArray = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using CorrectionArray = nb::ndarray<const int8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using PixelArray = nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using ConstPixelArray = nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
@@ -140,10 +139,11 @@ nb::tuple estimate(const FloatArray& outputs, const FloatArray& residuals, const
     return nb::make_tuple(run(nullptr, nullptr), gain_slope, bias_slope);
 }
 
-nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const CorrectionArray& stored,
+nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const nb::bytes& stored,
                 const PackedModel& packed, int threads, const std::string& isa) {
     const Kernels& kernels = find_kernels(isa);
-    const Corrections corrections = unpack_corrections(stored.data(), int(stored.shape(0)));
+    const Corrections corrections =
+        unpack_corrections(static_cast<const int8_t*>(stored.data()), int(stored.size() / kCorrectionBytes));
     const std::vector<Tile> tiles = cast_tiles(tile_list);
     std::vector<CodedTile> coded(tiles.size());
     const size_t shape[3] = {pixels.shape(0), pixels.shape(1), pixels.shape(2)};
@@ -171,9 +171,10 @@ nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const 
 
 // coded: (ranges, coarse, segments) of every tile. Returns what is wrong with the data, or an empty string.
 std::string decode(const PixelArray& pixels, const nb::list& tile_list, const nb::list& coded,
-                   const CorrectionArray& stored, const PackedModel& packed, int threads, const std::string& isa) {
+                   const nb::bytes& stored, const PackedModel& packed, int threads, const std::string& isa) {
     const Kernels& kernels = find_kernels(isa);
-    const Corrections corrections = unpack_corrections(stored.data(), int(stored.shape(0)));
+    const Corrections corrections =
+        unpack_corrections(static_cast<const int8_t*>(stored.data()), int(stored.size() / kCorrectionBytes));
     const std::vector<Tile> tiles = cast_tiles(tile_list);
     std::vector<TileView> views;
     for (nb::handle item : coded) {
