@@ -1,0 +1,199 @@
+"""Engines: the reference and every instruction set of the native engine write the same bytes and read each other's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from images import noise, smooth
+from numpy.typing import NDArray
+
+from llicti_core import models, pyramid
+from llicti_core.codec import tile_grid
+from llicti_core.engines import NO_CORRECTIONS, Corrections, EncodedTile, Engine
+from llicti_core.engines.native import NativeEngine, instruction_sets
+from llicti_core.engines.reference import ReferenceEngine
+from llicti_core.models import ACTIVATION_MAX, HIDDEN_SHIFT, Model, ModelSpec
+
+NATIVE = [NativeEngine(isa) for isa in instruction_sets()]
+
+few = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+"""The reference is slow."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What an engine codes, and how."""
+
+    pixels: NDArray[np.uint8]
+    model: Model
+    corrections: Corrections = field(default_factory=NO_CORRECTIONS.copy)
+    tile_log2: int = 6
+
+    def encode(self, engine: Engine, threads: int) -> list[EncodedTile]:
+        return engine.encode(self.pixels, self._tiles(), self.corrections, self.model, threads)
+
+    def decode(self, engine: Engine, coded: list[EncodedTile], threads: int) -> NDArray[np.uint8]:
+        pixels = np.full_like(self.pixels, 99)
+        engine.decode(pixels, self._tiles(), coded, self.corrections, self.model, threads)
+        return pixels
+
+    def _tiles(self) -> list:
+        height, width, _ = self.pixels.shape
+        return list(tile_grid(width, height, self.tile_log2))
+
+
+def check(case: Case, threads: int = 1, reference: bool = True) -> None:
+    """All engines write what the first one does, and decode it; the reference too, where it is asked."""
+    first = ReferenceEngine() if reference else NATIVE[-1]
+    expected = case.encode(first, 1)
+    if reference:
+        assert (case.decode(first, expected, 1) == case.pixels).all()
+    for engine in NATIVE:
+        for one, other in zip(expected, case.encode(engine, threads), strict=True):
+            assert other.ranges == one.ranges, engine.isa
+            assert (other.coarse == one.coarse).all(), engine.isa
+            assert other.segments == one.segments, engine.isa
+        assert (case.decode(engine, expected, threads) == case.pixels).all(), engine.isa
+
+
+@st.composite
+def images(draw: st.DrawFn, most: int = 24) -> NDArray[np.uint8]:
+    """Small images [height, width, channels] of every kind that stresses a different part of the arithmetic."""
+    size = st.integers(1, most)
+    height, width = draw(st.tuples(size, size) | st.tuples(st.just(1), size) | st.tuples(size, st.just(1)))
+    channels, seed = draw(st.sampled_from([1, 3])), draw(st.integers(0, 1000))
+    kind = draw(st.sampled_from(["smooth", "noise", "extreme", "constant channel", "edge"]))
+    if kind == "smooth":
+        pixels = smooth(height, width, channels, seed)
+    else:
+        pixels = noise(height, width, channels, seed)
+    pixels = pixels.reshape(height, width, channels)
+    if kind == "extreme":
+        pixels = pixels // 128 * 255
+    elif kind == "constant channel":
+        pixels[..., draw(st.integers(0, channels - 1))] = draw(st.integers(0, 255))
+    elif kind == "edge":
+        pixels[:, width // 2 :] = 255 - pixels[:, width // 2 :] // 8
+    return np.ascontiguousarray(pixels)
+
+
+@lru_cache(maxsize=32)
+def random_model(width: int, depth: int, weight: int, multipliers: tuple[int, int], seed: int) -> Model:
+    """A model of random integers as large as the overflow proof lets them be.
+
+    weight: the greatest magnitude of weights, 128 for all that a byte holds.
+    """
+    rng = np.random.default_rng(seed)
+    spec = ModelSpec("random", width, depth)
+    tensors = {}
+    for name, (shape, dtype) in spec.tensor_shapes().items():
+        kind = name.rsplit(".", 1)[1]
+        if kind == "weight":
+            tensors[name] = rng.integers(-weight, min(weight, 127) + 1, shape, dtype)
+        elif kind == "bias":
+            tensors[name] = rng.integers(-8000, 8001, shape, dtype)
+        else:
+            weights, biases = tensors[name.replace(kind, "weight")], tensors[name.replace(kind, "bias")]
+            peak = 128 if biases.ndim == 3 else ACTIVATION_MAX
+            reach = np.abs(weights.astype(np.int64)).sum(axis=2) * peak
+            reach += np.abs(biases.astype(np.int64)).reshape(-1, *reach.shape).max(axis=0)
+            most = (2**31 - 2**HIDDEN_SHIFT - 1) // np.maximum(reach, 1)
+            tensors[name] = np.clip(rng.integers(*multipliers, shape), 1, np.maximum(most, 1)).astype(dtype)
+    model = Model(spec, tensors)
+    model.check()
+    return model
+
+
+random_models = st.builds(
+    random_model,
+    st.sampled_from([1, 2, 3, 5, 8, 15, 16, 17, 31, 40, 66, 130]),
+    st.integers(1, 4),
+    st.sampled_from([1, 12, 60, 128]),
+    # Small ones need 32 bits to requantise, the next fit in 16, some of the last do not.
+    st.sampled_from([(1, 32), (32, 200), (100, 8192), (1, 20000)]),
+    st.integers(0, 3),
+)
+
+
+@st.composite
+def corrections(draw: st.DrawFn) -> Corrections:
+    """None, or some of any value."""
+    scales = draw(st.integers(0, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 100)))
+    return rng.integers(-128, 128, (scales, *NO_CORRECTIONS.shape[1:]), np.int8)
+
+
+@few
+@given(images(), st.integers(1, 3))
+def test_engines_agree_on_images(pixels: NDArray[np.uint8], threads: int) -> None:
+    check(Case(pixels, models.load()), threads)
+
+
+@few
+@given(images(16), random_models, corrections())
+def test_engines_agree_on_models_and_corrections(
+    pixels: NDArray[np.uint8], model: Model, corrected: Corrections
+) -> None:
+    check(Case(pixels, model, corrected))
+
+
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(images(80), random_models, corrections(), st.integers(1, 3))
+def test_instruction_sets_agree_on_models_and_corrections(
+    pixels: NDArray[np.uint8], model: Model, corrected: Corrections, threads: int
+) -> None:
+    check(Case(pixels, model, corrected), threads, reference=False)
+
+
+@few
+@given(pixels=images(30), symbols=st.integers(50, 600), tile_log2=st.integers(3, 5), threads=st.integers(1, 4))
+def test_engines_agree_on_tiles_and_streams(
+    monkeypatch: pytest.MonkeyPatch, pixels: NDArray[np.uint8], symbols: int, tile_log2: int, threads: int
+) -> None:
+    monkeypatch.setattr(pyramid, "SYMBOLS_PER_STREAM", symbols)
+    check(Case(pixels, random_model(8, 1, 60, (32, 200), 0), tile_log2=tile_log2), threads)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_engines_agree_whatever_the_threads(monkeypatch: pytest.MonkeyPatch, channels: int) -> None:
+    # Bands of this image are large enough for a thread to each stream.
+    monkeypatch.setattr(pyramid, "SYMBOLS_PER_STREAM", 3000)
+    pixels = smooth(131, 140, channels, 5).reshape(131, 140, channels)
+    case = Case(pixels, random_model(8, 2, 60, (32, 200), 0), tile_log2=8)
+    check(case, threads=1)
+    for threads in (2, 3, 7):
+        check(case, threads, reference=False)
+
+
+def test_default_model_codes_alike_at_every_thread_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyramid, "SYMBOLS_PER_STREAM", 20_000)
+    case = Case(smooth(150, 180, 3, 1), models.load(), tile_log2=8)
+    for threads in (1, 2, 5):
+        check(case, threads, reference=False)
+
+
+def test_the_environment_chooses_the_instruction_set() -> None:
+    code = "from llicti_core.engines.native import NativeEngine; print(NativeEngine().isa)"
+    environment = {**os.environ, "LLICTI_ISA": "generic"}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "generic"
+
+
+def test_unknown_instruction_sets_are_refused() -> None:
+    case = Case(smooth(8, 8), models.load())
+    with pytest.raises(ValueError, match="no kernels for 'vax'"):
+        case.encode(NativeEngine("vax"), 1)
+
+
+def test_generic_kernels_are_always_there() -> None:
+    assert instruction_sets()[-1] == "generic"
