@@ -100,8 +100,15 @@ class BandNetwork(nn.Module):
         weight = torch.cat([layer.weight.flatten(2) for layer in layers], dim=2)
         bias = torch.stack([layer.bias for layer in layers]).sum(dim=0)
         hidden = nn.functional.linear(neighbours.flatten(1), weight.flatten(1), bias).relu_()
-        # One image of one row: a batch of single pixels would be far slower.
-        return self.layers1toL(hidden.t()[None, :, None])[0, :, 0].t()
+        # As matrix products, which take half of the convolutions' time here (forward and backward, on a CPU).
+        groups = _grouped(self.layers1toL[0], hidden.view(-1, GROUPS, hidden.shape[1] // GROUPS).transpose(0, 1))
+        return _grouped(self.layers1toL[2], groups.relu_()).transpose(0, 1).flatten(1)
+
+
+def _grouped(layer: nn.Module, groups: Tensor) -> Tensor:
+    """A 1x1 convolution in groups, [groups, batch, inputs] to [groups, batch, outputs]."""
+    weight = layer.weight.view(GROUPS, -1, groups.shape[2]).transpose(1, 2)
+    return torch.baddbmm(layer.bias.view(GROUPS, 1, -1), groups, weight)
 
 
 class Network(nn.Module):
