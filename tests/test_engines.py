@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from llicti_core import models, pyramid
 from llicti_core.codec import tile_grid
-from llicti_core.engines import NO_CORRECTIONS, Corrections, EncodedTile, Engine
+from llicti_core.engines import CORRECTIONS_PER_SCALE, Corrections, EncodedTile, Engine, Rectangle
 from llicti_core.engines.native import NativeEngine, instruction_sets
 from llicti_core.engines.reference import ReferenceEngine
 from llicti_core.models import ACTIVATION_MAX, HIDDEN_SHIFT, Model, ModelSpec
@@ -36,7 +36,7 @@ class Case:
 
     pixels: NDArray[np.uint8]
     model: Model
-    corrections: Corrections = field(default_factory=NO_CORRECTIONS.copy)
+    corrections: Corrections = b""
     tile_log2: int = 6
 
     def encode(self, engine: Engine, threads: int) -> list[EncodedTile]:
@@ -44,10 +44,10 @@ class Case:
 
     def decode(self, engine: Engine, coded: list[EncodedTile], threads: int) -> NDArray[np.uint8]:
         pixels = np.full_like(self.pixels, 99)
-        engine.decode(pixels, self._tiles(), coded, self.corrections, self.model, threads)
+        engine.decode(memoryview(pixels), self._tiles(), coded, self.corrections, self.model, threads)
         return pixels
 
-    def _tiles(self) -> list:
+    def _tiles(self) -> list[Rectangle]:
         height, width, _ = self.pixels.shape
         return list(tile_grid(width, height, self.tile_log2))
 
@@ -61,7 +61,7 @@ def check(case: Case, threads: int = 1, reference: bool = True) -> None:
     for engine in NATIVE:
         for one, other in zip(expected, case.encode(engine, threads), strict=True):
             assert other.ranges == one.ranges, engine.isa
-            assert (other.coarse == one.coarse).all(), engine.isa
+            assert other.coarse == one.coarse, engine.isa
             assert other.segments == one.segments, engine.isa
         assert (case.decode(engine, expected, threads) == case.pixels).all(), engine.isa
 
@@ -91,26 +91,26 @@ def images(draw: st.DrawFn, most: int = 24) -> NDArray[np.uint8]:
 def random_model(width: int, depth: int, weight: int, multipliers: tuple[int, int], seed: int) -> Model:
     """A model of random integers as large as the overflow proof lets them be.
 
-    weight: the greatest magnitude of weights, 128 for all that a byte holds.
+    weight: the greatest magnitude of weights, at most 127.
     """
     rng = np.random.default_rng(seed)
     spec = ModelSpec("random", width, depth)
     tensors = {}
-    for name, (shape, dtype) in spec.tensor_shapes().items():
+    for name, (shape, form) in spec.tensor_shapes().items():
         kind = name.rsplit(".", 1)[1]
         if kind == "weight":
-            tensors[name] = rng.integers(-weight, min(weight, 127) + 1, shape, dtype)
+            tensors[name] = rng.integers(-weight, weight + 1, shape, np.int8)
         elif kind == "bias":
-            tensors[name] = rng.integers(-8000, 8001, shape, dtype)
+            tensors[name] = rng.integers(-8000, 8001, shape, form)
         else:
             weights, biases = tensors[name.replace(kind, "weight")], tensors[name.replace(kind, "bias")]
             peak = 128 if biases.ndim == 3 else ACTIVATION_MAX
             reach = np.abs(weights.astype(np.int64)).sum(axis=2) * peak
             reach += np.abs(biases.astype(np.int64)).reshape(-1, *reach.shape).max(axis=0)
             most = (2**31 - 2**HIDDEN_SHIFT - 1) // np.maximum(reach, 1)
-            tensors[name] = np.clip(rng.integers(*multipliers, shape), 1, np.maximum(most, 1)).astype(dtype)
+            tensors[name] = np.clip(rng.integers(*multipliers, shape), 1, np.maximum(most, 1)).astype(form)
     model = Model(spec, tensors)
-    model.check()
+    model.check_bounds()
     return model
 
 
@@ -118,7 +118,7 @@ random_models = st.builds(
     random_model,
     st.sampled_from([1, 2, 3, 5, 8, 15, 16, 17, 31, 40, 66, 130]),
     st.integers(1, 4),
-    st.sampled_from([1, 12, 60, 128]),
+    st.sampled_from([1, 12, 60, 127]),
     # Small ones need 32 bits to requantise, the next fit in 16, some of the last do not.
     st.sampled_from([(1, 32), (32, 200), (100, 8192), (1, 20000)]),
     st.integers(0, 3),
@@ -130,7 +130,7 @@ def corrections(draw: st.DrawFn) -> Corrections:
     """None, or some of any value."""
     scales = draw(st.integers(0, 5))
     rng = np.random.default_rng(draw(st.integers(0, 100)))
-    return rng.integers(-128, 128, (scales, *NO_CORRECTIONS.shape[1:]), np.int8)
+    return rng.integers(-128, 128, scales * CORRECTIONS_PER_SCALE, np.int8).tobytes()
 
 
 @few
