@@ -87,43 +87,49 @@ class Training:
     def run(self) -> Iterator[str]:
         """Train to the end; yields lines to print. Checkpoints go to the run's folder, the best on validation apart."""
         while self.epoch < self.config.max_epoch:
-            started = time.perf_counter()
             yield from self._epoch()
             self.epoch += 1
-            line = f"epoch {self.epoch}/{self.config.max_epoch}, {time.perf_counter() - started:.1f} s"
-            last = self.epoch == self.config.max_epoch
-            better = False
-            if last or self.epoch % self.config.validate_every == 0:
-                bits = [value for _, value in estimate(self.network, self.validation)]
-                mean = sum(bits) / len(bits)
-                better = mean < self.best
-                self.best = min(mean, self.best)
-                if not self.config.contexts:
-                    self.plateau.step(mean)
-                line += f", validation {mean:.4f} bits per sub-pixel"
-            self._save(self.config.folder / LAST)
-            if better:
-                self._save(self.config.folder / BEST)
-            yield line
+            yield self._finish_epoch()
 
     def _epoch(self) -> Iterator[str]:
-        """One epoch; yields a line every loss_prnt_iters batches."""
-        bits, count = 0.0, 0
+        """One epoch; yields a line every loss_prnt_iters batches and at the end."""
+        bits, count, started = 0.0, 0, time.perf_counter()
         for index, batch in enumerate(self._batches(), 1):
-            if self.config.contexts:
-                self._set_cosine()
             bits += self._accumulate_contexts() if batch is None else self._accumulate_crops(batch)
             count += 1
             self.batches += 1
+            last = index == self._epoch_length()
             # What is left at the end of an epoch makes a step of its own.
-            if index % self.config.grad_acc_iters == 0 or index == self._epoch_length():
-                torch.nn.utils.clip_grad_value_(self.network.parameters(), LARGEST_GRADIENT)
-                self.optimiser.step()
-                self.optimiser.zero_grad(set_to_none=True)
-            if index % self.config.loss_prnt_iters == 0 or index == self._epoch_length():
-                rate = self.optimiser.param_groups[0]["lr"]
-                yield f"epoch {self.epoch + 1}, batch {index}: {bits / count:.4f} bits per sub-pixel, rate {rate:.2e}"
-                bits, count = 0.0, 0
+            if last or index % self.config.grad_acc_iters == 0:
+                self._step()
+            if last or index % self.config.loss_prnt_iters == 0:
+                seconds = (time.perf_counter() - started) / count
+                yield f"epoch {self.epoch + 1}, batch {index}: {bits / count:.4f} bits per sub-pixel, {seconds:.2f} s"
+                bits, count, started = 0.0, 0, time.perf_counter()
+
+    def _step(self) -> None:
+        """One optimiser step on the gradients of the batches since the last."""
+        if self.config.contexts:
+            self._set_cosine()
+        torch.nn.utils.clip_grad_value_(self.network.parameters(), LARGEST_GRADIENT)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def _finish_epoch(self) -> str:
+        """Validate where that is due, write checkpoints; returns a line to print."""
+        line, better = f"epoch {self.epoch}/{self.config.max_epoch}", False
+        if self.epoch == self.config.max_epoch or self.epoch % self.config.validate_every == 0:
+            bits = [value for _, value in estimate(self.network, self.validation)]
+            mean = sum(bits) / len(bits)
+            better, self.best = mean < self.best, min(mean, self.best)
+            if not self.config.contexts:
+                self.plateau.step(mean)
+            rate = self.optimiser.param_groups[0]["lr"]
+            line += f", validation {mean:.4f} bits per sub-pixel, learning rate {rate:.2e}"
+        self._save(self.config.folder / LAST)
+        if better:
+            self._save(self.config.folder / BEST)
+        return line
 
     def _batches(self) -> Iterable[Tensor | None]:
         """Crops, or nothing as often as an epoch has batches of contexts, which are drawn when they are needed."""
@@ -160,7 +166,7 @@ class Training:
 
     def _set_cosine(self) -> None:
         """Half a cosine from the learning rate to zero over the whole run."""
-        done = self.batches / (self.config.max_epoch * self.config.steps_per_epoch)
+        done = (self.batches - 1) / (self.config.max_epoch * self.config.steps_per_epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
