@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -325,6 +326,24 @@ def test_training_resumes_to_the_same_weights(tmp_path: Path, contexts: int) -> 
     list(resumed.run())
     state = resumed.network.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in whole.network.state_dict().items())
+
+
+def test_training_starts_from_weights_alone(tmp_path: Path) -> None:
+    state = Network(4, 2).state_dict()
+    torch.save({"state_dict": state}, tmp_path / "authors.pth.tar")
+    changes = {"resume_training": True, "checkpoint_file": str(tmp_path / "authors.pth.tar")}
+    training = Training(Config.of(settings(tmp_path, **changes)))
+    assert training.epoch == 0
+    assert all(torch.equal(value, state[key]) for key, value in training.network.state_dict().items())
+
+
+def test_without_torch_the_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "llicti_core.paper.run", raising=False)
+    assert cli.main(["run", "config.json"]) == 1
+    assert capsys.readouterr().err == "llc: run needs torch: pip install 'llicti[paper]'\n"
 
 
 def test_training_learns(tmp_path: Path) -> None:
