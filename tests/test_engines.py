@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,10 +183,11 @@ def test_default_model_codes_alike_at_every_thread_count(monkeypatch: pytest.Mon
         check(case, threads, reference=False)
 
 
-def test_the_environment_chooses_the_instruction_set() -> None:
+def test_the_environment_chooses_the_instruction_set(tmp_path: Path) -> None:
     code = "from llicti_core.engines.native import NativeEngine; print(NativeEngine().isa)"
     environment = {**os.environ, "LLICTI_ISA": "generic"}
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "generic"
 
 

@@ -167,7 +167,9 @@ def test_an_installed_package_can_bring_a_model(tmp_path: Path) -> None:
         "assert (llicti_core.decode(data) == a).all(); print(llicti_core.inspect(data).model)"
     )
     environment = {**os.environ, "PYTHONPATH": str(site)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
     assert done.stdout.strip() == "random"
 
 

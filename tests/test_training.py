@@ -133,15 +133,15 @@ def test_the_command_trains_plots_and_exports(command: list[str], tmp_path: Path
 def test_a_killed_run_resumes_to_the_same_weights(command: list[str], tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     arguments = [sys.executable, "-m", "llicti_core.training", *command]
-    subprocess.run([*arguments, str(whole)], check=True, capture_output=True)
-    process = subprocess.Popen([*arguments, str(killed)], stderr=subprocess.DEVNULL)
+    subprocess.run([*arguments, str(whole)], cwd=tmp_path, check=True, capture_output=True)
+    process = subprocess.Popen([*arguments, str(killed)], cwd=tmp_path, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not (killed / "checkpoint.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.kill()
     process.wait()
     assert not (killed / "tiny.safetensors").exists()
-    subprocess.run([*arguments, str(killed)], check=True, capture_output=True)
+    subprocess.run([*arguments, str(killed)], cwd=tmp_path, check=True, capture_output=True)
     assert (killed / "tiny.safetensors").read_bytes() == (whole / "tiny.safetensors").read_bytes()
 
 

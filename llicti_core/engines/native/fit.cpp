@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "parallel.hpp"
 
 namespace llicti {
 namespace {
@@ -130,17 +129,19 @@ void fit_band(std::vector<PyramidTile>& tiles, const Model& model, const Correct
 }  // namespace
 
 std::vector<int8_t> fit_corrections(const std::vector<Pixels>& tiles, const Model& model, const Kernels& kernels,
-                                    const FitPlan& plan, int threads) {
+                                    const FitPlan& plan, Team& team) {
     const int looked_at = std::min(int(tiles.size()), kMaxTiles);
     std::vector<PyramidTile> pyramids(looked_at);
-    parallel_for(looked_at, threads, [&](int i) {
-        Image image = read_pixels(tiles[size_t(i) * tiles.size() / looked_at]);
-        pyramids[i].ranges = find_ranges(image);
-        pyramids[i].scales = build_pyramid(std::move(image));
-    });
+    for (int i = 0; i < looked_at; i++) {
+        Image image = read_pixels(tiles[size_t(i) * tiles.size() / looked_at], team);
+        pyramids[i].ranges = find_ranges(image, team);
+        pyramids[i].scales = build_pyramid(image, team);
+    }
     std::vector<int8_t> stored(size_t(plan.scales) * kCorrectionBytes);
     const Corrections none = unpack_corrections(nullptr, 0);
-    parallel_for(plan.scales * 3, threads, [&](int i) {
+    const int fits = 3 * plan.scales;
+    team.run(fits, [&](int task) {
+        const int i = fits - 1 - task;  // the band with the most neighbours first, so that none is left waiting for it
         fit_band(pyramids, model, none, kernels, plan, i / 3, model.bands[i % 3], &stored[size_t(i) * 2 * kParameters]);
     });
     const auto zero = [](int8_t value) { return value == 0; };

@@ -20,7 +20,7 @@ constexpr int kCorrectionBytes = 3 * 2 * kParameters;  // of one scale
 
 // The corrections of the finest scales that pay for their bytes: int8 by scale, band, (gain, bias) and output.
 std::vector<int8_t> fit_corrections(const std::vector<Pixels>& tiles, const Model& model, const Kernels& kernels,
-                                    const FitPlan& plan, int threads);
+                                    const FitPlan& plan, Team& team);
 
 // From the file's numbers to what kernels use; scales beyond those stored are left as they are.
 Corrections unpack_corrections(const int8_t* stored, int scales);

@@ -11,7 +11,7 @@
 
 #include "chunk.hpp"
 #include "fit.hpp"
-#include "parallel.hpp"
+#include "team.hpp"
 #include "processor.hpp"
 #include "tile.hpp"
 
@@ -90,13 +90,14 @@ Pixels tile_pixels(uint8_t* data, const size_t (&shape)[3], const Tile& tile) {
             int(shape[2])};
 }
 
-// Calls code(tile, threads) for every tile: whole tiles side by side while there are enough of them, and the rest one
+// Calls code(tile, team) for every tile: whole tiles side by side while there are enough of them, and the rest one
 // after the other with their streams side by side.
 template <class Code>
 void for_each_tile(int tiles, int threads, Code code) {
+    Team team(threads), alone(1);
     const int together = tiles / threads * threads;
-    parallel_for(together, threads, [&](int i) { code(i, 1); });
-    for (int i = together; i < tiles; i++) code(i, threads);
+    team.run(together, [&](int i) { code(i, alone); });
+    for (int i = together; i < tiles; i++) code(i, team);
 }
 
 // plan: scales, samples, batch, steps. Returns int8 corrections by scale, band, (gain, bias) and output, as bytes.
@@ -111,7 +112,8 @@ nb::bytes fit(const ConstPixelArray& pixels, const nb::list& tile_list, const Pa
     std::vector<int8_t> stored;
     {
         nb::gil_scoped_release released;
-        stored = fit_corrections(tiles, packed.model(), kernels, {plan[0], plan[1], plan[2], plan[3]}, threads);
+        Team team(threads);
+        stored = fit_corrections(tiles, packed.model(), kernels, {plan[0], plan[1], plan[2], plan[3]}, team);
     }
     return nb::bytes(stored.data(), stored.size());
 }
@@ -149,10 +151,10 @@ nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const 
     const size_t shape[3] = {pixels.shape(0), pixels.shape(1), pixels.shape(2)};
     {
         nb::gil_scoped_release released;
-        for_each_tile(int(tiles.size()), threads, [&](int i, int inner) {
+        for_each_tile(int(tiles.size()), threads, [&](int i, Team& team) {
             // Pixels is a view for reading and writing; encode_tile only reads.
             const Pixels view = tile_pixels(const_cast<uint8_t*>(pixels.data()), shape, tiles[i]);
-            coded[i] = encode_tile(view, packed.model(), corrections, kernels, tiles[i].streams, inner);
+            coded[i] = encode_tile(view, packed.model(), corrections, kernels, tiles[i].streams, team);
         });
     }
     nb::list out;
@@ -199,9 +201,9 @@ std::string decode(const PixelArray& pixels, const nb::list& tile_list, const nb
     std::string problem;
     std::mutex mutex;
     nb::gil_scoped_release released;
-    for_each_tile(int(tiles.size()), threads, [&](int i, int inner) {
+    for_each_tile(int(tiles.size()), threads, [&](int i, Team& team) {
         const std::string found = decode_tile(tile_pixels(pixels.data(), shape, tiles[i]), views[i], packed.model(),
-                                              corrections, kernels, tiles[i].streams, inner);
+                                              corrections, kernels, tiles[i].streams, team);
         const std::lock_guard<std::mutex> lock(mutex);
         if (problem.empty() && !found.empty()) problem = found;
     });

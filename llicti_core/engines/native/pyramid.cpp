@@ -5,69 +5,97 @@
 
 namespace llicti {
 
-Image new_image(int height, int width, int channels) { return Image(size_t(channels), Plane(height, width)); }
+namespace {
 
-Image read_pixels(const Pixels& pixels) {
-    Image image = new_image(pixels.height, pixels.width, pixels.channels);
-    for (int y = 0; y < pixels.height; y++) {
-        const uint8_t* from = pixels.data + y * pixels.stride;
-        if (pixels.channels == 1) {
-            int16_t* grey = image[0].row(y);
-            for (int x = 0; x < pixels.width; x++) grey[x] = int16_t(from[x] - 128);
-            continue;
-        }
-        int16_t *luma = image[0].row(y), *orange = image[1].row(y), *green = image[2].row(y);
-        for (int x = 0; x < pixels.width; x++) {
-            const int r = from[3 * x], g = from[3 * x + 1], b = from[3 * x + 2];
-            const int co = r - b, t = b + (co >> 1), cg = g - t;
-            luma[x] = int16_t(t + (cg >> 1) - 128);
-            orange[x] = int16_t(co);
-            green[x] = int16_t(cg);
-        }
+void read_row(const uint8_t* from, int y, Image& image) {
+    const int width = image[0].width();
+    if (image.size() == 1) {
+        int16_t* grey = image[0].row(y);
+        for (int x = 0; x < width; x++) grey[x] = int16_t(from[x] - 128);
+        return;
     }
+    int16_t *luma = image[0].row(y), *orange = image[1].row(y), *green = image[2].row(y);
+    for (int x = 0; x < width; x++) {
+        const int r = from[3 * x], g = from[3 * x + 1], b = from[3 * x + 2];
+        const int co = r - b, t = b + (co >> 1), cg = g - t;
+        luma[x] = int16_t(t + (cg >> 1) - 128);
+        orange[x] = int16_t(co);
+        green[x] = int16_t(cg);
+    }
+}
+
+void write_row(const Image& image, int y, uint8_t* to) {
+    const int width = image[0].width();
+    if (image.size() == 1) {
+        const int16_t* grey = image[0].row(y);
+        for (int x = 0; x < width; x++) to[x] = uint8_t(grey[x] + 128);
+        return;
+    }
+    const int16_t *luma = image[0].row(y), *orange = image[1].row(y), *green = image[2].row(y);
+    for (int x = 0; x < width; x++) {
+        const int co = orange[x], cg = green[x], t = luma[x] + 128 - (cg >> 1);
+        const int b = t - (co >> 1);
+        to[3 * x] = uint8_t(b + co);
+        to[3 * x + 1] = uint8_t(t + cg);
+        to[3 * x + 2] = uint8_t(b);
+    }
+}
+
+// Calls visit(y) for every row of `pixels`, a run of rows a thread.
+template <class Visit>
+void for_each_row(const Pixels& pixels, Team& team, Visit visit) {
+    const int parts = team.size();
+    const auto visit_part = [&](int part) {
+        const int stop = int(int64_t(part + 1) * pixels.height / parts);
+        for (int y = int(int64_t(part) * pixels.height / parts); y < stop; y++) visit(y);
+    };
+    team.run(parts, visit_part, is_light(pixels.height, pixels.width));
+}
+
+}  // namespace
+
+Image new_image(int height, int width, int channels) {
+    Image image;
+    for (int c = 0; c < channels; c++) image.emplace_back(height, width);
     return image;
 }
 
-void write_pixels(const Image& image, const Pixels& pixels) {
-    for (int y = 0; y < pixels.height; y++) {
-        uint8_t* to = pixels.data + y * pixels.stride;
-        if (pixels.channels == 1) {
-            const int16_t* grey = image[0].row(y);
-            for (int x = 0; x < pixels.width; x++) to[x] = uint8_t(grey[x] + 128);
-            continue;
-        }
-        const int16_t *luma = image[0].row(y), *orange = image[1].row(y), *green = image[2].row(y);
-        for (int x = 0; x < pixels.width; x++) {
-            const int co = orange[x], cg = green[x], t = luma[x] + 128 - (cg >> 1);
-            const int b = t - (co >> 1);
-            to[3 * x] = uint8_t(b + co);
-            to[3 * x + 1] = uint8_t(t + cg);
-            to[3 * x + 2] = uint8_t(b);
-        }
-    }
+Image read_pixels(const Pixels& pixels, Team& team) {
+    Image image = new_image(pixels.height, pixels.width, pixels.channels);
+    for_each_row(pixels, team, [&](int y) { read_row(pixels.data + y * pixels.stride, y, image); });
+    return image;
 }
 
-std::vector<Range> find_ranges(const Image& image) {
-    std::vector<Range> ranges;
-    for (const Plane& plane : image) {
+void write_pixels(const Image& image, const Pixels& pixels, Team& team) {
+    for_each_row(pixels, team, [&](int y) { write_row(image, y, pixels.data + y * pixels.stride); });
+}
+
+std::vector<Range> find_ranges(const Image& image, Team& team) {
+    std::vector<Range> ranges(image.size());
+    const auto find = [&](int c) {
+        const Plane& plane = image[c];
         int16_t low = plane.row(0)[0], high = low;
         for (int y = 0; y < plane.height(); y++) {
-            const auto [least, most] = std::minmax_element(plane.row(y), plane.row(y) + plane.width());
-            low = std::min(low, *least);
-            high = std::max(high, *most);
+            const int16_t* values = plane.row(y);
+            for (int x = 0; x < plane.width(); x++) {
+                low = std::min(low, values[x]);
+                high = std::max(high, values[x]);
+            }
         }
-        ranges.push_back({low, high});
-    }
+        ranges[c] = {low, high};
+    };
+    team.run(int(image.size()), find, is_light(image[0].height(), image[0].width()));
     return ranges;
 }
 
-std::vector<Scale> build_pyramid(Image image) {
+std::vector<Scale> build_pyramid(Image& image, Team& team) {
     std::vector<Scale> scales;
     for (int s = 0; s < kScales; s++) {
-        scales.emplace_back(image[0].height(), image[0].width(), int(image.size()));
-        for_each_pair(image, scales[s], [](int16_t& whole, int16_t& part) { part = whole; });
-        for (int i = 0; i < 4; i++) scales[s].fill_margin(i);
-        image = scales[s].phase[0];
+        Image& whole = s ? scales[s - 1].phase[0] : image;
+        Scale scale(whole[0].height(), whole[0].width(), int(whole.size()));
+        for_each_pair(whole, scale, team, [](int16_t& from, int16_t& to) { to = from; });
+        for (int i = 0; i < 4; i++) scale.fill_margin(i);
+        scales.push_back(std::move(scale));
     }
     return scales;
 }

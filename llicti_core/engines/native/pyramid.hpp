@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "kernels.hpp"
+#include "team.hpp"
 
 namespace llicti {
 
@@ -22,13 +24,14 @@ constexpr int kMargin = 2;          // pixels of a phase that contexts reach bey
 constexpr int kPhaseRow[4] = {0, 1, 0, 1};
 constexpr int kPhaseColumn[4] = {0, 1, 1, 0};
 
-// A plane of values with a margin in which the nearest ones are repeated.
+// A plane of values with a margin in which the nearest ones are repeated. A new one's values are undefined: whoever
+// makes it fills it, and its memory is first touched by the threads that do.
 class Plane {
 public:
     Plane() = default;
     Plane(int height, int width)
         : height_(height), width_(width), stride_(width + 2 * kMargin),
-          values_(size_t(stride_) * (height + 2 * kMargin)) {}
+          values_(new int16_t[size_t(stride_) * (height + 2 * kMargin)]) {}
 
     int height() const { return height_; }
     int width() const { return width_; }
@@ -54,19 +57,22 @@ public:
 private:
     int height_ = 0, width_ = 0;
     ptrdiff_t stride_ = 0;
-    std::vector<int16_t> values_;
+    std::unique_ptr<int16_t[]> values_;
 };
 
 using Image = std::vector<Plane>;  // by channel
+
+// A plane for each channel.
+Image new_image(int height, int width, int channels);
 
 // The four phases of a scale, by phase and channel.
 struct Scale {
     Image phase[4];
 
-    Scale(int height, int width, int channels) {
-        for (int i = 0; i < 4; i++) {
-            phase[i].assign(size_t(channels),
-                            Plane((height + 1 - kPhaseRow[i]) / 2, (width + 1 - kPhaseColumn[i]) / 2));
+    // The phases of an image of `height` x `width`, but for those before `first`.
+    Scale(int height, int width, int channels, int first = 0) {
+        for (int i = first; i < 4; i++) {
+            phase[i] = new_image((height + 1 - kPhaseRow[i]) / 2, (width + 1 - kPhaseColumn[i]) / 2, channels);
         }
     }
 
@@ -75,33 +81,37 @@ struct Scale {
     }
 };
 
-// Calls visit(value in the image, value in its phase) for every value of a scale.
+// Whether work of a few nanoseconds on each of `height` x `width` pixels is too little for several threads.
+inline bool is_light(int height, int width) { return int64_t(height) * width < 32768; }
+
+// Calls visit(value in the image, value in its phase) for every value of a scale. Every other row of a channel is a task:
+// no two tasks touch the same row.
 template <class Visit>
-void for_each_pair(Image& image, Scale& scale, Visit visit) {
-    for (size_t c = 0; c < image.size(); c++) {
-        for (int i = 0; i < 4; i++) {
-            Plane& phase = scale.phase[i][c];
-            for (int y = 0; y < phase.height(); y++) {
-                int16_t* whole = image[c].row(2 * y + kPhaseRow[i]) + kPhaseColumn[i];
-                int16_t* part = phase.row(y);
+void for_each_pair(Image& image, Scale& scale, Team& team, Visit visit) {
+    const auto visit_rows = [&](int task) {
+        const int c = task / 2, parity = task % 2;
+        for (int row = parity; row < image[c].height(); row += 2) {
+            for (int i = 0; i < 4; i++) {
+                Plane& phase = scale.phase[i][c];
+                if (kPhaseRow[i] != parity || phase.empty()) continue;
+                int16_t* whole = image[c].row(row) + kPhaseColumn[i];
+                int16_t* part = phase.row(row / 2);
                 for (int x = 0; x < phase.width(); x++) visit(whole[2 * x], part[x]);
             }
         }
-    }
+    };
+    team.run(2 * int(image.size()), visit_rows, is_light(image[0].height(), image[0].width()));
 }
 
-// A plane for each channel, of undefined values.
-Image new_image(int height, int width, int channels);
-
 // The colour transform, and back.
-Image read_pixels(const Pixels& pixels);
-void write_pixels(const Image& image, const Pixels& pixels);
+Image read_pixels(const Pixels& pixels, Team& team);
+void write_pixels(const Image& image, const Pixels& pixels, Team& team);
 
 // The least and greatest value of each channel.
-std::vector<Range> find_ranges(const Image& image);
+std::vector<Range> find_ranges(const Image& image, Team& team);
 
 // All scales of an image, finest first, their margins filled.
-std::vector<Scale> build_pyramid(Image image);
+std::vector<Scale> build_pyramid(Image& image, Team& team);
 
 int64_t band_pixels(const Scale& scale, const Band& band);
 

@@ -4,13 +4,12 @@
 #include <algorithm>
 #include <cstring>
 
-#include "parallel.hpp"
 
 namespace llicti {
 namespace {
 
 constexpr uint32_t kStateMin = 65536;
-constexpr int64_t kAlone = 2048;    // a band of fewer pixels is not worth a thread
+constexpr int64_t kAlone = 192;    // a band of fewer pixels is not worth a thread
 
 struct Run {
     int64_t start, stop;
@@ -103,14 +102,15 @@ bool closed(const StreamDecoder& decoder, bool last) {
 }  // namespace
 
 CodedTile encode_tile(const Pixels& pixels, const Model& model, const Corrections& corrections, const Kernels& kernels,
-                      int streams, int threads) {
-    Image image = read_pixels(pixels);
-    CodedTile coded{find_ranges(image), {}};
-    std::vector<Scale> scales = build_pyramid(std::move(image));
+                      int streams, Team& team) {
+    Image image = read_pixels(pixels, team);
+    CodedTile coded{find_ranges(image, team), {}};
+    std::vector<Scale> scales = build_pyramid(image, team);
+    image.clear();
     const size_t coded_channels =
         std::count_if(coded.ranges.begin(), coded.ranges.end(), [](const Range& range) { return range.coded(); });
     std::vector<std::vector<std::vector<uint8_t>>> by_stream(streams);
-    parallel_for(streams, threads, [&](int stream) {
+    team.run(streams, [&](int stream) {
         std::vector<uint32_t> intervals;
         std::vector<size_t> ends;
         for (int s = kScales; s-- > 0;) {
@@ -136,9 +136,9 @@ CodedTile encode_tile(const Pixels& pixels, const Model& model, const Correction
 }
 
 std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model& model, const Corrections& corrections,
-                        const Kernels& kernels, int streams, int threads) {
+                        const Kernels& kernels, int streams, Team& team) {
     std::vector<StreamDecoder> decoders(streams);
-    Image image = read_pixels(tile.coarse);
+    Image image = read_pixels(tile.coarse, team);
     for (int s = kScales; s-- > 0;) {
         for (int i = 0; i < streams; i++) {
             const int lanes = stored_lanes(pixels.height, pixels.width, model, tile.ranges, streams, i);
@@ -148,7 +148,7 @@ std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model&
         }
         const int height = int((int64_t(pixels.height) + (1 << s) - 1) >> s);
         const int width = int((int64_t(pixels.width) + (1 << s) - 1) >> s);
-        Scale scale(height, width, pixels.channels);
+        Scale scale(height, width, pixels.channels, 1);
         scale.phase[0] = std::move(image);
         scale.fill_margin(0);
         for (const Band& band : model.bands) {
@@ -160,10 +160,11 @@ std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model&
             }
             const BandContext context = band_context(model, corrections, band, s, scale, tile.ranges);
             std::atomic<bool> whole{true};
-            parallel_for(streams, count < kAlone ? 1 : threads, [&](int stream) {
+            const auto decode_run = [&](int stream) {
                 const Run run = stream_run(count, streams, stream);
                 if (!kernels.decode(context, run.start, run.stop, decoders[stream])) whole = false;
-            });
+            };
+            team.run(streams, decode_run, count < kAlone);
             if (!whole) return "a stream's segment ends before its scale does";
             scale.fill_margin(band.phase);
         }
@@ -171,9 +172,9 @@ std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model&
             if (!closed(decoder, s == 0)) return "a stream's segment does not end where its scale does";
         }
         image = new_image(height, width, pixels.channels);
-        for_each_pair(image, scale, [](int16_t& whole, int16_t& part) { whole = part; });
+        for_each_pair(image, scale, team, [](int16_t& whole, int16_t& part) { whole = part; });
     }
-    write_pixels(image, pixels);
+    write_pixels(image, pixels, team);
     return "";
 }
 

@@ -26,10 +26,10 @@ struct TileView {
 };
 
 CodedTile encode_tile(const Pixels& pixels, const Model& model, const Corrections& corrections, const Kernels& kernels,
-                      int streams, int threads);
+                      int streams, Team& team);
 
 // Returns what is wrong with the data, or nothing.
 std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model& model, const Corrections& corrections,
-                        const Kernels& kernels, int streams, int threads);
+                        const Kernels& kernels, int streams, Team& team);
 
 }  // namespace llicti
