@@ -1,13 +1,16 @@
 // Compares the kernels of every instruction set built in, where the processor has it, with the generic ones on random
 // models, pixels, ranges and corrections. To build and run it for AArch64, emulated, and for x86-64, each in one line:
 //   native=llicti_core/engines/native
-//   aarch64-linux-gnu-g++ -std=c++17 -O3 -static -DLLICTI_HAVE_NEON -I$native tests/native/compare_kernels.cpp
-//       $native/{model,processor,isa_generic,isa_neon}.cpp -o /tmp/compare && qemu-aarch64 /tmp/compare
+//   aarch64-linux-gnu-g++ -std=c++17 -O3 -c -march=armv8.2-a+dotprod -DLLICTI_HAVE_DOTPROD
+//       $native/isa_dotprod.cpp -o /tmp/dotprod.o &&
+//       aarch64-linux-gnu-g++ -std=c++17 -O3 -static -DLLICTI_HAVE_NEON -DLLICTI_HAVE_DOTPROD -I$native
+//       tests/native/compare_kernels.cpp $native/{model,processor,isa_generic,isa_neon}.cpp /tmp/dotprod.o -o /tmp/compare &&
+//       qemu-aarch64 /tmp/compare
 //   g++ -std=c++17 -O3 -march=native -DLLICTI_HAVE_AVX2 -DLLICTI_HAVE_AVX512 -DLLICTI_HAVE_AMX -I$native
 //       tests/native/compare_kernels.cpp $native/{model,processor,isa_generic,isa_avx2,isa_avx512,isa_amx}.cpp
 //       -o /tmp/compare && /tmp/compare
-// Debian and Ubuntu have the first compiler and the emulator in g++-aarch64-linux-gnu and qemu-user. Adding
-// -march=armv8.2-a+dotprod checks dot products. An argument sets the number of trials.
+// Debian and Ubuntu have the first compiler and the emulator in g++-aarch64-linux-gnu and qemu-user. An argument sets the
+// number of trials.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

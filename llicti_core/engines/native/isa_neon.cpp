@@ -1,5 +1,5 @@
-// Kernels for AArch64: 16 products of 8 bits in a pair of instructions, or 16 multiply-accumulates in one where the compiler
-// may take processors with dot products for granted (as for Apple's).
+// Kernels for AArch64: three instructions for 16 multiply-accumulates, or one where the compiler may use dot products: here
+// if its target always has them (Apple's), and in isa_dotprod.cpp.
 #include <arm_neon.h>
 
 #include "scalar.hpp"
@@ -12,7 +12,9 @@ using Activation = int8_t;  // [quad][pixel][4]
 void arrange(const int8_t (*input)[kChunk], int quads, Activation* x) {
     for (int q = 0; q < quads; q++, input += 4) {
         for (int p = 0; p < kChunk; p += 16, x += 64) {
-            vst4q_s8(x, {{vld1q_s8(&input[0][p]), vld1q_s8(&input[1][p]), vld1q_s8(&input[2][p]), vld1q_s8(&input[3][p])}});
+            const int8x16x4_t rows = {
+                {vld1q_s8(&input[0][p]), vld1q_s8(&input[1][p]), vld1q_s8(&input[2][p]), vld1q_s8(&input[3][p])}};
+            vst4q_s8(x, rows);
         }
     }
 }
@@ -94,8 +96,9 @@ inline int8x16_t requantise(const int32x4_t (&scaled)[4]) {
 
 void dense_hidden(const Layer& layer, int group, int scale, const Activation* x, Activation* y) {
     for_each_block(layer, group, scale, x, [&](int output, int p, const Block& block) {
-        vst4q_s8(y + output * kChunk + 4 * p, {{requantise(block.total[0]), requantise(block.total[1]),
-                                                requantise(block.total[2]), requantise(block.total[3])}});
+        const int8x16x4_t rows = {{requantise(block.total[0]), requantise(block.total[1]), requantise(block.total[2]),
+                                   requantise(block.total[3])}};
+        vst4q_s8(y + output * kChunk + 4 * p, rows);
     });
 }
 
@@ -247,6 +250,10 @@ private:
 
 }  // namespace
 
+#ifdef LLICTI_DOTPROD
+const Kernels kDotprodKernels = {"dotprod", encode, decode, sample, estimate};
+#else
 const Kernels kNeonKernels = {"neon", encode, decode, sample, estimate};
+#endif
 
 }  // namespace llicti

@@ -75,6 +75,9 @@ extern const Kernels kAvx512Kernels;
 #ifdef LLICTI_HAVE_AVX2
 extern const Kernels kAvx2Kernels;
 #endif
+#ifdef LLICTI_HAVE_DOTPROD
+extern const Kernels kDotprodKernels;
+#endif
 #ifdef LLICTI_HAVE_NEON
 extern const Kernels kNeonKernels;
 #endif

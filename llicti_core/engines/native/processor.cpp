@@ -8,6 +8,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#ifdef LLICTI_HAVE_DOTPROD
+#include <sys/auxv.h>
+#endif
 
 namespace llicti {
 namespace {
@@ -40,6 +43,10 @@ bool has_amx() {
 }
 #endif
 
+#ifdef LLICTI_HAVE_DOTPROD
+bool has_dotprod() { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
+#endif
+
 }  // namespace
 
 std::vector<const Kernels*> supported_kernels() {
@@ -52,6 +59,9 @@ std::vector<const Kernels*> supported_kernels() {
 #endif
 #ifdef LLICTI_HAVE_AVX2
     if (has_avx2()) kernels.push_back(&kAvx2Kernels);
+#endif
+#ifdef LLICTI_HAVE_DOTPROD
+    if (has_dotprod()) kernels.push_back(&kDotprodKernels);
 #endif
 #ifdef LLICTI_HAVE_NEON
     kernels.push_back(&kNeonKernels);
