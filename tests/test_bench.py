@@ -141,3 +141,16 @@ def test_unknown_codec(photos: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_no_photographs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", str(tmp_path)]) == 1
     assert "no RGB image" in capsys.readouterr().err
+
+
+def test_the_paper_s_codec_runs_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("torchac")
+    from llicti_core.paper.network import Network
+
+    checkpoint = tmp_path / "model.pth.tar"
+    torch.save({"state_dict": Network().state_dict()}, checkpoint)
+    monkeypatch.setenv("LLICTI_PAPER_CHECKPOINT", str(checkpoint))
+    (codec,) = codecs.select(["paper"])
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    assert (codec.decode(codec.encode(pixels, 1), 1) == pixels).all()

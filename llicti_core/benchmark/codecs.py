@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -47,7 +49,7 @@ class Codec:
 def installed() -> list[Codec]:
     """Every codec that can run here: Pillow's PNG, our models, and what imagecodecs has where it is installed."""
     ours = [_llc(model, effort) for model in models.available() for effort in range(MAX_EFFORT + 1)]
-    return [Codec("png", "PNG (Pillow)", _encode_png, _decode_png), *_peers(), *ours]
+    return [Codec("png", "PNG (Pillow)", _encode_png, _decode_png), *_peers(), *_paper(), *ours]
 
 
 def select(names: Sequence[str]) -> list[Codec]:
@@ -68,6 +70,28 @@ def _llc(model: str, effort: int) -> Codec:
         lambda data, threads: llicti_core.decode(data, threads=threads),
         threaded=True,
     )
+
+
+def _paper() -> list[Codec]:
+    """The paper's LLICTI-A with the weights that LLICTI_PAPER_CHECKPOINT names, where torch and torchac are there."""
+    checkpoint = os.environ.get("LLICTI_PAPER_CHECKPOINT")
+    if not checkpoint or not (find_spec("torch") and find_spec("torchac")):
+        return []
+    from llicti_core.paper import codec
+    from llicti_core.paper.network import Network, load_checkpoint, load_weights
+
+    network = Network()
+    load_weights(network, load_checkpoint(checkpoint)["state_dict"], checkpoint)
+    coder = codec.Torchac()
+    return [
+        Codec(
+            "paper",
+            "the paper's LLICTI-A (torch, torchac)",
+            lambda pixels, _: codec.encode(network, pixels, coder),
+            lambda data, _: codec.decode(network, data, coder),
+            slow=True,
+        )
+    ]
 
 
 def _encode_png(pixels: Pixels, threads: int) -> bytes:
