@@ -47,6 +47,8 @@ Samples draw_samples(std::vector<PyramidTile>& tiles, const Model& model, const 
     if (samples.pixels < kLeastPixels || used.empty()) return samples;
     const int chunks = int(std::min<int64_t>(count, samples.pixels / 2)) / kChunk;
     const int total = chunks + chunks / 2;
+    samples.fitted.reserve(chunks + 1);
+    samples.judged.reserve(chunks / 2 + 1);
     for (int n = 0; n < total; n++) {
         // Chunks take tiles in turn and spread over all of theirs; each third one judges.
         PyramidTile& tile = *used[n % used.size()];
