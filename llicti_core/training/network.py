@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llicti_core.engines.reference import FINE_SHIFT, MAX_COEFFICIENT, MAX_SCALE_INDEX, MIN_COEFFICIENT
 from llicti_core.models import (
     ACTIVATION_MAX,
     COMPONENTS,
@@ -29,14 +30,11 @@ OUTPUT_UNITS = (8 / math.log(2), 64.0, 16.0, 32.0)
 """Integer parameters for an output of one, by group: scales in 1/8 octave (from nats), means in 1/16 pixel
 (from 4 pixels), weights in 1/16 nat, coefficients in 1/64 (from 1/2)."""
 
-FINE = 16
+FINE = 1 << FINE_SHIFT
 """Output layers give parameters in units of 1/FINE before corrections and rounding."""
 
 SCALE_ZERO = 32
 """Index of the component scale of one pixel."""
-
-SCALE_COUNT = 88
-LOGIT_RANGE = 127
 
 
 class _RoundWeight(torch.autograd.Function):
@@ -143,10 +141,10 @@ def mixture_bits(parameters: Tensor, residual: Tensor, ranges: tuple[int, int, i
     batch = residual.shape[0]
     scales, means, logits, coefs = parameters.view(GROUPS, batch, 3, COMPONENTS)
     y, co = residual[:, 0:1], residual[:, 1:2]
-    a, b, d = coefs.clamp(-256, 255).unbind(1)
+    a, b, d = coefs.clamp(MIN_COEFFICIENT, MAX_COEFFICIENT).unbind(1)
     shift = torch.stack((torch.zeros_like(a), a * y / 64, (b * y + d * co) / 64), dim=1)
     mean = means / 16 + shift
-    inverse = torch.exp2((SCALE_ZERO - scales.clamp(0, SCALE_COUNT - 1)) / 8)
+    inverse = torch.exp2((SCALE_ZERO - scales.clamp(0, MAX_SCALE_INDEX)) / 8)
     distance = (residual.unsqueeze(2) - mean).abs()
     mass = torch.sigmoid((0.5 - distance) * inverse) - torch.sigmoid((-0.5 - distance) * inverse)
     weight = torch.softmax(logits / 16, dim=2)
