@@ -11,8 +11,8 @@
 
 #include "chunk.hpp"
 #include "fit.hpp"
-#include "team.hpp"
 #include "processor.hpp"
+#include "team.hpp"
 #include "tile.hpp"
 
 namespace nb = nanobind;
@@ -91,13 +91,17 @@ Pixels tile_pixels(uint8_t* data, const size_t (&shape)[3], const Tile& tile) {
 }
 
 // Calls code(tile, team) for every tile: whole tiles side by side while there are enough of them, and the rest one
-// after the other with their streams side by side.
+// after the other with their streams side by side. No more threads are started than there is work for.
 template <class Code>
-void for_each_tile(int tiles, int threads, Code code) {
-    Team team(threads), alone(1);
-    const int together = tiles / threads * threads;
+void for_each_tile(const std::vector<Tile>& tiles, int threads, Code code) {
+    const int count = int(tiles.size());
+    int useful = count;
+    for (const Tile& tile : tiles) useful = std::max(useful, tile.streams);
+    useful = std::min(useful, threads);
+    Team team(useful), alone(1);
+    const int together = count / useful * useful;
     team.run(together, [&](int i) { code(i, alone); });
-    for (int i = together; i < tiles; i++) code(i, team);
+    for (int i = together; i < count; i++) code(i, team);
 }
 
 // plan: scales, samples, batch, steps. Returns int8 corrections by scale, band, (gain, bias) and output, as bytes.
@@ -112,7 +116,7 @@ nb::bytes fit(const ConstPixelArray& pixels, const nb::list& tile_list, const Pa
     std::vector<int8_t> stored;
     {
         nb::gil_scoped_release released;
-        Team team(threads);
+        Team team(std::min(threads, 3 * plan[0]));  // a task for each band of each scale
         stored = fit_corrections(tiles, packed.model(), kernels, {plan[0], plan[1], plan[2], plan[3]}, team);
     }
     return nb::bytes(stored.data(), stored.size());
@@ -151,7 +155,7 @@ nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const 
     const size_t shape[3] = {pixels.shape(0), pixels.shape(1), pixels.shape(2)};
     {
         nb::gil_scoped_release released;
-        for_each_tile(int(tiles.size()), threads, [&](int i, Team& team) {
+        for_each_tile(tiles, threads, [&](int i, Team& team) {
             // Pixels is a view for reading and writing; encode_tile only reads.
             const Pixels view = tile_pixels(const_cast<uint8_t*>(pixels.data()), shape, tiles[i]);
             coded[i] = encode_tile(view, packed.model(), corrections, kernels, tiles[i].streams, team);
@@ -201,7 +205,7 @@ std::string decode(const PixelArray& pixels, const nb::list& tile_list, const nb
     std::string problem;
     std::mutex mutex;
     nb::gil_scoped_release released;
-    for_each_tile(int(tiles.size()), threads, [&](int i, Team& team) {
+    for_each_tile(tiles, threads, [&](int i, Team& team) {
         const std::string found = decode_tile(tile_pixels(pixels.data(), shape, tiles[i]), views[i], packed.model(),
                                               corrections, kernels, tiles[i].streams, team);
         const std::lock_guard<std::mutex> lock(mutex);

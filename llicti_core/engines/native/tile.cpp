@@ -79,8 +79,9 @@ void fill(Image& phase, const std::vector<Range>& ranges) {
     }
 }
 
+// Start reading a segment; a stream's first one begins with the states of `lanes` lanes, others with none.
 std::string open_segment(StreamDecoder& decoder, const Bytes& segment, int lanes, bool first) {
-    const size_t head = first ? size_t(lanes) * 4 : 0;
+    const size_t head = size_t(lanes) * 4;
     if (segment.size < head || (segment.size - head) % 2) return "a stream's segment has an impossible length";
     decoder.words = segment.data + head;
     decoder.end = segment.data + segment.size;
@@ -141,9 +142,9 @@ std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model&
     Image image = read_pixels(tile.coarse, team);
     for (int s = kScales; s-- > 0;) {
         for (int i = 0; i < streams; i++) {
-            const int lanes = stored_lanes(pixels.height, pixels.width, model, tile.ranges, streams, i);
-            const std::string problem =
-                open_segment(decoders[i], tile.segments[kScales - 1 - s][i], lanes, s == kScales - 1);
+            const bool first = s == kScales - 1;
+            const int lanes = first ? stored_lanes(pixels.height, pixels.width, model, tile.ranges, streams, i) : 0;
+            const std::string problem = open_segment(decoders[i], tile.segments[kScales - 1 - s][i], lanes, first);
             if (!problem.empty()) return problem;
         }
         const int height = int((int64_t(pixels.height) + (1 << s) - 1) >> s);
