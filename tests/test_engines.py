@@ -22,6 +22,7 @@ from llicti_core.engines import CORRECTIONS_PER_SCALE, Corrections, EncodedTile,
 from llicti_core.engines.native import NativeEngine, instruction_sets
 from llicti_core.engines.reference import ReferenceEngine
 from llicti_core.models import ACTIVATION_MAX, HIDDEN_SHIFT, Model, ModelSpec
+from llicti_core.pyramid import SCALES
 
 NATIVE = [NativeEngine(isa) for isa in instruction_sets()]
 
@@ -48,9 +49,33 @@ class Case:
         engine.decode(memoryview(pixels), self._tiles(), coded, self.corrections, self.model, threads)
         return pixels
 
+    def decode_part(self, engine: Engine, coded: list[EncodedTile], part: Part, threads: int) -> NDArray[np.uint8]:
+        """`part` of the image, from the scales alone that it takes."""
+        pixels = np.full_like(part.of(self.pixels), 99)
+        tiles = [tile._replace(y=tile.y - part.y, x=tile.x - part.x) for tile in self._tiles()]
+        coarse = [tile._replace(segments=tile.segments[: SCALES - part.scale]) for tile in coded]
+        engine.decode(memoryview(pixels), tiles, coarse, self.corrections, self.model, threads, part.scale)
+        return pixels
+
     def _tiles(self) -> list[Rectangle]:
         height, width, _ = self.pixels.shape
         return list(tile_grid(width, height, self.tile_log2))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A region of an image, subsampled by 2**scale."""
+
+    scale: int
+    y: int
+    x: int
+    height: int
+    width: int
+
+    def of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        step = 1 << self.scale
+        part = pixels[self.y : self.y + self.height : step, self.x : self.x + self.width : step]
+        return np.ascontiguousarray(part)
 
 
 def check(case: Case, threads: int = 1, reference: bool = True) -> None:
@@ -127,6 +152,14 @@ random_models = st.builds(
 
 
 @st.composite
+def parts(draw: st.DrawFn, height: int, width: int) -> Part:
+    """Any part of an image of this size."""
+    scale = draw(st.integers(0, SCALES))
+    y, x = (draw(st.integers(0, (size - 1) >> scale)) << scale for size in (height, width))
+    return Part(scale, y, x, draw(st.integers(1, height - y)), draw(st.integers(1, width - x)))
+
+
+@st.composite
 def corrections(draw: st.DrawFn) -> Corrections:
     """None, or some of any value."""
     scales = draw(st.integers(0, 5))
@@ -174,6 +207,30 @@ def test_engines_agree_whatever_the_threads(monkeypatch: pytest.MonkeyPatch, cha
     check(case, threads=1)
     for threads in (2, 3, 7):
         check(case, threads, reference=False)
+
+
+@few
+@given(images(80), corrections(), st.sampled_from([5, 6]), st.integers(1, 3), st.data())
+def test_any_part_at_any_scale_is_what_the_whole_has_there(
+    pixels: NDArray[np.uint8], corrected: Corrections, tile_log2: int, threads: int, data: st.DataObject
+) -> None:
+    case = Case(pixels, random_model(8, 1, 60, (32, 200), 0), corrected, tile_log2)
+    coded = case.encode(NATIVE[-1], 1)
+    for part in data.draw(st.lists(parts(*pixels.shape[:2]), min_size=1, max_size=6)):
+        for engine in (ReferenceEngine(), *NATIVE):
+            assert (case.decode_part(engine, coded, part, threads) == part.of(pixels)).all(), (engine.name, part)
+
+
+@pytest.mark.parametrize("scale", range(SCALES + 1))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_small_versions_of_several_tiles_and_streams(
+    monkeypatch: pytest.MonkeyPatch, channels: int, scale: int
+) -> None:
+    monkeypatch.setattr(pyramid, "SYMBOLS_PER_STREAM", 3000)
+    case = Case(smooth(131, 200, channels, 5).reshape(131, 200, channels), models.load(), tile_log2=7)
+    coded, part = case.encode(NATIVE[0], 2), Part(scale, 0, 0, 131, 200)
+    for engine in NATIVE:
+        assert (case.decode_part(engine, coded, part, 2) == part.of(case.pixels)).all(), engine.isa
 
 
 def test_default_model_codes_alike_at_every_thread_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,8 @@ class EncodedTile(NamedTuple):
 
     ranges: least and greatest value of each channel (Y, Co, Cg, or Y alone).
     coarse: the pixels of the coarsest phase 00, row by row, channels interleaved.
-    segments: by scale, coarsest first, then by stream: a rANS stream's bytes (docs/format.md, 7).
+    segments: by scale, coarsest first, then by stream: a rANS stream's bytes (docs/format.md, 7). To decode a
+        subsampled image, the finer scales may be missing.
     """
 
     ranges: list[tuple[int, int]]
@@ -73,8 +74,14 @@ class Engine(Protocol):
         corrections: Corrections,
         model: Model,
         threads: int,
+        scale: int = 0,
     ) -> None:
         """Decode `coded` into `tiles` of `pixels`, a writable buffer of bytes, [height, width, 1 or 3].
+
+        scale: 0 to 5; `pixels` are every 2**scale'th of each row and column, and `coded` need hold no more than the
+        scales from the coarsest to this one. Tiles are always as large as they were coded, and placed in units of the
+        pixels not subsampled, from the first of `pixels`: at multiples of 2**scale, which may be negative. What of a
+        tile lies outside `pixels` is left out.
 
         Takes no NumPy, whose import would be most of the time that a small image takes. Raises FormatError where no
         encoder can have written the data.

@@ -36,6 +36,7 @@ def decode(
     coded: list[tuple[list[tuple[int, int]], memoryview, list[list[bytes]]]],
     corrections: bytes,
     model: PackedModel,
+    scale: int,
     threads: int,
     isa: str,
 ) -> str: ...

@@ -65,6 +65,7 @@ class NativeEngine:
         corrections: Corrections,
         model: Model,
         threads: int,
+        scale: int = 0,
     ) -> None:
         """See Engine.decode."""
         assert pixels.shape is not None
@@ -74,7 +75,7 @@ class NativeEngine:
         for tile, (_, _, h, w) in zip(coded, tiles, strict=True):
             shape = (scale_size(h, SCALES), scale_size(w, SCALES), channels)
             parts.append((tile.ranges, memoryview(tile.coarse).cast("B", shape), tile.segments))
-        problem = _native.decode(pixels, jobs, parts, corrections, _packed(model), threads, self.isa)
+        problem = _native.decode(pixels, jobs, parts, corrections, _packed(model), scale, threads, self.isa)
         if problem:
             raise FormatError(problem)
 

@@ -82,11 +82,16 @@ class ReferenceEngine:
         corrections: Corrections,
         model: Model,
         threads: int,
+        scale: int = 0,
     ) -> None:
         """See Engine.decode."""
         image = np.asarray(pixels)
         for (y, x, h, w), tile in zip(tiles, coded, strict=True):
-            _decode_tile(image[y : y + h, x : x + w], tile, _predictor(model, corrections))
+            decoded = _decode_tile((h, w, image.shape[2]), tile, _predictor(model, corrections), scale)
+            top, left = y >> scale, x >> scale
+            inside = decoded[max(0, -top) :, max(0, -left) :]
+            part = image[max(0, top) :, max(0, left) :][: inside.shape[0], : inside.shape[1]]
+            part[...] = inside[: part.shape[0], : part.shape[1]]
 
 
 def _encode_tile(pixels: NDArray[np.uint8], predictor: _Predictor) -> EncodedTile:
@@ -114,15 +119,18 @@ def _encode_tile(pixels: NDArray[np.uint8], predictor: _Predictor) -> EncodedTil
     return EncodedTile(ranges, coarse, segments)
 
 
-def _decode_tile(pixels: NDArray[np.uint8], tile: EncodedTile, predictor: _Predictor) -> None:
-    height, width, channels = pixels.shape
-    planes = np.zeros(pixels.shape, np.int16)
+def _decode_tile(
+    shape: tuple[int, int, int], tile: EncodedTile, predictor: _Predictor, finest: int
+) -> NDArray[np.uint8]:
+    """Every 2**finest'th pixel of each row and column of a tile of `shape` [height, width, channels]."""
+    height, width, channels = shape
+    planes = np.zeros(shape, np.int16)
     coarse = planes[:: 1 << SCALES, :: 1 << SCALES]
     stored = np.frombuffer(tile.coarse, np.uint8).reshape(coarse.shape)
     coarse[...] = rgb_to_ycocg(stored) if channels == 3 else grey_to_y(stored)
     streams = stream_count(height, width, channels)
     decoders = [_StreamDecoder(_lanes(height, width, tile.ranges, streams, s)) for s in range(streams)]
-    for index, scale in enumerate(_coarse_to_fine()):
+    for index, scale in enumerate(_coarse_to_fine(finest)):
         for decoder, segment in zip(decoders, tile.segments[index], strict=True):
             decoder.open(segment, first=index == 0)
         for band in BANDS:
@@ -138,11 +146,12 @@ def _decode_tile(pixels: NDArray[np.uint8], tile: EncodedTile, predictor: _Predi
             phase[...] = target.reshape(phase.shape)
         for decoder in decoders:
             decoder.close(last=scale == 0)
-    pixels[...] = ycocg_to_rgb(planes) if channels == 3 else y_to_grey(planes)
+    known = planes[:: 1 << finest, :: 1 << finest]
+    return ycocg_to_rgb(known) if channels == 3 else y_to_grey(known)
 
 
-def _coarse_to_fine() -> Iterator[int]:
-    return iter(range(SCALES - 1, -1, -1))
+def _coarse_to_fine(finest: int = 0) -> Iterator[int]:
+    return iter(range(SCALES - 1, finest - 1, -1))
 
 
 def _lanes(height: int, width: int, ranges: list[tuple[int, int]], streams: int, stream: int) -> int:

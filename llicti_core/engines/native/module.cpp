@@ -175,9 +175,10 @@ nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const 
     return out;
 }
 
-// coded: (ranges, coarse, segments) of every tile. Returns what is wrong with the data, or an empty string.
-std::string decode(const PixelArray& pixels, const nb::list& tile_list, const nb::list& coded,
-                   const nb::bytes& stored, const PackedModel& packed, int threads, const std::string& isa) {
+// coded: (ranges, coarse, segments) of every tile. scale: pixels are every 2**scale'th of each row and column.
+// Returns what is wrong with the data, or an empty string.
+std::string decode(const PixelArray& pixels, const nb::list& tile_list, const nb::list& coded, const nb::bytes& stored,
+                   const PackedModel& packed, int scale, int threads, const std::string& isa) {
     const Kernels& kernels = find_kernels(isa);
     const Corrections corrections =
         unpack_corrections(static_cast<const int8_t*>(stored.data()), int(stored.size() / kCorrectionBytes));
@@ -185,29 +186,31 @@ std::string decode(const PixelArray& pixels, const nb::list& tile_list, const nb
     std::vector<TileView> views;
     for (nb::handle item : coded) {
         const auto tile = nb::cast<nb::tuple>(item);
-        TileView view;
+        const Tile& place = tiles[views.size()];
+        TileView view{place.y >> scale, place.x >> scale, place.height, place.width, {}, {}, {}};
         for (const auto& range : nb::cast<std::vector<std::vector<int>>>(tile[0])) {
             view.ranges.push_back({range[0], range[1]});
         }
         const auto coarse = nb::cast<ConstPixelArray>(tile[1]);
         view.coarse = {const_cast<uint8_t*>(coarse.data()), ptrdiff_t(coarse.shape(1) * coarse.shape(2)),
                        int(coarse.shape(0)), int(coarse.shape(1)), int(coarse.shape(2))};
-        for (nb::handle scale : nb::cast<nb::list>(tile[2])) {
+        for (nb::handle streams : nb::cast<nb::list>(tile[2])) {
             view.segments.emplace_back();
-            for (nb::handle segment : nb::cast<nb::list>(scale)) {
+            for (nb::handle segment : nb::cast<nb::list>(streams)) {
                 const auto bytes = nb::cast<nb::bytes>(segment);
                 view.segments.back().push_back({static_cast<const uint8_t*>(bytes.data()), bytes.size()});
             }
         }
         views.push_back(std::move(view));
     }
-    const size_t shape[3] = {pixels.shape(0), pixels.shape(1), pixels.shape(2)};
+    const Pixels decoded{pixels.data(), ptrdiff_t(pixels.shape(1) * pixels.shape(2)), int(pixels.shape(0)),
+                         int(pixels.shape(1)), int(pixels.shape(2))};
     std::string problem;
     std::mutex mutex;
     nb::gil_scoped_release released;
     for_each_tile(tiles, threads, [&](int i, Team& team) {
-        const std::string found = decode_tile(tile_pixels(pixels.data(), shape, tiles[i]), views[i], packed.model(),
-                                              corrections, kernels, tiles[i].streams, team);
+        const std::string found =
+            decode_tile(decoded, views[i], scale, packed.model(), corrections, kernels, tiles[i].streams, team);
         const std::lock_guard<std::mutex> lock(mutex);
         if (problem.empty() && !found.empty()) problem = found;
     });
@@ -226,8 +229,7 @@ NB_MODULE(_native, module) {
     module.def("encode", &encode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("corrections"), nb::arg("model"), nb::arg("threads"),
                nb::arg("isa"));
     module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("corrections"),
-               nb::arg("model"),
-               nb::arg("threads"), nb::arg("isa"));
+               nb::arg("model"), nb::arg("scale"), nb::arg("threads"), nb::arg("isa"));
     module.def("instruction_sets", [] {
         nb::list names;
         for (const Kernels* kernels : supported_kernels()) names.append(kernels->name);

@@ -24,14 +24,13 @@ void read_row(const uint8_t* from, int y, Image& image) {
     }
 }
 
-void write_row(const Image& image, int y, uint8_t* to) {
-    const int width = image[0].width();
+void write_row(const Image& image, int y, int first, int width, uint8_t* to) {
     if (image.size() == 1) {
-        const int16_t* grey = image[0].row(y);
+        const int16_t* grey = image[0].row(y) + first;
         for (int x = 0; x < width; x++) to[x] = uint8_t(grey[x] + 128);
         return;
     }
-    const int16_t *luma = image[0].row(y), *orange = image[1].row(y), *green = image[2].row(y);
+    const int16_t *luma = image[0].row(y) + first, *orange = image[1].row(y) + first, *green = image[2].row(y) + first;
     for (int x = 0; x < width; x++) {
         const int co = orange[x], cg = green[x], t = luma[x] + 128 - (cg >> 1);
         const int b = t - (co >> 1);
@@ -41,15 +40,15 @@ void write_row(const Image& image, int y, uint8_t* to) {
     }
 }
 
-// Calls visit(y) for every row of `pixels`, a run of rows a thread.
+// Calls visit(y) for every row of `height` of `width` pixels, a run of rows a thread.
 template <class Visit>
-void for_each_row(const Pixels& pixels, Team& team, Visit visit) {
+void for_each_row(int height, int width, Team& team, Visit visit) {
     const int parts = team.size();
     const auto visit_part = [&](int part) {
-        const int stop = int(int64_t(part + 1) * pixels.height / parts);
-        for (int y = int(int64_t(part) * pixels.height / parts); y < stop; y++) visit(y);
+        const int stop = int(int64_t(part + 1) * height / parts);
+        for (int y = int(int64_t(part) * height / parts); y < stop; y++) visit(y);
     };
-    team.run(parts, visit_part, is_light(pixels.height, pixels.width));
+    team.run(parts, visit_part, is_light(height, width));
 }
 
 }  // namespace
@@ -62,12 +61,18 @@ Image new_image(int height, int width, int channels) {
 
 Image read_pixels(const Pixels& pixels, Team& team) {
     Image image = new_image(pixels.height, pixels.width, pixels.channels);
-    for_each_row(pixels, team, [&](int y) { read_row(pixels.data + y * pixels.stride, y, image); });
+    for_each_row(pixels.height, pixels.width, team,
+                 [&](int y) { read_row(pixels.data + y * pixels.stride, y, image); });
     return image;
 }
 
-void write_pixels(const Image& image, const Pixels& pixels, Team& team) {
-    for_each_row(pixels, team, [&](int y) { write_row(image, y, pixels.data + y * pixels.stride); });
+void write_pixels(const Image& image, int top, int left, const Pixels& pixels, Team& team) {
+    const int first_row = std::max(0, -top), height = std::min(image[0].height(), pixels.height - top) - first_row;
+    const int first = std::max(0, -left), width = std::min(image[0].width(), pixels.width - left) - first;
+    if (height <= 0 || width <= 0) return;
+    uint8_t* corner = pixels.data + (top + first_row) * pixels.stride + ptrdiff_t(left + first) * pixels.channels;
+    for_each_row(height, width, team,
+                 [&](int y) { write_row(image, first_row + y, first, width, corner + y * pixels.stride); });
 }
 
 std::vector<Range> find_ranges(const Image& image, Team& team) {

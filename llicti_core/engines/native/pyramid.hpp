@@ -103,9 +103,9 @@ void for_each_pair(Image& image, Scale& scale, Team& team, Visit visit) {
     team.run(2 * int(image.size()), visit_rows, is_light(image[0].height(), image[0].width()));
 }
 
-// The colour transform, and back.
+// The colour transform, and back: what lies within `pixels` of an image that begins at row `top` and column `left`.
 Image read_pixels(const Pixels& pixels, Team& team);
-void write_pixels(const Image& image, const Pixels& pixels, Team& team);
+void write_pixels(const Image& image, int top, int left, const Pixels& pixels, Team& team);
 
 // The least and greatest value of each channel.
 std::vector<Range> find_ranges(const Image& image, Team& team);

@@ -136,19 +136,19 @@ CodedTile encode_tile(const Pixels& pixels, const Model& model, const Correction
     return coded;
 }
 
-std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model& model, const Corrections& corrections,
-                        const Kernels& kernels, int streams, Team& team) {
+std::string decode_tile(const Pixels& pixels, const TileView& tile, int finest, const Model& model,
+                        const Corrections& corrections, const Kernels& kernels, int streams, Team& team) {
     std::vector<StreamDecoder> decoders(streams);
     Image image = read_pixels(tile.coarse, team);
-    for (int s = kScales; s-- > 0;) {
+    for (int s = kScales; s-- > finest;) {
         for (int i = 0; i < streams; i++) {
             const bool first = s == kScales - 1;
-            const int lanes = first ? stored_lanes(pixels.height, pixels.width, model, tile.ranges, streams, i) : 0;
+            const int lanes = first ? stored_lanes(tile.height, tile.width, model, tile.ranges, streams, i) : 0;
             const std::string problem = open_segment(decoders[i], tile.segments[kScales - 1 - s][i], lanes, first);
             if (!problem.empty()) return problem;
         }
-        const int height = int((int64_t(pixels.height) + (1 << s) - 1) >> s);
-        const int width = int((int64_t(pixels.width) + (1 << s) - 1) >> s);
+        const int height = int((int64_t(tile.height) + (1 << s) - 1) >> s);
+        const int width = int((int64_t(tile.width) + (1 << s) - 1) >> s);
         Scale scale(height, width, pixels.channels, 1);
         scale.phase[0] = std::move(image);
         scale.fill_margin(0);
@@ -175,7 +175,7 @@ std::string decode_tile(const Pixels& pixels, const TileView& tile, const Model&
         image = new_image(height, width, pixels.channels);
         for_each_pair(image, scale, team, [](int16_t& whole, int16_t& part) { whole = part; });
     }
-    write_pixels(image, pixels, team);
+    write_pixels(image, tile.top, tile.left, pixels, team);
     return "";
 }
 
