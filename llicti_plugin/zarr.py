@@ -1,0 +1,65 @@
+"""The format for zarr's arrays of version 3: a codec that makes each chunk one `.llc` file."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from zarr.abc.codec import ArrayBytesCodec
+
+import llicti_core
+
+from .numcodecs import Llc
+
+if TYPE_CHECKING:
+    from zarr.core.array_spec import ArraySpec
+    from zarr.core.buffer import Buffer, NDBuffer
+
+
+@dataclass(frozen=True)
+class LlcCodec(ArrayBytesCodec):
+    """Codes the chunks that `llicti_plugin.numcodecs.Llc` does, with the same options.
+
+    In an array's metadata: `{"name": "llc", "configuration": {"model": "default", "effort": 1}}`.
+    """
+
+    is_fixed_size = False
+
+    model: str = "default"
+    effort: int = 1
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> LlcCodec:
+        """The codec that an array's metadata asks for."""
+        return cls(**data.get("configuration", {}))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What an array's metadata says of the codec."""
+        return {"name": "llc", "configuration": {"model": self.model, "effort": self.effort}}
+
+    def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
+        """Raises UnsupportedError where no chunk of an array could be coded."""
+        if dtype.to_native_dtype() != np.uint8:
+            msg = f"cannot encode chunks of {dtype.to_native_dtype()} as LLC, only uint8"
+            raise llicti_core.UnsupportedError(msg)
+        if len(shape) < 2:
+            msg = f"cannot encode an array of shape {shape} as LLC: an image has height and width"
+            raise llicti_core.UnsupportedError(msg)
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
+        """Not known beforehand."""
+        raise NotImplementedError
+
+    async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
+        pixels = np.ascontiguousarray(chunk_data.as_numpy_array())
+        encoded = await asyncio.to_thread(Llc(self.model, self.effort).encode, pixels)
+        return chunk_spec.prototype.buffer.from_bytes(encoded)
+
+    async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        pixels = await asyncio.to_thread(Llc().decode, chunk_data.as_numpy_array())
+        if pixels.size != np.prod(chunk_spec.shape):
+            msg = f"a chunk of shape {chunk_spec.shape} holds an image of shape {pixels.shape}"
+            raise llicti_core.FormatError(msg)
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(pixels.reshape(chunk_spec.shape))
