@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 AUTOLOAD = ("llicti_autoload.pth", "llicti_autoload.start")
+MIME_TYPE = "share/mime/packages/llicti.xml"
 
 
 def run(*command: str | Path) -> str:
@@ -37,26 +38,29 @@ def check_wheel(wheel: Path) -> list[str]:
     held = set(zipfile.ZipFile(wheel).namelist())
     native = "llicti_core/engines/native/"
     wanted = {name for name in tracked("llicti_core", "llicti_plugin") if not name.startswith(native)}
-    wanted -= {f"llicti_plugin/{name}" for name in AUTOLOAD}
-    problems = [f"wheel lacks {name}" for name in sorted((wanted | set(AUTOLOAD)) - held)]
+    wanted -= {f"llicti_plugin/{name}" for name in (*AUTOLOAD, Path(MIME_TYPE).name)}
+    data = "-".join(wheel.name.split("-")[:2]) + ".data/data/"
+    wanted |= {*AUTOLOAD, data + MIME_TYPE}
+    problems = [f"wheel lacks {name}" for name in sorted(wanted - held)]
     modules = {name for name in held if name.startswith("llicti_core/engines/_native.")}
     problems += [] if modules else ["wheel lacks the native engine"]
-    extra = {name for name in held - wanted - set(AUTOLOAD) - modules if ".dist-info/" not in name}
+    extra = {name for name in held - wanted - modules if ".dist-info/" not in name}
     return problems + [f"wheel holds {name}, which is not under git" for name in sorted(extra)]
 
 
 def check_uninstall(wheel: Path, folder: Path) -> list[str]:
-    """Whether the autoload files come and go with the package."""
+    """Whether the autoload files and the description for desktops come and go with the package."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     pip = (python, "-m", "pip", "--disable-pip-version-check", "--quiet")
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('platlib'))").strip())
     run(*pip, "install", "--no-deps", wheel)
-    problems = [f"not installed: {name}" for name in AUTOLOAD if not (site / name).is_file()]
+    installed = [*(site / name for name in AUTOLOAD), folder / MIME_TYPE]
+    problems = [f"not installed: {path}" for path in installed if not path.is_file()]
     noise = run(python, "-c", "pass")  # Pillow and imageio are missing here, and that must not show
     problems += [f"Python starts with: {noise}"] if noise else []
     run(*pip, "uninstall", "--yes", "llicti")
-    return problems + [f"left behind: {path.name}" for path in sorted(site.glob("*llicti*"))]
+    return problems + [f"left behind: {path}" for path in sorted(folder.rglob("*llicti*"))]
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The import hook: registers the format as soon as Pillow or imageio has been imported.
+"""The import hook: registers the format as soon as Pillow, imageio or mimetypes has been imported.
 
 Python runs `install` at every start of an interpreter that has the package installed, whatever that
 interpreter is for. So this module imports only what start-up has imported already (not even
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-_LIBRARIES = ("PIL.Image", "imageio")
+_LIBRARIES = ("PIL.Image", "imageio", "mimetypes")
 
 
 def install() -> None:
@@ -43,8 +43,10 @@ def _register(library: str) -> None:
 
     if library == "PIL.Image":
         registration.with_pillow()
-    else:
+    elif library == "imageio":
         registration.with_imageio()
+    else:
+        registration.with_mimetypes()
 
 
 class _Finder:

@@ -1,6 +1,6 @@
-"""What Pillow and imageio are told about the format: names, extension, and where the code is.
+"""What Pillow, imageio and mimetypes are told about the format: names, extension, and where the code is.
 
-Nothing here loads the codec, or more of the two libraries than they have loaded themselves: a process that
+Nothing here loads the codec, or more of the libraries than they have loaded themselves: a process that
 never meets an `.llc` file pays for a few entries in their tables.
 """
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # The same as llicti_core.SIGNATURE, which to import is to import the codec.
 _SIGNATURE = b"\x89LLC\r\n\x1a\n"
 
+_MIME_TYPE = "image/x-llc"
+
 
 def with_pillow() -> None:
     """Register the format with Pillow, which must have been imported."""
@@ -23,7 +25,7 @@ def with_pillow() -> None:
     Image.register_open("LLC", _open, _accept)
     Image.register_save("LLC", _save)
     Image.register_extension("LLC", ".llc")
-    Image.register_mime("LLC", "image/x-llc")
+    Image.register_mime("LLC", _MIME_TYPE)
 
 
 def _accept(prefix: bytes) -> bool:
@@ -51,3 +53,13 @@ def with_imageio() -> None:
         extension = FileExtension(name="LLICTI", extension=".llc", priority=["llc", "pillow"])
         extension_list.append(extension)
         known_extensions[".llc"] = [extension]
+
+
+def with_mimetypes() -> None:
+    """Register the format's MIME type with the standard library's mimetypes, which must have been imported."""
+    import mimetypes
+
+    if mimetypes.inited:
+        mimetypes.add_type(_MIME_TYPE, ".llc")
+    else:  # add_type would read the system's tables, which those who never ask for a type can do without
+        mimetypes.types_map[".llc"] = _MIME_TYPE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pkgutil
 import site
@@ -107,13 +108,29 @@ def test_imageio(run: Run, statements: str) -> None:
     run(statements + IMAGEIO_ROUND_TRIP)
 
 
-@pytest.mark.parametrize("first", ["PIL.Image", "imageio"])
-def test_hook_leaves_after_both(run: Run, first: str) -> None:
-    second = "imageio" if first == "PIL.Image" else "PIL.Image"
+@pytest.mark.parametrize("libraries", list(itertools.permutations(["PIL.Image", "imageio", "mimetypes"])))
+def test_hook_leaves_after_all(run: Run, libraries: tuple[str, ...]) -> None:
+    first, second, third = libraries
     run(
         f"{HOOK}assert len(hooks) == 1\n"
-        f"import {first}{HOOK}assert len(hooks) == 1\n"
-        f"import {second}{HOOK}assert not hooks"
+        f"import {first}, {second}{HOOK}assert len(hooks) == 1\n"
+        f"import {third}{HOOK}assert not hooks"
+    )
+
+
+@pytest.mark.parametrize("statement", ["", "mimetypes.init()"])
+def test_mimetypes(run: Run, statement: str) -> None:
+    run(
+        f"import mimetypes\n{statement}\n"
+        "assert mimetypes.guess_type('a.llc') == mimetypes.guess_type('b/C.LLC') == ('image/x-llc', None)\n"
+        "assert mimetypes.guess_extension('image/x-llc') == '.llc'"
+    )
+    run(f"import mimetypes\n{statement}\nassert not mimetypes.guess_type('a.llc')[0]", LLICTI_AUTOLOAD="0")
+    run(
+        f"import mimetypes, llicti_plugin\n{statement}\nllicti_plugin.register()\n"
+        "assert mimetypes.guess_type('a.llc')[0] == 'image/x-llc'\n"
+        "assert mimetypes.guess_extension('image/x-llc') == '.llc'",
+        LLICTI_AUTOLOAD="0",
     )
 
 
@@ -145,6 +162,9 @@ def test_registration_loads_no_codec(run: Run) -> None:
     assert not {"llicti_core", "llicti_plugin.pillow", "PIL.ImageFile", "numpy"} & set(loaded)
     loaded = run("import sys, imageio; print(*sys.modules)").split()
     assert not {"llicti_core", "llicti_plugin.imageio"} & set(loaded)
+    loaded = run("import sys, mimetypes; print(mimetypes.inited, *sys.modules)").split()
+    assert loaded[0] == "False"
+    assert not {"llicti_core", "PIL", "imageio"} & set(loaded)
 
 
 def test_other_formats_load_no_codec(run: Run) -> None:
@@ -185,11 +205,11 @@ def test_switched_off(run: Run) -> None:
 @pytest.mark.parametrize(
     "statements",
     [
-        "import llicti_plugin; llicti_plugin.register(); import PIL.Image, imageio",
-        "import PIL.Image, imageio, llicti_plugin; llicti_plugin.register()",
-        "import PIL.Image, llicti_plugin; llicti_plugin.register(); import imageio",
-        "import imageio, llicti_plugin; llicti_plugin.register(); import PIL.Image",
-        "import PIL.Image, imageio, llicti_plugin as p; p.register(); p.register()",
+        "import llicti_plugin; llicti_plugin.register(); import PIL.Image, imageio, mimetypes",
+        "import PIL.Image, imageio, mimetypes, llicti_plugin; llicti_plugin.register()",
+        "import PIL.Image, mimetypes, llicti_plugin; llicti_plugin.register(); import imageio",
+        "import imageio, llicti_plugin; llicti_plugin.register(); import PIL.Image, mimetypes",
+        "import PIL.Image, imageio, mimetypes, llicti_plugin as p; p.register(); p.register()",
     ],
 )
 def test_register_by_hand(run: Run, statements: str) -> None:
@@ -265,7 +285,7 @@ def test_beside_another_hook_that_asks_all_finders(run: Run, position: int | str
         "            if finder is not self and (spec := finder.find_spec(fullname, path, target)):\n"
         "                return spec\n"
         f"sys.meta_path.insert({position}, Other())\n"
-        f"import imageio.v3, PIL.Image{HOOK}assert not hooks{PILLOW_ROUND_TRIP}{IMAGEIO_ROUND_TRIP}"
+        f"import imageio.v3, PIL.Image, mimetypes{HOOK}assert not hooks{PILLOW_ROUND_TRIP}{IMAGEIO_ROUND_TRIP}"
     )
 
 
@@ -287,7 +307,7 @@ def test_failing_registration(run: Run) -> None:
     run(
         "import sys\n"
         "sys.modules['llicti_plugin.registration'] = None\n"
-        f"import imageio.v3; from PIL import Image; Image.new('L', (1, 1)){HOOK}assert not hooks"
+        f"import imageio.v3, mimetypes; from PIL import Image; Image.new('L', (1, 1)){HOOK}assert not hooks"
     )
 
 
