@@ -6,12 +6,13 @@ What a command needs is imported when it runs, so that help and usage errors com
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from llicti_core.files import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,7 +130,7 @@ def _encode(path: Path, options: argparse.Namespace) -> None:
         raise _CommandError(msg)
     _check_free(target, options)
     pixels = _open_pixels(path)
-    _write(target, llicti_core.encode(pixels, model=options.model, effort=options.effort, threads=options.threads))
+    write_whole(target, llicti_core.encode(pixels, model=options.model, effort=options.effort, threads=options.threads))
 
 
 def _decode(path: Path, options: argparse.Namespace) -> None:
@@ -147,7 +148,7 @@ def _decode(path: Path, options: argparse.Namespace) -> None:
     pixels = llicti_core.decode(path.read_bytes(), threads=options.threads)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, Image.registered_extensions()[target.suffix.lower()])
-    _write(target, file.getbuffer())
+    write_whole(target, file.getbuffer())
 
 
 def _info(path: Path, options: argparse.Namespace) -> None:
@@ -207,13 +208,3 @@ def _open_pixels(path: Path) -> NDArray[np.uint8]:
         raise _CommandError(msg) from error
     except SyntaxError as error:  # what some of Pillow's formats raise for a damaged file
         raise _CommandError(str(error)) from error
-
-
-def _write(target: Path, data: bytes | memoryview) -> None:
-    """Write a file such that it is there whole or not at all."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(data)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)

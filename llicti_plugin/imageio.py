@@ -6,10 +6,11 @@ from types import EllipsisType
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-from imageio.core.request import URI_BYTES, InitializationError, IOMode, Request
+from imageio.core.request import URI_BYTES, URI_FILENAME, InitializationError, IOMode, Request
 from imageio.core.v3_plugin_api import ImageProperties, PluginV3
 
 import llicti_core
+from llicti_core.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,15 +66,18 @@ class LlcPlugin(PluginV3):
         """Write one uint8 image of shape (H, W), (H, W, 1) or (H, W, 3).
 
         A batch may be given too, if it is of one image: a list, an array of four axes, or any array with
-        `is_batch=True`. Raises TypeError for other dtypes and ValueError for other shapes; the file is
-        touched only once the image has been encoded. Returns the file's bytes where the target is "<bytes>".
+        `is_batch=True`. Raises TypeError for other dtypes and ValueError for other shapes; a file is
+        replaced only once the new one is complete. Returns the file's bytes where the target is "<bytes>".
         """
         if self._written:
             msg = "an LLC file holds one image, which has been written"
             raise ValueError(msg)
         pixels = _single_image(ndimage, is_batch)
         encoded = llicti_core.encode(pixels, model=model, effort=effort, threads=threads)
-        self.request.get_file().write(encoded)
+        if self.request._uri_type == URI_FILENAME:
+            write_whole(self.request.filename, encoded)
+        else:
+            self.request.get_file().write(encoded)
         self._written = True
         return encoded if self.request._uri_type == URI_BYTES else None
 

@@ -1,0 +1,125 @@
+"""Writing files whole or not at all: by itself, through imageio and by the command."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from images import noise
+from PIL import Image
+
+import llicti_plugin
+from llicti_core.files import write_whole
+
+llicti_plugin.register()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_new_and_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for data in (b"first", memoryview(b"second"), b""):
+        write_whole("a.llc", data)
+        assert (tmp_path / "a.llc").read_bytes() == data
+    assert names(tmp_path) == ["a.llc"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+def test_permissions_stay(tmp_path: Path) -> None:
+    path = tmp_path / "a.llc"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    write_whole(path, b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    path.chmod(0o400)
+    if not os.access(path, os.W_OK):  # the superuser may write anything
+        with pytest.raises(PermissionError):
+            write_whole(path, b"newer")
+        assert path.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
+def test_links_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.llc").symlink_to("folder/a.llc")
+    for data in (b"first", b"second"):
+        write_whole(tmp_path / "link.llc", data)
+        assert (tmp_path / "link.llc").is_symlink()
+        assert (tmp_path / "folder" / "a.llc").read_bytes() == data
+    assert names(tmp_path / "folder") == ["a.llc"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_pipes_and_devices(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.llc"
+    os.mkfifo(pipe)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    write_whole(pipe, b"through")
+    reader.join(10)
+    assert received == [b"through"]
+    write_whole(os.devnull, b"away")
+    assert not Path(os.devnull).is_file()
+
+
+def test_folders_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.llc").mkdir()
+    for path in (tmp_path / "a.llc", tmp_path / "none" / "a.llc"):
+        with pytest.raises(OSError, match=r"\w"):
+            write_whole(path, b"data")
+    assert names(tmp_path) == ["a.llc"]
+
+
+def test_many_at_once(tmp_path: Path) -> None:
+    contents = [bytes([number]) * 100_000 for number in range(8)]
+    threads = [threading.Thread(target=write_whole, args=(tmp_path / "a.llc", data)) for data in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "a.llc").read_bytes() in contents
+    assert names(tmp_path) == ["a.llc"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "^C"])
+def test_failures_leave_the_old_file(error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_some(path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+            raise error
+
+    (tmp_path / "a.llc").write_bytes(b"old")
+    monkeypatch.setattr(Path, "write_bytes", write_some)
+    with pytest.raises(type(error)):
+        write_whole(tmp_path / "a.llc", b"new content")
+    assert (tmp_path / "a.llc").read_bytes() == b"old"
+    assert names(tmp_path) == ["a.llc"]
+
+
+@pytest.mark.parametrize("way", ["imageio", "command"])
+def test_a_disk_that_is_full(way: str, tmp_path: Path) -> None:
+    """The system refuses the last part of a real file."""
+    pytest.importorskip("resource")
+    old = noise(20, 30)
+    iio.imwrite(tmp_path / "a.llc", old)
+    Image.fromarray(noise(60, 60, seed=1)).save(tmp_path / "new.png")
+    write = {
+        "imageio": "import imageio.v3 as iio; iio.imwrite('a.llc', iio.imread('new.png'))",
+        "command": "from llicti_core import cli; sys.exit(cli.main(['encode', 'new.png', '-o', 'a.llc', '--force']))",
+    }[way]
+    program = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)); {write}"
+    process = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 1
+    assert "File too large" in process.stderr
+    np.testing.assert_array_equal(iio.imread(tmp_path / "a.llc"), old)
+    assert names(tmp_path) == ["a.llc", "new.png"]
