@@ -68,10 +68,11 @@ Affine descend(const Samples& samples, const Kernels& kernels, const std::vector
     Affine at, first_moment{}, second_moment{};
     at.gain.fill(1);
     at.bias.fill(0);
-    const auto step = [](float& value, float& m, float& v, float slope, float rate, int t) {
+    float mean_share = 1, square_share = 1;  // of the moments that is still their start, zero
+    const auto step = [&](float& value, float& m, float& v, float slope, float rate) {
         m += 0.1f * (slope - m);
         v += 0.01f * (slope * slope - v);
-        const float mean = m / (1 - std::pow(0.9f, float(t))), square = v / (1 - std::pow(0.99f, float(t)));
+        const float mean = m / (1 - mean_share), square = v / (1 - square_share);
         value -= rate * mean / (std::sqrt(square) + 1e-12f);
     };
     const int chunks = int(samples.fitted.size()), batch = std::min(chunks, plan.batch / kChunk);
@@ -81,10 +82,12 @@ Affine descend(const Samples& samples, const Kernels& kernels, const std::vector
         kernels.estimate(&samples.fitted[next], batch, ranges.data(), int(ranges.size()), at.gain.data(), at.bias.data(),
                          slope.gain.data(), slope.bias.data());
         const float rate = std::min(1.0f, 2.0f * (1.0f - float(t - 1) / float(plan.steps)));
+        mean_share *= 0.9f;
+        square_share *= 0.99f;
         for (int o = 0; o < kParameters; o++) {
-            step(at.gain[o], first_moment.gain[o], second_moment.gain[o], slope.gain[o], rate * kGainStep, t);
+            step(at.gain[o], first_moment.gain[o], second_moment.gain[o], slope.gain[o], rate * kGainStep);
             step(at.bias[o], first_moment.bias[o], second_moment.bias[o], slope.bias[o],
-                 rate * kBiasStep[o / kOutputs], t);
+                 rate * kBiasStep[o / kOutputs]);
         }
     }
     return at;
