@@ -19,3 +19,8 @@ class UnknownModelError(LLCError):
 
 class UnsupportedError(LLCError):
     """The pixels, or the file, need a feature that this version does not have."""
+
+
+class DeviceError(LLCError):
+    """The GPU asked for cannot be used, or failed: no driver or none of the packages it takes, no memory left, a kernel
+    that cannot be compiled. What was asked for may work on the CPU."""

@@ -1,0 +1,360 @@
+"""The CUDA engine: Triton kernels for NVIDIA GPUs, many tiles and pictures at once.
+
+With TRITON_INTERPRET=1 the kernels run in Triton's interpreter instead, on the CPU: slowly, for tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llicti_core.engines import Corrections, EncodedTile, Rectangle
+from llicti_core.engines.cuda import kernels
+from llicti_core.engines.cuda.layout import STEPS, Layout, Picture, parts
+from llicti_core.engines.cuda.weights import PackedModel, pack
+from llicti_core.engines.native import NativeEngine
+from llicti_core.errors import DeviceError, FormatError, LLCError
+from llicti_core.models import Model
+from llicti_core.pyramid import BANDS, LANES, SCALES
+
+_STATE_MIN = 1 << 16
+
+_PREDICTED = 64
+"""Pixels that a program predicts."""
+
+_REGISTERS = 168
+"""Of a thread of such a program: what lets three of them share a multiprocessor and keeps nearly all in registers."""
+
+_GATHERED = 32
+"""Pixels that a program gathers the inputs of."""
+
+_COPIED = 1024
+"""Pixels, or words, that a program copies."""
+
+BYTES_A_PIXEL = 48
+"""Memory on the device that a pixel in flight takes, and something to spare."""
+
+MOST_AT_ONCE = 1 << 27
+"""Pixels in flight: several streams for every multiprocessor of a large GPU, and offsets far from 2**31."""
+
+CAPABILITY = (8, 0)
+"""The least compute capability whose tensor cores multiply bytes as Triton wants them."""
+
+
+class CudaEngine:
+    """Runs on one device. Files and pixels are those of the other engines."""
+
+    name = "cuda"
+
+    def __init__(self, device: str | torch.device | None = None) -> None:
+        """device: "cuda", "cuda:1" ...; by default the current one. Raises DeviceError where it cannot be used."""
+        self.device = _usable(device)
+
+    def fit(
+        self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, effort: int, threads: int
+    ) -> Corrections:
+        """See Engine.fit. It is the native engine's, so that files do not depend on the engine."""
+        return NativeEngine().fit(pixels, tiles, model, effort, threads)
+
+    def encode(
+        self,
+        pixels: NDArray[np.uint8],
+        tiles: Sequence[Rectangle],
+        corrections: Corrections,
+        model: Model,
+        threads: int,
+    ) -> list[EncodedTile]:
+        """See Engine.encode. Raises DeviceError too."""
+        rows, columns, _ = pixels.shape
+        return self.encode_pictures([pixels], [Picture(rows, columns, tiles, corrections)], model)[0]
+
+    def decode(
+        self,
+        pixels: memoryview,
+        tiles: Sequence[Rectangle],
+        coded: Sequence[EncodedTile],
+        corrections: Corrections,
+        model: Model,
+        threads: int,
+        scale: int = 0,
+    ) -> None:
+        """See Engine.decode. Raises DeviceError too."""
+        target = np.asarray(pixels)
+        rows, columns, channels = target.shape
+        picture = Picture(rows, columns, tiles, corrections)
+        decoded = self.decode_pictures(channels, [picture], [coded], model, scale)[0]
+        with reported(self.device):
+            torch.from_numpy(target).copy_(decoded)
+
+    def encode_pictures(
+        self, pixels: Sequence[NDArray[np.uint8]], pictures: Sequence[Picture], model: Model
+    ) -> list[list[EncodedTile]]:
+        """The coded tiles of each of `pictures`, whose pixels are uint8 [rows, columns, channels], channels alike."""
+        channels = pixels[0].shape[2]
+        coded: list[list[EncodedTile]] = [[] for _ in pictures]
+        with reported(self.device), _current(self.device):
+            packed = pack(model, self.device)
+            raw = torch.cat([self._to_device(np.ascontiguousarray(part)).flatten() for part in pixels])
+            for part in parts(pictures, 0, self._at_once()):
+                flight = _Flight(Layout(pictures, part, channels), packed, channels, 0, self.device)
+                for (number, tile), (ranges, segments) in zip(part, flight.encode(raw), strict=True):
+                    y, x, height, width = pictures[number].tiles[tile]
+                    step = 1 << SCALES
+                    coarse = pixels[number][y : y + height : step, x : x + width : step].tobytes()
+                    coded[number].append(EncodedTile(ranges, coarse, segments))
+        return coded
+
+    def decode_pictures(
+        self,
+        channels: int,
+        pictures: Sequence[Picture],
+        coded: Sequence[Sequence[EncodedTile]],
+        model: Model,
+        scale: int = 0,
+    ) -> list[Tensor]:
+        """The pixels of `pictures` on the device, uint8 [rows, columns, channels]; see Engine.decode.
+
+        Raises FormatError where no encoder can have written the data of one of them, and DeviceError.
+        """
+        sizes = [picture.rows * picture.columns * channels for picture in pictures]
+        with reported(self.device), _current(self.device):
+            packed = pack(model, self.device)
+            raw = torch.empty(sum(sizes), dtype=torch.uint8, device=self.device)
+            for part in parts(pictures, scale, self._at_once()):
+                layout = Layout(pictures, part, channels, scale)
+                flight = _Flight(layout, packed, channels, scale, self.device)
+                flight.decode([coded[number][tile] for number, tile in part], raw)
+            return [
+                one.view(picture.rows, picture.columns, channels)
+                for one, picture in zip(raw.split(sizes), pictures, strict=True)
+            ]
+
+    def _to_device(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def _at_once(self) -> int:
+        """Pixels that may be in flight, for the memory that the device has left."""
+        if self.device.type != "cuda":
+            return MOST_AT_ONCE
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return max(1, min(MOST_AT_ONCE, int(free) // BYTES_A_PIXEL))
+
+
+def _usable(device: str | torch.device | None) -> torch.device:
+    """`device`, checked. Raises DeviceError."""
+    if triton.knobs.runtime.interpret:
+        return torch.device("cpu")
+    try:
+        chosen = torch.device(device or "cuda")
+        if chosen.type != "cuda":
+            msg = f"{chosen} is no CUDA device"
+            raise DeviceError(msg)
+        if torch.version.cuda is None or not torch.cuda.is_available():
+            msg = "no CUDA device can be used: there is none, or no driver, or PyTorch was built without CUDA"
+            raise DeviceError(msg)
+        index = torch.cuda.current_device() if chosen.index is None else chosen.index
+        capability = torch.cuda.get_device_capability(index)
+    except (RuntimeError, AssertionError) as error:
+        msg = f"CUDA device {device or ''!r} cannot be used: {error}"
+        raise DeviceError(msg) from error
+    if capability < CAPABILITY:
+        least, there = (".".join(map(str, version)) for version in (CAPABILITY, capability))
+        msg = f"CUDA device {index} has compute capability {there}, {least} is the least that can be used"
+        raise DeviceError(msg)
+    return torch.device("cuda", index)
+
+
+def _current(device: torch.device) -> Any:
+    """A context in which kernels are started on `device`."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+@contextmanager
+def reported(device: torch.device) -> Iterator[None]:
+    """Turn whatever goes wrong on the device into a DeviceError, errors in the data excepted."""
+    try:
+        yield
+    except LLCError:
+        raise
+    except torch.OutOfMemoryError as error:
+        msg = f"out of memory on {device}: {error}"
+        raise DeviceError(msg) from error
+    except (RuntimeError, triton.TritonError) as error:
+        msg = f"{device} failed: {error}"
+        raise DeviceError(msg) from error
+
+
+def start(kernel: Any, programs: int, *arguments: Tensor | int, **options: int) -> None:
+    """Start `programs` programs of a kernel on the current device; they run when those started before have ended."""
+    kernel[(programs,)](*arguments, **options)
+
+
+class _Flight:
+    """Tiles that are coded together, and their buffers on the device."""
+
+    def __init__(self, layout: Layout, model: PackedModel, channels: int, scale: int, device: torch.device) -> None:
+        self.layout, self.model, self.channels, self.scale, self.device = layout, model, channels, scale, device
+        self.streams = len(layout.streams)
+        self.planes = self._empty(torch.int16, layout.pixels, kernels.PITCH.value)
+        self.tile_table, self.stream_table = self._put(layout.tiles), self._put(layout.streams)
+        self.corrections = self._put(layout.corrections)
+        widest = max(band.inputs for band in model.bands)
+        self.inputs = self._empty(torch.int8, layout.room, LANES, widest)
+        self.bases = self._empty(torch.int16, layout.room, 3, LANES)
+
+    def encode(self, raw: Tensor) -> list[tuple[list[tuple[int, int]], list[list[bytes]]]]:
+        """Ranges and segments of every tile, from `raw`, the buffer of pixels."""
+        layout, shape = self.layout, (self.layout.intervals, self.channels, LANES)
+        limits = np.tile(np.array([32767, -32768], np.int32), (len(layout.tiles), self.channels, 1))
+        ranges, batches = self._put(limits), self._put(layout.batches)
+        self._by_tile(kernels.split_colours, layout.largest, raw, self.planes, ranges)
+        intervals = self._empty(torch.int32, *shape)
+        tables = (self.model.exponential, self.model.mantissas, self.model.tail)
+        for number in range(len(STEPS)):
+            buffers = (self.inputs, self.planes, self.bases, intervals, batches[number])
+            self._predict(kernels.encode_band, number, buffers, ranges, tables)
+        words, states = self._empty(torch.int16, *shape), self._empty(torch.int32, self.streams, LANES)
+        cursors = self._empty(torch.int64, SCALES, self.streams)
+        ends = batches[:: len(BANDS)].contiguous()
+        arguments = (intervals, ends, words, cursors, states, self.streams)
+        start(kernels.encode_streams, self.streams, *arguments, CHANNELS=self.channels, num_warps=1)
+        stops = torch.cat((cursors[1:], ends[-1:] * (self.channels * LANES)))
+        lengths = stops - cursors
+        packed = self._packed(words, cursors.flatten(), lengths.flatten())
+        found = ranges.cpu().numpy()
+        segments = _cut(packed.cpu().numpy().astype("<i2", copy=False).tobytes(), (2 * lengths).tolist())
+        heads = states.cpu().numpy().astype("<i4", copy=False)
+        for stream, lanes in enumerate(layout.lanes(found)):
+            segments[0][stream] = heads[stream, :lanes].tobytes() + segments[0][stream]
+        coded = []
+        first = 0
+        for limit, count in zip(found.tolist(), layout.tiles[:, kernels.STREAMS.value].tolist(), strict=True):
+            by_scale = [scale[first : first + count] for scale in segments]
+            coded.append(([(low, high) for low, high in limit], by_scale))
+            first += count
+        return coded
+
+    def decode(self, tiles: Sequence[EncodedTile], raw: Tensor) -> None:
+        """Decode `tiles` into `raw`, the buffer of pixels. Raises FormatError."""
+        layout, model, count = self.layout, self.model, SCALES - self.scale
+        limits = np.array([tile.ranges for tile in tiles], np.int32)
+        heads, words, starts, ends = _read_segments(tiles, layout.lanes(limits), count)
+        ranges, states = self._put(limits), self._put(heads)
+        stored, positions = self._put(words), self._put(np.stack((starts, ends)))
+        coarse = self._put(np.frombuffer(b"".join(tile.coarse for tile in tiles), np.uint8).copy())
+        self._by_tile(kernels.place_coarse, layout.coarse, coarse, self.planes, between=(count,))
+        mixtures = self._empty(torch.int32, layout.room, kernels.OUTPUTS.value, LANES)
+        others = self._empty(torch.int16, layout.room, kernels.OUTPUTS.value, LANES)
+        wrong = torch.zeros(self.streams, dtype=torch.bool, device=self.device)
+        for index in range(count):
+            cursors, end = positions[0, index].clone(), positions[1, index]
+            for number in range(index * len(BANDS), (index + 1) * len(BANDS)):
+                buffers = (self.inputs, mixtures, others)
+                if not self._predict(kernels.predict_band, number, buffers, ranges, (model.exponential,)):
+                    continue
+                step, band = STEPS[number], BANDS[STEPS[number].band]
+                start(
+                    kernels.decode_band, self.streams, self.planes, mixtures, others, self.bases, states, cursors, end,
+                    stored, self.tile_table, self.stream_table, ranges, model.mantissas, model.tail,
+                    step.scale - self.scale, band.row, band.column, CHANNELS=self.channels, num_warps=1,
+                )  # fmt: skip
+            wrong |= cursors != end
+        if self.scale == 0:
+            wrong |= (states != _STATE_MIN).any(dim=1)
+        self._by_tile(kernels.merge_colours, layout.largest, self.planes, raw)
+        if wrong.any().item():
+            msg = "a stream's segment does not end where its scale does"
+            raise FormatError(msg)
+
+    def _by_tile(self, kernel: Any, pixels: int, *buffers: Tensor, between: tuple[int, ...] = ()) -> None:
+        """Start a kernel for up to `pixels` pixels of every tile."""
+        blocks = triton.cdiv(pixels, _COPIED)
+        programs, arguments = len(self.layout.tiles) * blocks, (*buffers, self.tile_table, blocks, *between)
+        start(kernel, programs, *arguments, CHANNELS=self.channels, BLOCK=_COPIED)
+
+    def _predict(
+        self, kernel: Any, number: int, buffers: tuple[Tensor, ...], ranges: Tensor, tables: tuple[Tensor, ...]
+    ) -> bool:
+        """Gather the inputs of a step and start the kernel that has them first, the networks; whether it has pixels."""
+        step, longest = STEPS[number], int(self.layout.runs[number].max())
+        if not longest:
+            return False
+        band, packed, model = BANDS[step.band], self.model.bands[step.band], self.model
+        where = (step.scale - self.scale, band.row, band.column)
+        sizes = {"K": packed.inputs, "CHANNELS": self.channels}
+        blocks = triton.cdiv(longest, _GATHERED)
+        start(
+            kernels.gather_band, self.streams * blocks, self.planes, self.inputs, self.bases, self.tile_table,
+            self.stream_table, packed.window, blocks, *where, **sizes, BLOCK=_GATHERED,
+        )  # fmt: skip
+        blocks = triton.cdiv(longest, _PREDICTED)
+        start(
+            kernel, self.streams * blocks, *buffers, self.tile_table, self.stream_table, ranges, packed.weights,
+            packed.numbers, self.corrections, *tables, blocks, *where, step.scale, step.band, model.depth, **sizes,
+            W=model.width, BLOCK=_PREDICTED, num_warps=8 if model.width > 128 else 4, num_stages=1,
+            maxnreg=_REGISTERS,
+        )  # fmt: skip
+        return True
+
+    def _packed(self, words: Tensor, sources: Tensor, lengths: Tensor) -> Tensor:
+        """The runs of `words` one behind the other."""
+        targets = torch.cumsum(lengths, 0) - lengths
+        total, longest = int(lengths.sum()), int(lengths.max())
+        packed = self._empty(torch.int16, total)
+        blocks = triton.cdiv(longest, _COPIED)
+        if blocks:
+            arguments = (words, sources, targets, lengths, packed, blocks)
+            start(kernels.copy_words, len(lengths) * blocks, *arguments, BLOCK=_COPIED)
+        return packed
+
+    def _empty(self, dtype: torch.dtype, *shape: int) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=self.device)
+
+    def _put(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def _cut(data: bytes, lengths: list[list[int]]) -> list[list[bytes]]:
+    """`data` in pieces."""
+    pieces: list[list[bytes]] = []
+    at = 0
+    for row in lengths:
+        pieces.append([])
+        for length in row:
+            pieces[-1].append(data[at : at + length])
+            at += length
+    return pieces
+
+
+def _read_segments(
+    tiles: Sequence[EncodedTile], lanes: Sequence[int], scales: int
+) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int64], NDArray[np.int64]]:
+    """First states [streams, LANES], all words, and where those of each segment [scales, streams] start and end.
+
+    Raises FormatError.
+    """
+    segments = [[segment for tile in tiles for segment in tile.segments[index]] for index in range(scales)]
+    lengths = np.array([[len(segment) for segment in row] for row in segments], np.int64).reshape(scales, len(lanes))
+    heads = np.zeros_like(lengths)
+    heads[:1] = 4 * np.array(lanes)
+    if (lengths < heads).any() or (lengths % 2).any():
+        msg = "a stream's segment has a length that no encoder gives it"
+        raise FormatError(msg)
+    states = np.full((len(lanes), LANES), _STATE_MIN, np.uint32)
+    if scales:
+        for state, segment, count in zip(states, segments[0], lanes, strict=True):
+            state[:count] = np.frombuffer(segment, "<u4", count)
+    if (states < _STATE_MIN).any():
+        msg = "a stream starts in a state below 65536"
+        raise FormatError(msg)
+    joined = b"".join(segment for row in segments for segment in row)
+    words = np.frombuffer(joined or bytes(2), "<i2").astype(np.int16)
+    ends = np.cumsum(lengths.flatten()).reshape(lengths.shape) // 2
+    return states.view(np.int32), words, ends - (lengths - heads) // 2, ends

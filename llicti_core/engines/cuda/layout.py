@@ -1,0 +1,123 @@
+"""Where the tiles and streams of many pictures lie in the buffers that the kernels share (kernels.py says how)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llicti_core.engines import CORRECTIONS_PER_SCALE, Corrections, Rectangle
+from llicti_core.pyramid import BANDS, LANES, SCALES, Band, phase_size, scale_size, stream_count
+
+Ints = NDArray[np.int64]
+
+
+PARAMETERS = 16 * LANES
+"""Numbers that a batch of 32 pixels takes in a buffer of parameters."""
+
+
+class Step(NamedTuple):
+    """The coding of one band of one scale: 0 the finest."""
+
+    scale: int
+    band: int
+
+
+STEPS = [Step(scale, band) for scale in range(SCALES - 1, -1, -1) for band in range(len(BANDS))]
+"""In the order in which they are decoded."""
+
+
+class Picture(NamedTuple):
+    """Pixels that an engine reads or writes, their tiles (see Engine.decode) and the corrections of them all."""
+
+    rows: int
+    columns: int
+    tiles: Sequence[Rectangle]
+    corrections: Corrections
+
+
+class Part(NamedTuple):
+    """A tile that is in flight: number of its picture, and of the tile in it."""
+
+    picture: int
+    tile: int
+
+
+def parts(pictures: Sequence[Picture], scale: int, at_once: int) -> Iterator[list[Part]]:
+    """All tiles, in order, in lists of at most `at_once` pixels of the subsampled tiles, or of one tile."""
+    part: list[Part] = []
+    pixels = 0
+    for number, picture in enumerate(pictures):
+        for tile, (_, _, height, width) in enumerate(picture.tiles):
+            size = scale_size(height, scale) * scale_size(width, scale)
+            if part and pixels + size > at_once:
+                yield part
+                part, pixels = [], 0
+            part.append(Part(number, tile))
+            pixels += size
+    if part:
+        yield part
+
+
+class Layout:
+    """The tables of the tiles that are in flight together.
+
+    tiles int64 [tiles, 11], streams int64 [streams, 4]: see kernels.py. corrections int8 [pictures, 5, 3, 2, 60]:
+    zeros where a picture has none. runs int64 [15, streams]: pixels of each stream in each step. batches int64
+    [16, streams]: where each step begins in the buffer of intervals, and where the last ends.
+    pixels: of all tiles. largest: of the largest tile. coarse: of the largest tile's coarsest phase. room: batches of
+    the buffers of parameters. intervals: batches of that of intervals.
+    """
+
+    def __init__(self, pictures: Sequence[Picture], part: Sequence[Part], channels: int, scale: int = 0) -> None:
+        first = part[0].picture
+        shown = pictures[first : part[-1].picture + 1]
+        bytes_before = np.cumsum([0, *(picture.rows * picture.columns * channels for picture in pictures)])
+        self._full = [pictures[number].tiles[tile] for number, tile in part]
+        self.tiles = np.zeros((len(part), 11), np.int64)
+        self.pixels = self.largest = self.coarse = coarse_bytes = 0
+        for row, (number, _), (y, x, height, width) in zip(self.tiles, part, self._full, strict=True):
+            picture = pictures[number]
+            rows, columns = scale_size(height, scale), scale_size(width, scale)
+            row[:3] = rows, columns, stream_count(height, width, channels)
+            row[3:6] = self.pixels, number - first, coarse_bytes
+            row[6:] = bytes_before[number], y >> scale, x >> scale, picture.rows, picture.columns
+            coarse = scale_size(height, SCALES) * scale_size(width, SCALES)
+            self.pixels += rows * columns
+            coarse_bytes += coarse * channels
+            self.largest, self.coarse = max(self.largest, rows * columns), max(self.coarse, coarse)
+        self.corrections = np.zeros((len(shown), SCALES * CORRECTIONS_PER_SCALE), np.int8)
+        for stored, picture in zip(self.corrections, shown, strict=True):
+            stored[: len(picture.corrections)] = np.frombuffer(picture.corrections, np.int8)
+
+        counts = self.tiles[:, 2]
+        tile_of = np.repeat(np.arange(len(part)), counts)
+        number_of = np.arange(len(tile_of)) - np.repeat(np.cumsum(counts) - counts, counts)
+        self.runs = np.stack([self._runs(tile_of, number_of, step.scale, BANDS[step.band]) for step in STEPS])
+        batches = -(-self.runs // LANES)
+        # Parameters of one band at a time, of those that are coded at all.
+        room = batches[: 3 * (SCALES - scale)].max(axis=0, initial=0)
+        ends = np.cumsum(batches, axis=0)
+        before = np.cumsum(ends[-1]) - ends[-1]
+        self.batches = np.concatenate((before[np.newaxis], before + ends))
+        first_batch = np.cumsum(room) - room
+        self.streams = np.stack((tile_of, number_of, first_batch, first_batch * PARAMETERS), axis=1)
+        self.room, self.intervals = int(room.sum()), int(ends[-1].sum())
+
+    def _runs(self, tile: Ints, number: Ints, scale: int, band: Band) -> Ints:
+        """Pixels of every stream in a band."""
+        sizes = [
+            phase_size(height, scale, band.row) * phase_size(width, scale, band.column)
+            for _, _, height, width in self._full
+        ]
+        pixels, count = np.array(sizes)[tile], self.tiles[tile, 2]
+        runs: Ints = (number + 1) * pixels // count - number * pixels // count
+        return runs
+
+    def lanes(self, ranges: NDArray[np.int32]) -> list[int]:
+        """Lanes whose states each stream stores, for ranges [tiles, channels, 2]: none where all is constant."""
+        coded = np.any(ranges[..., 0] < ranges[..., 1], axis=1)
+        lanes: list[int] = np.where(coded[self.streams[:, 0]], np.minimum(self.runs.max(axis=0), LANES), 0).tolist()
+        return lanes

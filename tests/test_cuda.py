@@ -1,0 +1,218 @@
+"""The CUDA engine, on a GPU or in Triton's interpreter: the same files and pixels as the other engines, no harm done by
+bad data, clear errors. And every kernel compiles, whether there is a GPU or not."""
+
+# ruff: noqa: E402  # the engine can be imported only where the packages skipped for are
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from images import noise, photograph, smooth
+from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton")
+
+from hypothesis import HealthCheck, given, settings
+from test_engines import Case, corrections, images, random_model, random_models
+
+from llicti_core import engines, models, pyramid
+from llicti_core.codec import tile_grid
+from llicti_core.engines import CORRECTIONS_PER_SCALE, EncodedTile, Rectangle, cuda
+from llicti_core.engines.cuda import CudaEngine
+from llicti_core.engines.cuda.layout import Picture
+from llicti_core.engines.native import NativeEngine
+from llicti_core.engines.reference import ReferenceEngine
+from llicti_core.errors import DeviceError, FormatError
+
+pytestmark = pytest.mark.cuda
+
+GPU = torch.cuda.is_available()
+needs_gpu = pytest.mark.skipif(not GPU, reason="no GPU")
+
+NARROW = random_model(16, 1, 60, (32, 200), 0)
+ENGINE = CudaEngine()
+
+# An example takes seconds in the interpreter.
+few = settings(
+    max_examples=int(os.environ.get("CUDA_EXAMPLES", 200 if GPU else 2)),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize="CUDA_EXAMPLES" not in os.environ,
+)
+
+
+def check(case: Case) -> None:
+    """The engine writes what the native one does, and decodes it."""
+    coded = case.encode(NativeEngine(), 1)
+    assert case.encode(ENGINE, 1) == coded
+    assert (case.decode(ENGINE, coded, 1) == case.pixels).all()
+
+
+def random_corrections(scales: int, seed: int = 0) -> bytes:
+    return np.random.default_rng(seed).integers(-128, 128, scales * CORRECTIONS_PER_SCALE, np.int8).tobytes()
+
+
+def test_colour_with_corrections_and_several_hidden_layers() -> None:
+    case = Case(smooth(5, 4), random_model(31, 3, 127, (1, 20000), 1), random_corrections(2))
+    coded = case.encode(ReferenceEngine(), 1)
+    assert case.encode(ENGINE, 1) == coded
+    assert (case.decode(ENGINE, coded, 1) == case.pixels).all()
+
+
+def test_grey() -> None:
+    check(Case(noise(4, 9, 1).reshape(4, 9, 1), NARROW, random_corrections(5, 1)))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 3, 1), (2, 1, 3)])
+def test_smallest(shape: tuple[int, int, int]) -> None:
+    check(Case(noise(*shape).reshape(shape), NARROW))
+
+
+def test_constant_channels() -> None:
+    pixels = noise(3, 2)
+    pixels[..., 0] = pixels[..., 2]  # Co is 0 everywhere
+    check(Case(pixels, NARROW))
+    check(Case(np.full((1, 33, 3), 77, np.uint8), NARROW))
+
+
+def test_streams_and_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyramid, "SYMBOLS_PER_STREAM", 20)
+    check(Case(smooth(5, 4), NARROW, tile_log2=2))
+
+
+@few
+@given(images(24 if GPU else 6), random_models, corrections())
+def test_random_images_models_and_corrections(pixels: NDArray[np.uint8], model: Any, corrected: bytes) -> None:
+    check(Case(pixels, model, corrected))
+
+
+def pictures(sizes: list[tuple[int, int]], channels: int) -> tuple[list[NDArray[np.uint8]], list[Picture]]:
+    """Pictures in tiles of 8 x 8 pixels, each with corrections of its own."""
+    pixels = [smooth(*size, channels, seed).reshape(*size, channels) for seed, size in enumerate(sizes)]
+    grids = [list(tile_grid(width, height, 3)) for height, width in sizes]
+    return pixels, [
+        Picture(*size, grid, random_corrections(number % 3, number))
+        for number, (size, grid) in enumerate(zip(sizes, grids, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("at_once", [1 << 20, 17])
+def test_pictures_together(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(cuda, "MOST_AT_ONCE", at_once)
+    sizes = [(2, 9), (1, 2), (3, 2)]
+    pixels, layout = pictures(sizes, 1)
+    coded = [
+        NativeEngine().encode(part, picture.tiles, picture.corrections, NARROW, 1)
+        for part, picture in zip(pixels, layout, strict=True)
+    ]
+    assert ENGINE.encode_pictures(pixels, layout, NARROW) == coded
+    for part, decoded in zip(pixels, ENGINE.decode_pictures(1, layout, coded, NARROW), strict=True):
+        assert (decoded.cpu().numpy() == part).all()
+
+
+@pytest.mark.parametrize(("scale", "size"), [(1, (7, 6)), (3, (28, 20)), (5, (97, 70))])
+def test_scales_and_regions(scale: int, size: tuple[int, int]) -> None:
+    case = Case(smooth(*size), NARROW, tile_log2=7)
+    coded = [tile._replace(segments=tile.segments[: 5 - scale]) for tile in case.encode(NativeEngine(), 1)]
+    step = 1 << scale
+    # The tile begins two scaled rows above and a scaled column to the left of the region, and goes on behind it.
+    region = case.pixels[2 * step :: step, step::step][:1, :1]
+    decoded = np.zeros(region.shape, np.uint8)
+    place = Rectangle(-2 * step, -step, *size)
+    ENGINE.decode(memoryview(decoded), [place], coded, b"", NARROW, 1, scale)
+    assert (decoded == region).all()
+
+
+def damaged(tile: EncodedTile, index: int, segment: bytes) -> EncodedTile:
+    segments = [list(scale) for scale in tile.segments]
+    segments[index][0] = segment
+    return tile._replace(segments=segments)
+
+
+def test_bad_data_is_refused_and_read_no_further() -> None:
+    case = Case(noise(5, 5, 1).reshape(5, 5, 1), NARROW)
+    (tile,) = case.encode(NativeEngine(), 1)
+    first, last = tile.segments[0][0], tile.segments[4][0]
+    for bad in (
+        damaged(tile, 0, first[:-1]),
+        damaged(tile, 0, first[:6]),
+        damaged(tile, 0, bytes(len(first))),
+        damaged(tile, 4, last + b"\1"),
+        damaged(tile, 4, last[:-2]),
+        damaged(tile, 4, last + b"\1\2"),
+        damaged(tile, 4, bytes(b ^ 255 for b in last)),
+        damaged(tile, 4, b""),
+    ):
+        with pytest.raises(FormatError, match="stream"):
+            case.decode(ENGINE, [bad], 1)
+
+
+def test_a_missing_device_is_reported_and_auto_takes_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="no CUDA device"):
+        engines.on("cuda")
+    with pytest.raises(DeviceError, match="no CUDA device"):
+        engines.get("cuda")
+    case = Case(smooth(20, 30), NARROW)
+    assert case.encode(engines.on("auto"), 1) == case.encode(NativeEngine(), 1)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("too much"), RuntimeError("no such kernel")])
+def test_failures_on_the_device_are_reported_and_auto_goes_on(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(cuda, "start", fail)
+    case = Case(smooth(20, 30), NARROW)
+    expected = case.encode(NativeEngine(), 1)
+    with pytest.raises(DeviceError, match=str(error)):
+        case.encode(ENGINE, 1)
+    with pytest.raises(DeviceError, match=str(error)):
+        case.decode(ENGINE, expected, 1)
+    auto = engines.on("auto")
+    assert case.encode(auto, 1) == expected
+    assert (case.decode(auto, expected, 1) == case.pixels).all()
+
+
+def test_unknown_devices_are_refused() -> None:
+    with pytest.raises(ValueError, match="no device called 'tpu'"):
+        engines.on("tpu")
+
+
+def test_every_kernel_compiles(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-W", "ignore", Path(__file__).parent / "compile_kernels.py", "90", "narrow"]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    compiled = [json.loads(line) for line in run.stdout.splitlines()]
+    names = {kernel["kernel"] for kernel in compiled}
+    assert len(names) == 9
+    # The networks run on tensor cores; a decoder's lane is a thread, and threads share nothing.
+    assert {kernel["kernel"] for kernel in compiled if kernel["tensor cores"]} == {"encode_band", "predict_band"}
+    assert all(kernel["shared"] == 0 for kernel in compiled if kernel["kernel"] == "decode_band")
+
+
+@needs_gpu
+def test_a_photograph_with_the_default_model() -> None:
+    check(Case(photograph(400, 500), models.load(), tile_log2=8))
+
+
+@needs_gpu
+def test_the_suite_passes_on_the_gpu(tmp_path: Path) -> None:
+    tests = Path(__file__).parent
+    names = ["test_codec.py", "test_format.py", "test_fit.py", "test_pillow.py", "test_imageio.py", "test_cli.py"]
+    command = [sys.executable, "-P", "-m", "pytest", "-c", tests.parent / "pyproject.toml", *(tests / n for n in names)]
+    environment = {**os.environ, "LLICTI_ENGINE": "cuda"}
+    run = subprocess.run(command, cwd=tests.parent, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
