@@ -1,5 +1,5 @@
 # make demo    install into .venv as a user would, then code real photographs
-# make test    install into .venv-dev with the test tools and torch, then run the whole suite
+# make test    install into .venv-dev with the test tools, torch and triton, then run the whole suite
 # make lint    ruff and mypy
 # make bench   PHOTOS=folder: compare with other formats, and write table and plot to benchmarks/
 # make clean   remove what make made
@@ -54,7 +54,7 @@ clean:
 .venv-dev/.installed: $(SOURCES)
 	@$(PYTHON) -c '$(CHECK_PYTHON)'
 	test -x .venv-dev/bin/python || $(PYTHON) -m venv .venv-dev
-	.venv-dev/bin/python $(PIP_INSTALL) '.[dev,test,train]' $(TORCH)
+	.venv-dev/bin/python $(PIP_INSTALL) '.[cuda,dev,test,train]' $(TORCH)
 	@touch $@
 
 # The environment of the benchmark: a user's, with the other formats and without a deep-learning framework,
