@@ -157,10 +157,11 @@ def _info(path: Path, options: argparse.Namespace) -> None:
     with path.open("rb") as file:
         info = llicti_core.inspect(file.read(llicti_core.MAX_HEADER_BYTES))
     size = path.stat().st_size
-    bits = 8 * size / (info.width * info.height * len(info.mode))
+    bits = 8 * size / (info.width * info.height * info.channels)
+    model = f"model {info.model} ({info.model_identity}), tiles of {info.tile_size}, " if info.model else ""
     print(
-        f"{path}: {info.width}x{info.height} {info.mode}, {info.bit_depth} bits, model {info.model} "
-        f"({info.model_identity}), tiles of {info.tile_size}, {size} bytes, {bits:.3f} bits per sub-pixel"
+        f"{path}: {info.width}x{info.height} {info.mode or f'{info.channels} channels'}, {info.dtype}, "
+        f"{model}{size} bytes, {bits:.3f} bits per sub-pixel"
     )
 
 

@@ -5,21 +5,32 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llicti_core import models
+from llicti_core import generic, models, planes, samples
 from llicti_core.container import (
+    CONSTANT,
+    COPIED,
+    CORRECTED,
+    GENERIC,
+    LEARNED,
     MAX_SIZE,
+    Coding,
     Header,
     Reader,
+    Sections,
+    pack_text,
     pack_varint,
     read_header,
-    read_sections,
-    write_file,
+    read_start,
+    write_frame,
+    write_start,
 )
 from llicti_core.engines import CORRECTIONS_PER_SCALE, Corrections, EncodedTile, Engine, Rectangle
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
+from llicti_core.planes import Values
 from llicti_core.pyramid import SCALES, scale_size, stream_count
+from llicti_core.samples import SAMPLE_TYPES, Group
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,85 +44,200 @@ CHANNEL_RANGES = ((-128, 127), (-255, 255), (-255, 255))
 
 MAX_EFFORT = 3
 
+MAX_BYTES = 2**32
+"""What a decoder allows an image's samples to take, unless it is told otherwise."""
+
+_PALETTE = b"PLTE"
+_LEVELS = b"LEVL"
+_GENERIC = b"GENR"
 _CORRECTIONS = b"CORR"
 _COARSE = b"COAR"
-_MODES = {1: "L", 3: "RGB"}
 
 
 class ImageInfo(NamedTuple):
     """What a file says of itself in its header.
 
-    width, height: pixels. mode: "L" (grey) or "RGB". bit_depth: bits of a sub-pixel.
+    width, height: pixels. mode: Pillow's name, such as "L" or "RGB", or "" for an array that none fits.
+    dtype: name of NumPy's type of the samples. channels: samples of a pixel. n_frames: images in the file.
     tile_size: side of a tile in pixels. model: name of the model. model_identity: the first 8 bytes of its
-    hash, in hex.
+    hash, in hex. The last three are None where no part of the image is coded by a model.
     """
 
     width: int
     height: int
     mode: str
-    bit_depth: int
-    tile_size: int
-    model: str
-    model_identity: str
+    dtype: str
+    channels: int
+    n_frames: int
+    tile_size: int | None
+    model: str | None
+    model_identity: str | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the image's array: (height, width), or (height, width, channels)."""
+        if samples.has_axis(self.mode, self.channels):
+            return self.height, self.width, self.channels
+        return self.height, self.width
 
 
-def encode(pixels: NDArray[np.uint8], model: str, effort: int, threads: int, engine: Engine) -> bytes:
-    """A `.llc` file of uint8 `pixels`, [height, width] or [height, width, 3]."""
+class Palette(NamedTuple):
+    """The colours of an image of mode P or PA.
+
+    mode: Pillow's name of what an entry is, such as "RGB" or "RGBA". colours: the entries, a byte a channel.
+    """
+
+    mode: str
+    colours: bytes
+
+
+class Frame(NamedTuple):
+    """One decoded image of a file.
+
+    pixels: the samples, row by row, channels interleaved, little endian. palette: of modes P and PA.
+    """
+
+    info: ImageInfo
+    pixels: bytearray
+    palette: Palette | None
+
+
+def encode(
+    pixels: NDArray[Any],
+    model: str,
+    effort: int,
+    threads: int,
+    engine: Engine,
+    *,
+    mode: str | None = None,
+    palette: Palette | None = None,
+) -> bytes:
+    """A `.llc` file of `pixels`, [height, width] or [height, width, channels]."""
+    return write_start() + encode_frame(pixels, model, effort, threads, engine, mode=mode, palette=palette)
+
+
+def encode_frame(
+    pixels: NDArray[Any],
+    model: str,
+    effort: int,
+    threads: int,
+    engine: Engine,
+    *,
+    mode: str | None = None,
+    palette: Palette | None = None,
+    frames_after: int = 0,
+) -> bytes:
+    """The sections of one image of a file, `frames_after` of which follow."""
     if not 0 <= effort <= MAX_EFFORT:
         msg = f"effort must be 0 to {MAX_EFFORT}, not {effort}"
         raise ValueError(msg)
-    planes = _checked(pixels)
-    height, width, channels = planes.shape
+    array, mode = _checked(pixels, mode, palette)
+    height, width, channels = array.shape
     weights = models.load(model)
-    rectangles = list(tile_grid(width, height, TILE_LOG2))
-    corrections = engine.fit(planes, rectangles, weights, effort, threads)
-    tiles = engine.encode(planes, rectangles, corrections, weights, threads)
+    ranks = planes.to_ranks(array)
+    sample_type = next(kind for kind in SAMPLE_TYPES if kind.name == array.dtype.name)
+    layout = samples.groups(sample_type.bits, channels)
+    coded: list[_CodedGroup] = []
+    for group in layout:
+        previous = coded[-1] if coded else None
+        coded.append(_encode_group(planes.plane(ranks, group), group, previous, weights, effort, threads, engine))
     header = Header(
         width=width,
         height=height,
-        mode=_MODES[channels],
-        bit_depth=8,
-        tile_log2=TILE_LOG2,
-        model=weights.spec.name,
-        identity=weights.identity,
-        checksum=zlib.crc32(planes),
+        mode=mode,
+        sample_type=sample_type,
+        channels=channels,
+        bits=0,
+        frames_after=frames_after,
+        checksum=zlib.crc32(planes.little_endian(array)),
+        codings=tuple(group.coding for group in coded),
     )
-    sections = [(_CORRECTIONS, zlib.compress(corrections, 9))] if corrections else []
-    sections.append((_COARSE, b"".join(_pack_coarse(tile) for tile in tiles)))
-    for index in range(SCALES):
-        sections.append((_scale_tag(index), _pack_scale([tile.segments[index] for tile in tiles])))
-    return write_file(header, sections)
+    if header.learned:
+        header = header._replace(tile_log2=TILE_LOG2, model=weights.spec.name, identity=weights.identity)
+    sections = [(_PALETTE, _pack_palette(palette))] if palette else []
+    sections += _group_sections(coded)
+    return write_frame(header, sections)
 
 
-def decode(data: bytes | memoryview, threads: int, engine: Engine) -> tuple[ImageInfo, bytearray]:
-    """The pixels of a `.llc` file, row by row, channels interleaved, and what its header says."""
-    header, reader = read_header(data)
-    weights = models.load_exact(header.model, header.identity)
-    rectangles = list(_checked_grid(header, reader.left))
-    corrections, tiles = _read_sections(header, reader, rectangles)
-    shape = (header.height, header.width, header.channels)
-    pixels = bytearray(shape[0] * shape[1] * shape[2])
-    engine.decode(memoryview(pixels).cast("B", shape), rectangles, tiles, corrections, weights, threads)
+def decode(data: bytes | memoryview, threads: int, engine: Engine, max_bytes: int | None = MAX_BYTES) -> Frame:
+    """The image in a `.llc` file."""
+    reader = read_start(data)
+    frame = decode_frame(reader, threads, engine, max_bytes)
+    if frame.info.n_frames != 1:
+        msg = "several frames in a file are not supported by this version"
+        raise UnsupportedError(msg)
+    if reader.left:
+        msg = f"{reader.name} goes on behind its last frame"
+        raise FormatError(msg)
+    return frame
+
+
+def decode_frame(reader: Reader, threads: int, engine: Engine, max_bytes: int | None = MAX_BYTES) -> Frame:
+    """The image whose header `reader` stands in front of; it is left in front of the next one's.
+
+    max_bytes: the most that its samples may take, None for no limit. Nothing in proportion to the size that the header
+    states is allocated before it is checked.
+    """
+    header = read_header(reader)
+    needed = header.width * header.height * header.channels * header.sample_type.size
+    if max_bytes is not None and needed > max_bytes:
+        msg = f"image takes {needed} bytes, more than the {max_bytes} allowed"
+        raise UnsupportedError(msg)
+    weights = models.load_exact(header.model, header.identity) if header.learned else None
+    _check_payload(header, reader.left)
+    sections = Sections(reader)
+    palette = _read_palette(sections.take(_PALETTE)) if header.mode in samples.PALETTE_MODES else None
+    levels = _read_levels(sections.take(_LEVELS), header) if header.bits else None
+    groups = list(zip(header.groups, header.codings, strict=True))
+    decoded: dict[Group, bytes | bytearray] = {}
+    for group, coding in groups:
+        if group.top and coding.kind == GENERIC:
+            decoded[group] = _decode_generic(sections, header, group, coding)
+    if weights:
+        decoded |= _decode_learned(sections, header, weights, threads, engine)
+    for group, coding in groups:
+        if not group.top and coding.kind == GENERIC:
+            decoded[group] = _decode_generic(sections, header, group, coding)
+    sections.finish()
+    parts: list[Values] = []
+    for group, coding in groups:
+        if coding.kind == COPIED:
+            parts.append(parts[-1]._replace(group=group))
+        else:
+            constant = coding.kind == CONSTANT
+            values = coding.values if constant else _checked_values(decoded.pop(group), group)
+            parts.append(Values(group, values, coding.stored(group), constant))
+    pixels = _join(parts, header, levels)
     if zlib.crc32(pixels) != header.checksum:
         msg = "decoded pixels do not match the checksum in the header"
         raise FormatError(msg)
-    return _info(header), pixels
+    return Frame(_info(header), pixels, palette)
 
 
 def inspect(data: bytes | memoryview) -> ImageInfo:
     """What the header of a `.llc` file says; a prefix that holds the header is enough."""
-    return _info(read_header(data)[0])
+    return _info(read_header(read_start(data)))
+
+
+def read_palette(data: bytes | memoryview) -> Palette | None:
+    """The palette of the image in a `.llc` file, if it has one; a prefix that holds it is enough."""
+    reader = read_start(data)
+    header = read_header(reader)
+    return _read_palette(Sections(reader).take(_PALETTE)) if header.mode in samples.PALETTE_MODES else None
 
 
 def _info(header: Header) -> ImageInfo:
+    model: tuple[int | None, str | None, str | None] = (None, None, None)
+    if header.learned:
+        model = (1 << header.tile_log2, header.model, header.identity.hex())
     return ImageInfo(
         header.width,
         header.height,
         header.mode,
-        header.bit_depth,
-        1 << header.tile_log2,
-        header.model,
-        header.identity.hex(),
+        header.sample_type.name,
+        header.channels,
+        1 + header.frames_after,
+        *model,
     )
 
 
@@ -123,34 +249,194 @@ def tile_grid(width: int, height: int, tile_log2: int) -> Iterator[Rectangle]:
             yield Rectangle(y, x, min(size, height - y), min(size, width - x))
 
 
-def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """`pixels` as contiguous [height, width, channels]. Raises UnsupportedError."""
+def _checked(pixels: NDArray[Any], mode: str | None, palette: Palette | None) -> tuple[NDArray[Any], str]:
+    """`pixels` as contiguous [height, width, channels] in native order of bytes, and their mode.
+
+    Raises UnsupportedError.
+    """
     import numpy as np
 
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+    known = [kind.name for kind in SAMPLE_TYPES]
+    if not isinstance(pixels, np.ndarray) or pixels.dtype.name not in known:
         kind = getattr(pixels, "dtype", type(pixels).__name__)
-        msg = f"cannot encode {kind} pixels: only uint8 arrays are supported"
+        msg = f"cannot encode {kind} pixels: only arrays of {', '.join(known)} are supported"
         raise UnsupportedError(msg)
-    planes = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
-    if planes.ndim != 3 or planes.shape[2] not in _MODES:
-        msg = f"cannot encode pixels of shape {pixels.shape}: only (height, width) and (height, width, 3)"
+    array = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+    if array.ndim != 3 or not 1 <= array.shape[2] <= samples.MAX_CHANNELS:
+        msg = f"cannot encode pixels of shape {pixels.shape}: only (height, width) and (height, width, channels)"
         raise UnsupportedError(msg)
-    if not all(1 <= size <= MAX_SIZE for size in planes.shape[:2]):
-        msg = f"cannot encode an image of {planes.shape[1]}x{planes.shape[0]} pixels"
+    height, width, channels = array.shape
+    if not (1 <= height <= MAX_SIZE and 1 <= width <= MAX_SIZE):
+        msg = f"cannot encode an image of {width}x{height} pixels"
         raise UnsupportedError(msg)
-    return np.ascontiguousarray(planes)
+    if mode is None:
+        mode = samples.array_mode(array.dtype.name, channels, pixels.ndim)
+    elif (pixels.ndim, *samples.MODES.get(mode, ())) != (2 if channels == 1 else 3, array.dtype.name, channels):
+        msg = f"cannot encode {pixels.dtype} pixels of shape {pixels.shape} as mode {mode!r}"
+        raise UnsupportedError(msg)
+    if (mode in samples.PALETTE_MODES) != (palette is not None):
+        msg = f"mode {mode!r} {'needs a' if palette is None else 'has no'} palette"
+        raise UnsupportedError(msg)
+    if array.dtype == np.bool_:
+        array = array.view(np.uint8) != 0  # True can be any byte, and is 255 in what Pillow gives
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")), mode
 
 
-def _checked_grid(header: Header, payload: int) -> Iterator[Rectangle]:
-    """The tiles of an image whose coarsest phase could be held by `payload` bytes. Raises TruncatedError.
+class _CodedGroup(NamedTuple):
+    """A group as the sections have it.
 
-    Nothing in proportion to the size that the header states is allocated before this.
+    values: what was coded, uint8 [height, width, stored channels]. payload: of GENR. corrections, tiles: of a learned
+    group.
     """
-    least = scale_size(header.width, SCALES) * scale_size(header.height, SCALES) * header.channels
+
+    group: Group
+    values: NDArray[np.uint8]
+    coding: Coding
+    payload: bytes = b""
+    corrections: Corrections = b""
+    tiles: list[EncodedTile] = []  # noqa: RUF012  # never changed
+
+
+def _encode_group(
+    values: NDArray[np.uint8],
+    group: Group,
+    previous: _CodedGroup | None,
+    weights: models.Model,
+    effort: int,
+    threads: int,
+    engine: Engine,
+) -> _CodedGroup:
+    """A group coded the way that makes it smallest; `previous` is the one before it in the list of groups."""
+    equal = _channels_equal(values)
+    if equal:
+        values = values[..., :1].copy()
+    if is_constant(values):
+        return _CodedGroup(group, values, Coding(CONSTANT, equal, values[0, 0].tobytes()))
+    if previous and previous.group[:2] == group[:2] and _same(previous.values, values):
+        return _CodedGroup(group, values, Coding(COPIED))
+    best = None
+    if not group.top or may_be_generic(values):
+        best = _CodedGroup(group, values, Coding(GENERIC, equal), generic.encode(values))
+    if group.top:
+        height, width, _ = values.shape
+        rectangles = list(tile_grid(width, height, TILE_LOG2))
+        corrections = engine.fit(values, rectangles, weights, effort, threads)
+        tiles = engine.encode(values, rectangles, corrections, weights, threads)
+        coding = Coding(CORRECTED if corrections else LEARNED, equal)
+        learned = _CodedGroup(group, values, coding, b"", corrections, tiles)
+        if best is None or _size([learned]) < _size([best]):
+            best = learned
+    assert best is not None
+    return best
+
+
+def _channels_equal(values: NDArray[np.uint8]) -> bool:
+    """Whether the channels of a group are equal everywhere; the first row alone tells for most that are not."""
+    import numpy as np
+
+    return values.shape[2] > 1 and all(np.array_equal(part[..., :-1], part[..., 1:]) for part in (values[:1], values))
+
+
+def is_constant(values: NDArray[np.uint8]) -> bool:
+    return all(bool((part == values[0, 0]).all()) for part in (values[:1], values))
+
+
+def _same(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
+    import numpy as np
+
+    return a.shape == b.shape and np.array_equal(a[:1], b[:1]) and np.array_equal(a, b)
+
+
+def may_be_generic(values: NDArray[np.uint8]) -> bool:
+    """Whether it is worth trying the generic coding of values that could be a photograph's."""
+    return values.size <= 4096
+
+
+def _size(coded: list[_CodedGroup]) -> int:
+    """Bytes of the sections."""
+    return sum(len(payload) + 9 for _, payload in _group_sections(coded))
+
+
+def _group_sections(coded: list[_CodedGroup]) -> list[tuple[bytes, bytes]]:
+    """The sections of groups, in order: from a prefix all of them can be shown small."""
+    learned = [group for group in coded if group.coding.learned]
+    generic_groups = [group for group in coded if group.coding.kind == GENERIC]
+    sections = [(_GENERIC, group.payload) for group in generic_groups if group.group.top]
+    sections += [(_CORRECTIONS, zlib.compress(group.corrections, 9)) for group in learned if group.corrections]
+    sections += [(_COARSE, b"".join(map(_pack_coarse, group.tiles))) for group in learned]
+    for index in range(SCALES):
+        tag = _scale_tag(index)
+        sections += [(tag, _pack_scale([tile.segments[index] for tile in group.tiles])) for group in learned]
+    return sections + [(_GENERIC, group.payload) for group in generic_groups if not group.group.top]
+
+
+def _check_payload(header: Header, payload: int) -> None:
+    """Raises TruncatedError where `payload` bytes cannot hold the coarsest phases of the learned groups."""
+    phase = scale_size(header.width, SCALES) * scale_size(header.height, SCALES)
+    pairs = zip(header.groups, header.codings, strict=True)
+    least = phase * sum(coding.stored(group) for group, coding in pairs if coding.learned)
     if least > payload:
         msg = f"file ends early: {header.width}x{header.height} pixels take more than the {payload} bytes left"
         raise TruncatedError(msg)
-    return tile_grid(header.width, header.height, header.tile_log2)
+
+
+def _decode_generic(sections: Sections, header: Header, group: Group, coding: Coding) -> bytearray:
+    return generic.decode(sections.take(_GENERIC), header.height, header.width, coding.stored(group))
+
+
+def _decode_learned(
+    sections: Sections, header: Header, weights: models.Model, threads: int, engine: Engine
+) -> dict[Group, bytearray]:
+    """The values of the learned groups."""
+    rectangles = list(tile_grid(header.width, header.height, header.tile_log2))
+    learned = [
+        (group, coding.stored(group), coding.kind == CORRECTED)
+        for group, coding in zip(header.groups, header.codings, strict=True)
+        if coding.learned
+    ]
+    corrections = [_read_corrections(sections) if corrected else b"" for _, _, corrected in learned]
+    coded = [_read_coarse_section(sections, rectangles, channels) for _, channels, _ in learned]
+    for index in range(SCALES):
+        for (_, channels, _), tiles in zip(learned, coded, strict=True):
+            payload = sections.take(_scale_tag(index))
+            for tile, segments in zip(tiles, _read_scale(payload, rectangles, channels), strict=True):
+                tile.segments.append(segments)
+    decoded = {}
+    for (group, channels, _), tiles, corrected in zip(learned, coded, corrections, strict=True):
+        shape = (header.height, header.width, channels)
+        decoded[group] = bytearray(shape[0] * shape[1] * shape[2])
+        view = memoryview(decoded[group]).cast("B", shape)
+        engine.decode(view, rectangles, tiles, corrected, weights, threads)
+    return decoded
+
+
+def _checked_values(values: bytes | bytearray, group: Group) -> bytes | bytearray:
+    """`values`, none of which may be too large for the bits of its group. Raises FormatError."""
+    if group.bits < 8 and max(values) >> group.bits:
+        msg = f"a sample has the value {max(values)} where {group.bits} bits are all"
+        raise FormatError(msg)
+    return values
+
+
+def _join(parts: list[Values], header: Header, levels: NDArray[np.unsignedinteger] | None) -> bytearray:
+    """The samples of the values of all groups."""
+    if header.sample_type.size == 1 and levels is None:
+        return planes.join_bytes(parts, header.channels, header.width * header.height)
+    return planes.join_planes(parts, (header.height, header.width, header.channels), header.sample_type, levels)
+
+
+def _read_levels(reader: Reader, header: Header) -> NDArray[np.unsignedinteger]:
+    most = header.width * header.height * header.channels
+    return planes.unpack_levels(reader, header.bits, header.sample_type, most)
+
+
+def _pack_palette(palette: Palette) -> bytes:
+    """The payload of the PLTE section."""
+    return pack_text(palette.mode) + palette.colours
+
+
+def _read_palette(reader: Reader) -> Palette:
+    return Palette(reader.text(), bytes(reader.take(reader.left)))
 
 
 def _pack_coarse(tile: EncodedTile) -> bytes:
@@ -169,32 +455,18 @@ def _scale_tag(index: int) -> bytes:
     return b"SCL%d" % (SCALES - 1 - index)
 
 
-def _read_sections(
-    header: Header, reader: Reader, rectangles: list[Rectangle]
-) -> tuple[Corrections, list[EncodedTile]]:
-    """The corrections, and every tile's coded data. Raises FormatError or TruncatedError."""
-    sections = read_sections(reader)
-    first = next(sections, None)
-    corrections = b""
-    if first and first[0] == _CORRECTIONS:
-        corrections = _read_corrections(first[1])
-        first = next(sections, None)
-    payload = _expect(iter((first,) if first else ()), _COARSE)
-    coarse = [_read_coarse(payload, rectangle, header.channels) for rectangle in rectangles]
+def _read_coarse_section(sections: Sections, rectangles: list[Rectangle], channels: int) -> list[EncodedTile]:
+    """The tiles of a group, without any scale yet. Raises FormatError or TruncatedError."""
+    payload = sections.take(_COARSE)
+    coarse = [_read_coarse(payload, rectangle, channels) for rectangle in rectangles]
     payload.finish()
-    tiles = [EncodedTile(ranges, phase, []) for ranges, phase in coarse]
-    for index in range(SCALES):
-        payload = _expect(sections, _scale_tag(index))
-        for tile, segments in zip(tiles, _read_scale(payload, rectangles, header.channels), strict=True):
-            tile.segments.append(segments)
-    for tag, _ in sections:
-        msg = f"section {tag!r} behind the last scale"
-        raise FormatError(msg)
-    return corrections, tiles
+    return [EncodedTile(ranges, phase, []) for ranges, phase in coarse]
 
 
-def _read_corrections(payload: memoryview) -> Corrections:
-    """The corrections of the finest scales, one or more. Raises FormatError."""
+def _read_corrections(sections: Sections) -> Corrections:
+    """The corrections of the finest scales, one or more. Raises FormatError or TruncatedError."""
+    reader = sections.take(_CORRECTIONS)
+    payload = reader.take(reader.left)
     inflater = zlib.decompressobj()
     try:
         stored = inflater.decompress(payload, SCALES * CORRECTIONS_PER_SCALE + 1)
@@ -206,18 +478,6 @@ def _read_corrections(payload: memoryview) -> Corrections:
         msg = f"section {_CORRECTIONS!r} holds {len(stored)} corrections, expected {CORRECTIONS_PER_SCALE} a scale"
         raise FormatError(msg)
     return stored
-
-
-def _expect(sections: Iterator[tuple[bytes, memoryview]], tag: bytes) -> Reader:
-    """A reader of the next section, which must be `tag`."""
-    found, payload = next(sections, (b"", memoryview(b"")))
-    if not found:
-        msg = f"file ends before section {tag!r}"
-        raise TruncatedError(msg)
-    if found != tag:
-        msg = f"section {found!r} where {tag!r} was expected"
-        raise FormatError(msg)
-    return Reader(payload, f"section {tag!r}")
 
 
 def _read_coarse(reader: Reader, rectangle: Rectangle, channels: int) -> tuple[list[tuple[int, int]], bytes]:

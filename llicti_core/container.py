@@ -4,88 +4,187 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.names import is_model_name
+from llicti_core.samples import MAX_CHANNELS, MODES, SAMPLE_TYPES, Group, SampleType, groups
 
 SIGNATURE = b"\x89LLC\r\n\x1a\n"
 VERSION = 1
-MAX_HEADER_BYTES = 1024
-"""Signature, version and header section always fit in this many bytes."""
+MAX_HEADER_BYTES = 4096
+"""Signature, version and first header section always fit in this many bytes."""
 
 MAX_SIZE = 2**31 - 1
 """Largest width or height."""
 
-_CHANNELS = {"L": 1, "RGB": 3}
+HEAD = b"HEAD"
+
+CONSTANT, GENERIC, LEARNED, CORRECTED, COPIED = range(5)
+"""How a group is coded: as one value, by a general coder, by the model without and with corrections, as a copy."""
+
+_EQUAL = 0x80
+_LEVELS = 0x80
 _MIN_TILE_LOG2, _MAX_TILE_LOG2 = 6, 15
 
 
-class Header(NamedTuple):
-    """What the HEAD section says.
+class Coding(NamedTuple):
+    """How a group of channels is coded.
 
-    width, height: pixels, 1 or more. mode: "L" or "RGB". bit_depth: bits of a sub-pixel, 8.
-    tile_log2: tiles are squares of 2**tile_log2 pixels. model, identity: name of the model and the first
-    8 bytes of its hash. checksum: CRC-32 of the pixels, row by row, channels interleaved.
+    kind: one of the five above. equal: whether its three channels are equal and coded as one. values: those of a
+    constant group, one or a byte for each channel.
+    """
+
+    kind: int
+    equal: bool = False
+    values: bytes = b""
+
+    @property
+    def learned(self) -> bool:
+        """Whether a model codes the group."""
+        return self.kind in (LEARNED, CORRECTED)
+
+    def stored(self, group: Group) -> int:
+        """Channels that are coded."""
+        return 1 if self.equal else group.channels
+
+
+class Header(NamedTuple):
+    """What a HEAD section says of a frame.
+
+    width, height: pixels, 1 or more. mode: Pillow's name, or none. sample_type: what a sample is. channels: samples
+    of a pixel. bits: of a rank, where there is a table of levels; else 0. frames_after: frames behind this one.
+    checksum: CRC-32 of the samples, row by row, channels interleaved, little endian. codings: of each group.
+    tile_log2: tiles of learned groups are squares of 2**tile_log2 pixels. model, identity: name of the model of learned
+    groups and the first 8 bytes of its hash. The last three are 0 and empty where no group is learned.
     """
 
     width: int
     height: int
     mode: str
-    bit_depth: int
-    tile_log2: int
-    model: str
-    identity: bytes
+    sample_type: SampleType
+    channels: int
+    bits: int
+    frames_after: int
     checksum: int
+    codings: tuple[Coding, ...]
+    tile_log2: int = 0
+    model: str = ""
+    identity: bytes = b""
 
     @property
-    def channels(self) -> int:
-        """Sub-pixels of a pixel."""
-        return _CHANNELS[self.mode]
+    def groups(self) -> list[Group]:
+        """The groups that `codings` are of."""
+        return groups(self.bits or self.sample_type.bits, self.channels)
+
+    @property
+    def learned(self) -> bool:
+        """Whether any group is."""
+        return any(coding.learned for coding in self.codings)
 
     def pack(self) -> bytes:
         """The payload of the HEAD section."""
-        return b"".join(
-            (
-                struct.pack("<II", self.width, self.height),
-                _pack_text(self.mode),
-                struct.pack("<BB", self.bit_depth, self.tile_log2),
-                _pack_text(self.model),
-                self.identity,
-                struct.pack("<I", self.checksum),
-            )
-        )
+        number = SAMPLE_TYPES.index(self.sample_type)
+        parts = [
+            pack_varint(self.width),
+            pack_varint(self.height),
+            pack_text(self.mode),
+            bytes((number | _LEVELS, self.bits) if self.bits else (number,)),
+            pack_varint(self.channels),
+            pack_varint(self.frames_after),
+            struct.pack("<I", self.checksum),
+        ]
+        parts += [bytes((coding.kind | (_EQUAL if coding.equal else 0),)) + coding.values for coding in self.codings]
+        if self.learned:
+            parts += [bytes((self.tile_log2,)), pack_text(self.model), self.identity]
+        return b"".join(parts)
 
     @classmethod
-    def unpack(cls, payload: bytes) -> Header:
-        """Read the payload of the HEAD section. Raises FormatError or UnsupportedError."""
+    def unpack(cls, payload: bytes | memoryview) -> Header:
+        """Read the payload of a HEAD section. Raises FormatError or UnsupportedError."""
+        reader = Reader(payload, "header")
         try:
-            width, height = struct.unpack_from("<II", payload)
-            mode, at = _unpack_text(payload, 8)
-            bit_depth, tile_log2 = struct.unpack_from("<BB", payload, at)
-            model, at = _unpack_text(payload, at + 2)
-            identity = payload[at : at + 8]
-            (checksum,) = struct.unpack_from("<I", payload, at + 8)
-        except (struct.error, UnicodeDecodeError) as error:
-            msg = f"header cannot be read: {error}"
-            raise FormatError(msg) from error
-        if at + 12 != len(payload):
-            msg = f"header has {len(payload)} bytes, expected {at + 12}"
-            raise FormatError(msg)
+            header = cls._read(reader)
+        except TruncatedError as error:  # of the header, not of the file
+            raise FormatError(str(error)) from error
+        reader.finish()
+        return header
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Header:
+        width, height = reader.varint(), reader.varint()
         if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE):
             msg = f"header says an image of {width}x{height} pixels"
             raise FormatError(msg)
+        mode = reader.text()
+        number = reader.byte()
+        bits = reader.byte() if number & _LEVELS else 0
+        channels = reader.varint()
+        sample_type = _known_samples(mode, number & ~_LEVELS, channels)
+        if number & _LEVELS and not 1 <= bits <= sample_type.bits:
+            msg = f"header says levels of {bits} bits for {sample_type.name} samples"
+            raise FormatError(msg)
+        frames_after = reader.varint()
+        (checksum,) = struct.unpack("<I", reader.take(4))
+        layout = groups(bits or sample_type.bits, channels)
+        codings: list[Coding] = []
+        for place, group in enumerate(layout):
+            coding = _read_coding(reader, group)
+            before = layout[place - 1]
+            if coding.kind == COPIED and (not place or before[:2] != group[:2] or before.channels != group.channels):
+                msg = "header has a copied group without one like it in front"
+                raise FormatError(msg)
+            codings.append(coding)
+        fields = (width, height, mode, sample_type, channels, bits, frames_after, checksum, tuple(codings))
+        if not any(coding.learned for coding in codings):
+            return cls(*fields)
+        tile_log2, model = reader.byte(), reader.text()
         if not is_model_name(model):
             msg = f"header names a model {model!r}, which no model can be called"
             raise FormatError(msg)
-        if mode not in _CHANNELS or bit_depth != 8:
-            msg = f"mode {mode!r} at {bit_depth} bits is not supported by this version"
-            raise UnsupportedError(msg)
         if not _MIN_TILE_LOG2 <= tile_log2 <= _MAX_TILE_LOG2:
             msg = f"header says tiles of 2**{tile_log2} pixels"
             raise FormatError(msg)
-        return cls(width, height, mode, bit_depth, tile_log2, model, identity, checksum)
+        return cls(*fields, tile_log2, model, bytes(reader.take(8)))
+
+
+def _known_samples(mode: str, number: int, channels: int) -> SampleType:
+    """The sample type of that number. Raises UnsupportedError where it and the others are not a known combination."""
+    if number >= len(SAMPLE_TYPES):
+        msg = f"samples of type {number} are not supported by this version"
+        raise UnsupportedError(msg)
+    sample_type = SAMPLE_TYPES[number]
+    if mode and mode not in MODES:
+        msg = f"mode {mode!r} is not supported by this version"
+        raise UnsupportedError(msg)
+    if mode and MODES[mode] != (sample_type.name, channels):
+        msg = f"header says {channels} channels of {sample_type.name} samples for mode {mode}"
+        raise FormatError(msg)
+    if not 1 <= channels <= MAX_CHANNELS:
+        msg = f"header says {channels} channels, 1 to {MAX_CHANNELS} are allowed"
+        raise FormatError(msg)
+    return sample_type
+
+
+def _read_coding(reader: Reader, group: Group) -> Coding:
+    """How `group` is coded. Raises FormatError or UnsupportedError."""
+    byte = reader.byte()
+    kind, equal = byte & ~_EQUAL, bool(byte & _EQUAL)
+    if kind > COPIED:
+        msg = f"header says coding {kind}, which is not supported by this version"
+        raise UnsupportedError(msg)
+    impossible = kind in (LEARNED, CORRECTED) and not group.top
+    if impossible or (equal and (group.channels < 2 or kind == COPIED)):
+        msg = f"header says coding {byte} for a group that cannot have it"
+        raise FormatError(msg)
+    if kind != CONSTANT:
+        return Coding(kind, equal)
+    values = bytes(reader.take(1 if equal else group.channels))
+    if max(values) >> group.bits:
+        msg = f"header has a value of {max(values)} where {group.bits} bits are all"
+        raise FormatError(msg)
+    return Coding(kind, equal, values)
 
 
 class Reader:
@@ -107,7 +206,7 @@ class Reader:
         """The next LEB128 number, at most 63 bits. Raises FormatError or TruncatedError."""
         value = 0
         for shift in range(0, 63, 7):
-            byte = self.take(1)[0]
+            byte = self.byte()
             value |= (byte & 0x7F) << shift
             if byte < 0x80 and (byte or not shift):
                 return value
@@ -116,6 +215,35 @@ class Reader:
                 raise FormatError(msg)
         msg = f"{self.name} has a number of more than 63 bits before byte {self.at}"
         raise FormatError(msg)
+
+    def byte(self) -> int:
+        """The next byte. Raises TruncatedError."""
+        return self.take(1)[0]
+
+    def text(self) -> str:
+        """The next text: a byte that says its length, and ASCII. Raises FormatError or TruncatedError."""
+        encoded = bytes(self.take(self.byte()))
+        try:
+            return encoded.decode("ascii")
+        except UnicodeDecodeError as error:
+            msg = f"{self.name} has a text that is not ASCII: {encoded!r}"
+            raise FormatError(msg) from error
+
+    def inflated(self, size: int) -> bytes:
+        """What all bytes left inflate to, one raw deflate stream of `size` bytes. Raises FormatError.
+
+        No more than that is ever unpacked.
+        """
+        inflater = zlib.decompressobj(-15)
+        try:
+            unpacked = inflater.decompress(self.take(self.left), size + 1)
+        except zlib.error as error:
+            msg = f"{self.name} cannot be inflated: {error}"
+            raise FormatError(msg) from error
+        if len(unpacked) != size or not inflater.eof or inflater.unused_data:
+            msg = f"{self.name} does not inflate to {size} bytes"
+            raise FormatError(msg)
+        return unpacked
 
     @property
     def left(self) -> int:
@@ -139,21 +267,25 @@ def pack_varint(value: int) -> bytes:
     return bytes(out)
 
 
+def pack_deflated(data: bytes) -> bytes:
+    """A raw deflate stream."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return packer.compress(data) + packer.flush()
+
+
 def pack_section(tag: bytes, payload: bytes) -> bytes:
     """A section: tag of 4 letters, length, payload, CRC-32 of all three."""
     body = tag + pack_varint(len(payload)) + payload
     return body + struct.pack("<I", zlib.crc32(body))
 
 
-def write_file(header: Header, sections: list[tuple[bytes, bytes]]) -> bytes:
-    """A whole file: signature, version, header and `sections` of (tag, payload)."""
-    parts = [SIGNATURE, bytes((VERSION,)), pack_section(b"HEAD", header.pack())]
-    parts += [pack_section(tag, payload) for tag, payload in sections]
-    return b"".join(parts)
+def write_start() -> bytes:
+    """What stands in front of the first section: signature and version."""
+    return SIGNATURE + bytes((VERSION,))
 
 
-def read_header(data: bytes | memoryview) -> tuple[Header, Reader]:
-    """The header, and the reader standing behind it. Raises FormatError, TruncatedError or UnsupportedError."""
+def read_start(data: bytes | memoryview) -> Reader:
+    """A reader standing in front of the first section. Raises FormatError, TruncatedError or UnsupportedError."""
     reader = Reader(data, "file")
     signature = bytes(reader.data[: len(SIGNATURE)])
     if signature != SIGNATURE:
@@ -163,26 +295,65 @@ def read_header(data: bytes | memoryview) -> tuple[Header, Reader]:
         msg = "not a .llc file: wrong signature"
         raise FormatError(msg)
     reader.take(len(SIGNATURE))
-    version = reader.take(1)[0]
+    version = reader.byte()
     if version != VERSION:
         msg = f"format version {version} is not supported by this version, which reads {VERSION}"
         raise UnsupportedError(msg)
+    return reader
+
+
+def write_frame(header: Header, sections: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A frame: its header and `sections` of (tag, payload)."""
+    return b"".join((pack_section(HEAD, header.pack()), *(pack_section(*section) for section in sections)))
+
+
+def read_header(reader: Reader) -> Header:
+    """The header of the frame that `reader` stands in front of. Raises LLCError."""
     tag, payload = _read_section(reader, MAX_HEADER_BYTES)
-    if tag != b"HEAD":
-        msg = f"first section is {tag!r}, expected b'HEAD'"
+    if tag != HEAD:
+        msg = f"section {tag!r} where {HEAD!r} was expected"
         raise FormatError(msg)
-    return Header.unpack(bytes(payload)), reader
+    return Header.unpack(payload)
 
 
-def read_sections(reader: Reader) -> Iterator[tuple[bytes, memoryview]]:
-    """The sections behind the header that matter to a decoder, (tag, payload) each, checked.
+class Sections:
+    """The sections of a frame behind its header, read off one by one and checked."""
 
-    Those whose tag begins with a small letter are left out: they may be skipped by who does not know them.
-    """
-    while reader.left:
-        tag, payload = _read_section(reader, reader.left)
-        if not tag[:1].islower():
-            yield tag, payload
+    def __init__(self, reader: Reader) -> None:
+        """reader: standing behind the header of a frame."""
+        self.reader = reader
+        self.ancillary: list[tuple[bytes, memoryview]] = []
+        """Those passed by whose tag begins with a small letter: they may be skipped by who does not know them."""
+
+    def take(self, tag: bytes) -> Reader:
+        """A reader of the next section but ancillary ones, which must be `tag`. Raises FormatError."""
+        found = self._next()
+        if not found:
+            msg = f"file ends before section {tag!r}"
+            raise TruncatedError(msg)
+        if found != tag:
+            msg = f"section {found!r} where {tag!r} was expected"
+            raise FormatError(msg)
+        return Reader(_read_section(self.reader, self.reader.left)[1], f"section {tag!r}")
+
+    def finish(self) -> None:
+        """Go to the next frame or the end. Raises FormatError where another section stands in between."""
+        found = self._next()
+        if found not in (b"", HEAD):
+            msg = f"section {found!r} behind the last of its frame"
+            raise FormatError(msg)
+
+    def _next(self) -> bytes:
+        """Tag of the next section that is not ancillary, in front of which the reader then stands; none at the end."""
+        reader = self.reader
+        while True:
+            tag = bytes(reader.data[reader.at : reader.at + 4])
+            if 0 < len(tag) < 4:
+                msg = f"{reader.name} ends at byte {len(reader.data)}, inside a section's tag"
+                raise TruncatedError(msg)
+            if not tag[:1].islower():
+                return tag
+            self.ancillary.append(_read_section(reader, reader.left))
 
 
 def _read_section(reader: Reader, limit: int) -> tuple[bytes, memoryview]:
@@ -202,14 +373,7 @@ def _read_section(reader: Reader, limit: int) -> tuple[bytes, memoryview]:
     return tag, payload
 
 
-def _pack_text(text: str) -> bytes:
+def pack_text(text: str) -> bytes:
     """Length byte and ASCII."""
     encoded = text.encode("ascii")
     return bytes((len(encoded),)) + encoded
-
-
-def _unpack_text(payload: bytes, at: int) -> tuple[str, int]:
-    """The text packed at `at`, and where it ends."""
-    (length,) = struct.unpack_from("<B", payload, at)
-    (text,) = struct.unpack_from(f"<{length}s", payload, at + 1)
-    return text.decode("ascii"), at + 1 + length

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     Index = int | EllipsisType | None
 
 
+_DTYPES = ("uint8", "uint16", "int32", "float32", "bool")
+
+
 class LlcPlugin(PluginV3):
-    """Reads and writes `.llc` files: one uint8 image a file, grey (H, W) or RGB (H, W, 3).
+    """Reads and writes `.llc` files: one image a file, (H, W) or (H, W, C), of uint8, uint16, int32, float32 or bool.
 
     An index of None or 0 means that image; `...` means all images stacked, so the same with an axis of
     length 1 in front; any other index raises ValueError. Damaged files raise OSError.
@@ -41,8 +44,8 @@ class LlcPlugin(PluginV3):
         if hasattr(self, "_request"):  # else __init__ refused it, and __del__ has come here
             super().close()
 
-    def read(self, *, index: Index = None, threads: int | None = None) -> NDArray[np.uint8]:
-        """The pixels, uint8, (H, W) or (H, W, 3); with an axis in front where `index` is `...`."""
+    def read(self, *, index: Index = None, threads: int | None = None) -> NDArray[Any]:
+        """The pixels, (H, W) or (H, W, C); with an axis in front where `index` is `...`."""
         stack = _is_stack(index)
         try:
             pixels = llicti_core.decode(_rewound(self.request).read(), threads=threads)
@@ -50,7 +53,7 @@ class LlcPlugin(PluginV3):
             raise OSError(str(error)) from error
         return pixels[np.newaxis] if stack else pixels
 
-    def iter(self, *, threads: int | None = None) -> Iterator[NDArray[np.uint8]]:
+    def iter(self, *, threads: int | None = None) -> Iterator[NDArray[Any]]:
         """Yield the one image."""
         yield self.read(threads=threads)
 
@@ -63,7 +66,7 @@ class LlcPlugin(PluginV3):
         effort: int = 1,
         threads: int | None = None,
     ) -> bytes | None:
-        """Write one uint8 image of shape (H, W), (H, W, 1) or (H, W, 3).
+        """Write one image of shape (H, W) or (H, W, C).
 
         A batch may be given too, if it is of one image: a list, an array of four axes, or any array with
         `is_batch=True`. Raises TypeError for other dtypes and ValueError for other shapes; a file is
@@ -84,12 +87,10 @@ class LlcPlugin(PluginV3):
     def properties(self, index: Index = None) -> ImageProperties:
         """Shape and dtype of what `read` returns, from the header alone."""
         header = self._header()
-        shape: tuple[int, ...] = (header.height, header.width)
-        if header.mode == "RGB":
-            shape = (*shape, 3)
+        dtype = np.dtype(header.dtype)
         if _is_stack(index):
-            return ImageProperties((1, *shape), np.dtype(np.uint8), n_images=1, is_batch=True)
-        return ImageProperties(shape, np.dtype(np.uint8))
+            return ImageProperties((1, *header.shape), dtype, n_images=1, is_batch=True)
+        return ImageProperties(header.shape, dtype)
 
     def metadata(self, index: Index = None, exclude_applied: bool = True) -> dict[str, Any]:
         """The header's fields, such as `mode` and `model`, except the size. None is applied to the pixels."""
@@ -142,8 +143,8 @@ def _is_stack(index: Index) -> bool:
     return False
 
 
-def _single_image(ndimage: ArrayLike | Sequence[ArrayLike], is_batch: bool | None) -> NDArray[np.uint8]:
-    """The (H, W) or (H, W, 3) image in what imageio's writers accept."""
+def _single_image(ndimage: ArrayLike | Sequence[ArrayLike], is_batch: bool | None) -> NDArray[Any]:
+    """The (H, W) or (H, W, C) image in what imageio's writers accept."""
     images: Sequence[ArrayLike] | NDArray[Any]
     if isinstance(ndimage, (list, tuple)):
         images = ndimage
@@ -154,17 +155,15 @@ def _single_image(ndimage: ArrayLike | Sequence[ArrayLike], is_batch: bool | Non
     if len(images) != 1:
         msg = f"an LLC file holds one image, not {len(images)}"
         raise ValueError(msg)
-    return _grey_or_rgb(np.asarray(images[0]))
+    return _checked(np.asarray(images[0]))
 
 
-def _grey_or_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    if pixels.dtype != np.uint8:
-        msg = f"cannot write dtype {pixels.dtype} as LLC, only uint8"
+def _checked(pixels: NDArray[Any]) -> NDArray[Any]:
+    if pixels.dtype.name not in _DTYPES:
+        msg = f"cannot write dtype {pixels.dtype} as LLC, only {', '.join(_DTYPES)}"
         raise TypeError(msg)
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    if pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] == 3):
-        msg = f"cannot write shape {pixels.shape} as LLC, only (H, W), (H, W, 1) and (H, W, 3)"
+    if pixels.ndim not in (2, 3):
+        msg = f"cannot write shape {pixels.shape} as LLC, only (H, W) and (H, W, C)"
         raise ValueError(msg)
     if pixels.size == 0:
         msg = "cannot write empty image as LLC"

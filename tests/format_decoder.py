@@ -1,14 +1,17 @@
 """A decoder of `.llc` files written from docs/format.md alone: plain Python, slow, proof that the document is complete.
 
-    python tests/format_decoder.py photo.llc model.safetensors photo.ppm
+    python tests/format_decoder.py photo.llc model.safetensors photo.raw
 
-Numbers in comments are clauses of the document.
+Numbers in comments are clauses of the document. VP8L (8.4) is left to Pillow, LZMA2 and deflate to
+Python's library.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import lzma
 import re
 import struct
 import sys
@@ -19,9 +22,36 @@ from functools import cached_property
 from operator import mul
 from typing import NamedTuple
 
+from PIL import Image
+
 SIGNATURE = bytes.fromhex("89 4C 4C 43 0D 0A 1A 0A")
-SECTIONS = (b"COAR", b"SCL4", b"SCL3", b"SCL2", b"SCL1", b"SCL0")
-CHANNELS = {"L": 1, "RGB": 3}
+SCALES = (b"SCL4", b"SCL3", b"SCL2", b"SCL1", b"SCL0")
+BITS = (8, 16, 32, 32, 1)
+BYTES = (1, 2, 4, 4, 1)
+U8, U16, I32, F32, BIT = range(5)
+MODES = {
+    "1": (BIT, 1),
+    "L": (U8, 1),
+    "LA": (U8, 2),
+    "La": (U8, 2),
+    "P": (U8, 1),
+    "PA": (U8, 2),
+    "RGB": (U8, 3),
+    "RGBA": (U8, 4),
+    "RGBa": (U8, 4),
+    "RGBX": (U8, 4),
+    "CMYK": (U8, 4),
+    "YCbCr": (U8, 3),
+    "LAB": (U8, 3),
+    "HSV": (U8, 3),
+    "I;16": (U16, 1),
+    "I;16L": (U16, 1),
+    "I;16B": (U16, 1),
+    "I;16N": (U16, 1),
+    "I": (I32, 1),
+    "F": (F32, 1),
+}
+CONSTANT, GENERIC, LEARNED, CORRECTED, COPIED = range(5)
 LIMITS = ((-128, 127), (-255, 255), (-255, 255))
 LANES = 32
 STATE_MIN = 65536
@@ -56,7 +86,7 @@ EXP = (
 
 
 class Refused(ValueError):
-    """The file is not one that this decoder may decode (8)."""
+    """The file is not one that this decoder may decode (9)."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -182,19 +212,42 @@ def check_bound(layer: Layer, peak: int) -> None:
 # Container (2).
 
 
+class Group(NamedTuple):  # 8.3
+    """Channels of a plane: `first` and those behind it, `channels` in all; the plane's bits start at bit `shift`."""
+
+    shift: int
+    bits: int
+    first: int
+    channels: int
+    top: bool
+
+
+@dataclass
+class Coding:
+    """kind as in 2.3; stored channels; the constant's values."""
+
+    kind: int
+    stored: int
+    values: bytes = b""
+
+
 @dataclass
 class Header:
     width: int
     height: int
     mode: str
-    tile_log2: int
-    model: str
-    identity: bytes
+    kind: int
+    channels: int
+    levels: bool
+    groups: list[tuple[Group, Coding]]
     checksum: int
+    tile_log2: int = 0
+    model: str = ""
+    identity: bytes = b""
 
     @property
-    def channels(self) -> int:
-        return CHANNELS[self.mode]
+    def learned(self) -> list[tuple[Group, Coding]]:
+        return [pair for pair in self.groups if pair[1].kind in (LEARNED, CORRECTED)]
 
 
 def read_section(file: Bytes) -> tuple[bytes, Bytes]:
@@ -207,16 +260,49 @@ def read_section(file: Bytes) -> tuple[bytes, Bytes]:
     return tag, Bytes(payload)
 
 
-def read_sections(file: Bytes) -> dict[bytes, Bytes]:
-    """The payloads of CORR, where it is there, and of SECTIONS, by tag."""
-    sections = []
-    while file.at < len(file.data):
+def next_section(file: Bytes, expected: bytes) -> Bytes:
+    """The payload of the next section that is not ancillary."""
+    while True:
         tag, payload = read_section(file)
-        if not b"a" <= tag[:1] <= b"z":  # ancillary ones are passed over
-            sections.append((tag, payload))
-    tags = tuple(tag for tag, _ in sections)
-    require(tags in (SECTIONS, (b"CORR", *SECTIONS)), f"sections are {tags}")
-    return dict(sections)
+        if not b"a" <= tag[:1] <= b"z":
+            require(tag == expected, f"section {tag!r} where {expected!r} was expected")
+            return payload
+
+
+def finish(file: Bytes) -> None:
+    """Only ancillary sections may be left."""
+    while file.at < len(file.data):
+        tag, _ = read_section(file)
+        require(b"a" <= tag[:1] <= b"z", f"section {tag!r} behind the last")
+
+
+def list_groups(bits: int, channels: int) -> list[Group]:  # 8.3
+    sizes = {3: [3], 4: [3, 1]}.get(channels, [1] * channels)
+    groups, left = [], bits
+    while left > 0:
+        width = min(8, left)
+        for i, size in enumerate(sizes):
+            groups.append(Group(left - width, width, sum(sizes[:i]), size, left == bits))
+        left -= width
+    return groups
+
+
+def read_codings(head: Bytes, groups: list[Group]) -> list[Coding]:  # 2.3
+    codings: list[Coding] = []
+    for i, group in enumerate(groups):
+        byte = head.number("B")
+        kind, equal = byte & 127, byte >= 128
+        require(kind <= COPIED, "unknown coding")
+        require(not equal or (group.channels == 3 and kind != COPIED), "equal channels of a group that has one")
+        require(kind not in (LEARNED, CORRECTED) or group.top, "learned lower plane")
+        if kind == COPIED:
+            like = i > 0 and groups[i - 1].shift == group.shift and groups[i - 1].channels == group.channels
+            require(like, "nothing to copy")
+        stored = 1 if equal else group.channels
+        values = head.take(stored) if kind == CONSTANT else b""
+        require(all(value < 1 << group.bits for value in values), "constant out of bounds")
+        codings.append(Coding(kind, stored, values))
+    return codings
 
 
 def read_header(file: Bytes) -> Header:
@@ -224,16 +310,29 @@ def read_header(file: Bytes) -> Header:
     require(file.number("B") == 1, "unknown version")
     tag, head = read_section(file)
     require(tag == b"HEAD", f"section {tag!r} where HEAD was expected")
-    width, height = head.number("I"), head.number("I")
+    width, height = head.leb128(), head.leb128()
     require(1 <= width < 2**31 and 1 <= height < 2**31, "size out of bounds")
     mode = head.text()
-    require(mode in CHANNELS, "unknown mode")
-    require(head.number("B") == 8, "unknown number of bits")
-    tile_log2 = head.number("B")
-    require(6 <= tile_log2 <= 15, "tile size out of bounds")
-    model = head.text()
-    require(NAME.fullmatch(model) is not None, "model name out of bounds")
-    header = Header(width, height, mode, tile_log2, model, head.take(8), head.number("I"))
+    require(mode == "" or mode in MODES, "unknown mode")
+    byte = head.number("B")
+    kind, levels = byte & 127, byte >= 128
+    require(kind < len(BITS), "unknown samples")
+    bits = head.number("B") if levels else BITS[kind]
+    require(1 <= bits <= BITS[kind], "bits out of bounds")
+    channels = head.leb128()
+    require(1 <= channels <= 255, "channels out of bounds")
+    require(mode == "" or MODES[mode] == (kind, channels), "mode and samples do not fit")
+    require(head.leb128() == 0, "more than one frame")
+    checksum = head.number("I")
+    groups = list_groups(bits, channels)
+    pairs = list(zip(groups, read_codings(head, groups), strict=True))
+    header = Header(width, height, mode, kind, channels, levels, pairs, checksum)
+    if header.learned:
+        header.tile_log2 = head.number("B")
+        require(6 <= header.tile_log2 <= 15, "tile size out of bounds")
+        header.model = head.text()
+        require(NAME.fullmatch(header.model) is not None, "model name out of bounds")
+        header.identity = head.take(8)
     head.finish()
     return header
 
@@ -263,41 +362,179 @@ class Tile:
         return max(1, (self.height * self.width * channels + 160000) // 320000)
 
 
-def decode(data: bytes, model: Model, watch: Watch | None = None) -> tuple[Header, bytes]:
-    """The header and the pixels, in raster order, channels side by side."""
+class Decoded(NamedTuple):
+    """samples: in raster order, channels side by side, little endian. palette: its mode and its colours."""
+
+    header: Header
+    samples: bytes
+    palette: tuple[str, bytes] | None
+
+
+def decode(data: bytes, model: Model | None, watch: Watch | None = None) -> Decoded:
     file = Bytes(data)
     header = read_header(file)
-    require(
-        (header.model, header.identity) == (model.name, model.identity),
-        f"the file needs model {header.model} {header.identity.hex()}",
-    )
-    channels = header.channels
-    least = ceil_div(header.width, 32) * ceil_div(header.height, 32) * channels
+    if header.learned:
+        require(
+            model is not None and (header.model, header.identity) == (model.name, model.identity),
+            f"the file needs model {header.model} {header.identity.hex()}",
+        )
+    phase = ceil_div(header.width, 32) * ceil_div(header.height, 32)
+    least = phase * sum(coding.stored for _, coding in header.learned)
     require(least <= len(data) - file.at, "file too short for its size")
-    sections = read_sections(file)
-    corrections = read_corrections(sections[b"CORR"].data) if b"CORR" in sections else {}
-    tiles = make_tiles(header)
-    for tile in tiles:
-        read_coarse(sections[b"COAR"], tile, channels)
-    sections[b"COAR"].finish()
-    for section in (sections[tag] for tag in SECTIONS[1:]):
-        lengths = [[section.leb128() for _ in range(tile.streams(channels))] for tile in tiles]
-        for tile, row in zip(tiles, lengths, strict=True):
-            tile.segments.append([section.take(length) for length in row])
+    palette = None
+    if header.mode in ("P", "PA"):
+        section = next_section(file, b"PLTE")
+        palette = section.text(), section.data[section.at :]
+    levels = read_levels(next_section(file, b"LEVL"), header) if header.levels else None
+    found: dict[Group, bytes] = {}
+    for group, coding in header.groups:
+        if group.top and coding.kind == GENERIC:
+            found[group] = read_generic(next_section(file, b"GENR"), header.height, header.width, coding.stored)
+    if model and header.learned:
+        found |= read_learned(file, header, model, watch)
+    for group, coding in header.groups:
+        if not group.top and coding.kind == GENERIC:
+            found[group] = read_generic(next_section(file, b"GENR"), header.height, header.width, coding.stored)
+    finish(file)
+    samples = join(header, found, levels)
+    require(zlib.crc32(samples) == header.checksum, "samples do not match their checksum")
+    return Decoded(header, samples, palette)
+
+
+def read_learned(file: Bytes, header: Header, model: Model, watch: Watch | None) -> dict[Group, bytes]:
+    learned = header.learned
+    corrections = [
+        read_corrections(next_section(file, b"CORR").data) if coding.kind == CORRECTED else {} for _, coding in learned
+    ]
+    images = [make_tiles(header) for _ in learned]
+    for (_, coding), tiles in zip(learned, images, strict=True):
+        section = next_section(file, b"COAR")
+        for tile in tiles:
+            read_coarse(section, tile, coding.stored)
         section.finish()
-    pixels = bytearray(header.width * header.height * channels)
-    for tile in tiles:
-        decode_tile(tile, Prediction(model, corrections), channels, watch)
-        for y in range(tile.height):
-            at = ((tile.y + y) * header.width + tile.x) * channels
-            for values in zip(*(plane[y] for plane in tile.planes), strict=True):
-                pixels[at : at + channels] = to_pixel(*values, channels=channels)
-                at += channels
-    require(zlib.crc32(pixels) == header.checksum, "pixels do not match their checksum")
-    return header, bytes(pixels)
+    for tag in SCALES:
+        for (_, coding), tiles in zip(learned, images, strict=True):
+            section = next_section(file, tag)
+            lengths = [[section.leb128() for _ in range(tile.streams(coding.stored))] for tile in tiles]
+            for tile, row in zip(tiles, lengths, strict=True):
+                tile.segments.append([section.take(length) for length in row])
+            section.finish()
+    found = {}
+    for (group, coding), tiles, corrected in zip(learned, images, corrections, strict=True):
+        channels = coding.stored
+        pixels = bytearray(header.width * header.height * channels)
+        for tile in tiles:
+            decode_tile(tile, Prediction(model, corrected), channels, watch)
+            for y in range(tile.height):
+                at = ((tile.y + y) * header.width + tile.x) * channels
+                for values in zip(*(plane[y] for plane in tile.planes), strict=True):
+                    pixels[at : at + channels] = to_pixel(*values, channels=channels)
+                    at += channels
+        found[group] = bytes(pixels)
+    return found
 
 
-# Pixels and tiles (3).
+# Samples (8.1 to 8.3).
+
+
+def read_levels(section: Bytes, header: Header) -> list[int]:
+    size, bits = BYTES[header.kind], sum(group.bits for group, _ in header.groups if group.first == 0)
+    count = section.leb128()
+    require(2 ** (bits - 1) < count <= 2**bits, "table of levels of a wrong size")
+    require(count <= header.width * header.height * header.channels, "more levels than samples")
+    stored = inflated(section, count * size)
+    levels, last = [], 0
+    for i in range(count):
+        gap = int.from_bytes(stored[i::count], "little")
+        require(gap > 0 or i == 0, "levels that do not ascend")
+        last += gap
+        levels.append(last)
+    require(last < 2 ** BITS[header.kind], "level out of bounds")
+    return levels
+
+
+def inflated(source: Bytes, size: int) -> bytes:
+    """What all that is left inflates to."""
+    stream = zlib.decompressobj(-15)
+    try:
+        data = stream.decompress(source.take(len(source.data) - source.at), size + 1)
+    except zlib.error as error:
+        raise Refused(f"cannot be inflated: {error}") from error
+    require(len(data) == size and stream.eof and not stream.unused_data, "inflates to a wrong size")
+    return data
+
+
+def join(header: Header, found: dict[Group, bytes], levels: list[int] | None) -> bytes:
+    """The samples of the values of the groups."""
+    ranks = [0] * (header.width * header.height * header.channels)
+    last: list[bytes] = []
+    for group, coding in header.groups:
+        if coding.kind == CONSTANT:
+            last = [bytes((value,)) * (header.width * header.height) for value in coding.values]
+        elif coding.kind != COPIED:
+            last = [found[group][c :: coding.stored] for c in range(coding.stored)]
+        for c in range(group.channels):
+            for i, value in enumerate(last[c % len(last)]):
+                require(value < 1 << group.bits, "value out of bounds")
+                ranks[i * header.channels + group.first + c] |= value << group.shift
+    if levels is not None:
+        require(max(ranks) < len(levels), "level not in the table")
+        ranks = [levels[rank] for rank in ranks]
+    if header.kind == I32:
+        ranks = [rank ^ 2**31 for rank in ranks]
+    if header.kind == F32:
+        ranks = [rank - 2**31 if rank >= 2**31 else 2**32 - 1 - rank for rank in ranks]
+    return struct.pack(f"<{len(ranks)}{'BHIIB'[header.kind]}", *ranks)
+
+
+# Generic coding (8.4).
+
+
+def read_generic(section: Bytes, height: int, width: int, channels: int) -> bytes:
+    tiles = [
+        (y, x, min(4096, height - y), min(4096, width - x))
+        for y in range(0, height, 4096)
+        for x in range(0, width, 4096)
+    ]
+    lengths = [section.leb128() for _ in tiles[:-1]]
+    lengths.append(len(section.data) - section.at - sum(lengths))
+    require(lengths[-1] >= 0, "tiles longer than their section")
+    pixels = bytearray(height * width * channels)
+    for (y, x, h, w), length in zip(tiles, lengths, strict=True):
+        values = read_generic_tile(Bytes(section.take(length)), h, w, channels)
+        for row in range(h):
+            at = ((y + row) * width + x) * channels
+            pixels[at : at + w * channels] = values[row * w * channels : (row + 1) * w * channels]
+    return bytes(pixels)
+
+
+def read_generic_tile(tile: Bytes, height: int, width: int, channels: int) -> bytes:
+    coder = tile.number("B")
+    require(coder <= 2, "unknown generic coder")
+    size = height * width * channels
+    if coder == 0:
+        return inflated(tile, size)
+    data = tile.take(len(tile.data) - tile.at)
+    if coder == 1:
+        stream = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 2**24}])
+        try:
+            values = stream.decompress(data, size + 1)
+        except lzma.LZMAError as error:
+            raise Refused(f"cannot be unpacked: {error}") from error
+        require(len(values) == size and stream.eof and not stream.unused_data, "unpacks to a wrong size")
+        return values
+    require(data[:1] == b"\x2f" and len(data) >= 5, "no VP8L")
+    require(int.from_bytes(data[1:5], "little") == (width - 1) | (height - 1) << 14, "VP8L of another size or kind")
+    chunk = b"VP8L" + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
+    try:
+        with Image.open(io.BytesIO(b"RIFF" + struct.pack("<I", len(chunk) + 4) + b"WEBP" + chunk)) as image:
+            rgb = image.convert("RGB").tobytes()
+    except OSError as error:
+        raise Refused(f"bad VP8L: {error}") from error
+    return rgb if channels == 3 else rgb[1::3]
+
+
+# Tiles (3).
 
 
 def make_tiles(header: Header) -> list[Tile]:
@@ -608,9 +845,9 @@ def main(source: str, model: str, target: str) -> None:
     with open(model, "rb") as file:
         weights = read_model(file.read())
     with open(source, "rb") as file:
-        header, pixels = decode(file.read(), weights)
+        _, samples, _ = decode(file.read(), weights)
     with open(target, "wb") as file:
-        file.write(b"P%d %d %d 255\n" % (5 if header.mode == "L" else 6, header.width, header.height) + pixels)
+        file.write(samples)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The worked example of docs/format.md, 9: a small file, every byte and symbol of it explained."""
+"""The worked example of docs/format.md, 10: a small file, every byte and symbol of it explained."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import format_decoder
 import numpy as np
-from format_decoder import SECTIONS, Bytes, Mixture, Pixel
-from golden import model_path
+from format_decoder import SCALES, Bytes, Mixture, Pixel
+from golden import learned, model_path
 
 from llicti_core import codec, engines, models
 
@@ -25,12 +25,13 @@ MARKED = (1, 0)
 
 def text() -> str:
     """What stands between the marks in the document."""
-    data = codec.encode(PIXELS, models.DEFAULT, 0, 1, engines.get("reference"))
+    with learned():
+        data = codec.encode(PIXELS, models.DEFAULT, 0, 1, engines.get("reference"))
     name = codec.inspect(data).model
+    assert name
     model = format_decoder.read_model(model_path(name).read_bytes())
     steps: list[dict[str, object]] = []
-    _, decoded = format_decoder.decode(data, model, steps.append)
-    assert decoded == PIXELS.tobytes()
+    assert format_decoder.decode(data, model, steps.append).samples == PIXELS.tobytes()
     return "\n".join((_pixels(), _dump(data), _symbols(steps), _marked(steps)))
 
 
@@ -92,16 +93,19 @@ def _dump(data: bytes) -> str:
     dump.take(1, "version 1")
     dump.take(4, "HEAD")
     dump.leb128("payload of {} bytes")
-    dump.take(4, f"width {dump.peek('I')}")
-    dump.take(4, f"height {dump.peek('I')}")
+    dump.leb128("width {}")
+    dump.leb128("height {}")
     dump.text("mode")
-    dump.take(1, f"{dump.peek('B')} bits a sub-pixel")
+    dump.take(1, "samples of 8 bits, no table of levels")
+    dump.leb128("{} channels")
+    dump.leb128("{} frames after this one")
+    dump.take(4, "CRC-32 of the samples")
+    dump.take(1, "the only group is learned, without corrections")
     dump.take(1, f"tiles of 2**{dump.peek('B')} pixels")
     dump.text("model")
     dump.take(8, "identity of the model")
-    dump.take(4, "CRC-32 of the pixels")
     dump.take(4, "CRC-32 of HEAD")
-    for tag in SECTIONS:
+    for tag in (b"COAR", *SCALES):
         dump.lines.append("")
         dump.take(4, tag.decode("ascii"))
         dump.leb128("payload of {} bytes")

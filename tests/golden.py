@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
+import format_decoder
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 import llicti_core.models
+from llicti_core import codec
+from llicti_core.container import pack_section
 
 FIXTURES = Path(__file__).parent / "fixtures"
 """To be added to LLICTI_MODEL_PATH where files coded with its models are decoded."""
@@ -29,3 +35,28 @@ def model_path(name: str) -> Path:
     """The file of a fixture model or of a bundled one."""
     path = FIXTURES / f"{name}.safetensors"
     return path if path.exists() else Path(llicti_core.models.__file__).parent / path.name
+
+
+@contextmanager
+def learned() -> Iterator[None]:
+    """Lets the encoder code every image by the model, whatever it is."""
+    with (
+        mock.patch.object(codec, "may_be_generic", return_value=False),
+        mock.patch.object(codec, "is_constant", return_value=False),
+    ):
+        yield
+
+
+def sections(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Tags and payloads of every section of a file, ancillary ones too, as the document's decoder reads them."""
+    file, found = format_decoder.Bytes(data), []
+    file.take(9)
+    while file.at < len(data):
+        tag, payload = format_decoder.read_section(file)
+        found.append((tag, payload.data))
+    return found
+
+
+def assembled(sections: list[tuple[bytes, bytes]]) -> bytes:
+    """The reverse of `sections`."""
+    return format_decoder.SIGNATURE + b"\1" + b"".join(pack_section(*section) for section in sections)

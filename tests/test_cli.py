@@ -135,7 +135,7 @@ def test_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("info", tmp_path / "a.llc")
     out = capsys.readouterr().out
     assert out.count("\n") == 1
-    assert out.startswith(f"{tmp_path / 'a.llc'}: 47x33 RGB, 8 bits, model ")
+    assert out.startswith(f"{tmp_path / 'a.llc'}: 47x33 RGB, uint8, model ")
     assert f"{(tmp_path / 'a.llc').stat().st_size} bytes" in out
 
 

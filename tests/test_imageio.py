@@ -172,10 +172,10 @@ def test_batch_is_guessed(tmp_path: Path, pixels) -> None:
         assert_pixels_equal(iio.imread(path), pixels)
 
 
-def test_one_channel_is_grey(tmp_path: Path) -> None:
-    pixels = noisy_pixels((17, 23))
+def test_one_channel_keeps_its_axis(tmp_path: Path) -> None:
+    pixels = noisy_pixels((17, 23, 1))
     path = tmp_path / "a.llc"
-    iio.imwrite(path, pixels[:, :, np.newaxis])
+    iio.imwrite(path, pixels)
     assert_pixels_equal(iio.imread(path), pixels)
 
 
@@ -186,7 +186,7 @@ def test_any_memory_order(tmp_path: Path, pixels) -> None:
         assert_pixels_equal(iio.imread(path), np.ascontiguousarray(view))
 
 
-@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "float32"])
+@pytest.mark.parametrize("dtype", ["int8", "uint32", "int64", "float64"])
 def test_dtypes_refused(dtype: str, path: Path, pixels) -> None:
     with pytest.raises(TypeError, match=f"cannot write dtype {dtype} as LLC"):
         iio.imwrite(path, np.zeros((4, 4), dtype))
@@ -197,8 +197,7 @@ def test_dtypes_refused(dtype: str, path: Path, pixels) -> None:
     ("shape", "message"),
     [
         ((4,), "cannot write shape"),
-        ((4, 4, 2), "cannot write shape"),
-        ((4, 4, 4), "cannot write shape"),
+        ((4, 4, 256), "cannot encode"),
         ((2, 4, 4, 3), "one image, not 2"),
         ((1, 2, 4, 4, 3), "cannot write shape"),
         ((0, 4), "cannot write empty image"),

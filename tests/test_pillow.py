@@ -71,7 +71,8 @@ def test_round_trip(mode: str, size: tuple[int, int], tmp_path: Path) -> None:
         assert reloaded.format == "LLC"
         assert reloaded.format_description
         assert reloaded.get_format_mimetype() == "image/x-llc"
-        assert reloaded.info == {"model": llicti_core.inspect(path.read_bytes()).model}
+        model = llicti_core.inspect(path.read_bytes()).model
+        assert reloaded.info == ({"model": model} if model else {})
         assert_image_equal(reloaded, im)
 
 
@@ -174,7 +175,7 @@ def test_parser(chunk: int) -> None:
 
 
 def test_copies() -> None:
-    im = noisy_image("RGB")
+    im = noisy_image("RGB", 70, 66)
     for make in (Image.Image.copy, copy.copy, copy.deepcopy, lambda im: pickle.loads(pickle.dumps(im))):
         duplicate = make(Image.open(io.BytesIO(saved(im))))
         assert_image_equal(duplicate, im)
@@ -207,14 +208,6 @@ def test_save_options(tmp_path: Path) -> None:
     with pytest.raises(llicti_core.LLCError, match="no-such-model"):
         im.save(tmp_path / "a.llc", model="no-such-model")
     assert not (tmp_path / "a.llc").exists()
-
-
-@pytest.mark.parametrize("mode", ["1", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"])
-def test_unsupported_modes(mode: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.llc"
-    with pytest.raises(OSError, match=f"cannot write mode {mode} as LLC"):
-        Image.new(mode, (4, 4)).save(path)
-    assert not path.exists()
 
 
 @pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])

@@ -1,0 +1,156 @@
+"""Generic coding: a group by a well-kept coder, lossless WebP's, LZMA's or deflate's (docs/format.md, 8.4)."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from llicti_core.container import Reader, pack_deflated, pack_varint
+from llicti_core.errors import FormatError, UnsupportedError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+TILE = 4096
+"""Images are cut in tiles of this many pixels a side."""
+
+LZMA_LIMIT = 1 << 18
+"""LZMA is tried for no more bytes than this: it takes its time, and wins where an image is small."""
+
+DEFLATE, LZMA, VP8L = range(3)
+
+_VP8L_SIGNATURE = 0x2F
+
+
+def tiles(height: int, width: int) -> Iterator[tuple[int, int, int, int]]:
+    """The tiles of an image, row by row: y, x, height, width."""
+    for y in range(0, height, TILE):
+        for x in range(0, width, TILE):
+            yield y, x, min(TILE, height - y), min(TILE, width - x)
+
+
+def encode(pixels: NDArray[np.uint8]) -> bytes:
+    """The payload of a GENR section for `pixels`, uint8 [height, width, 1 or 3]."""
+    height, width, _ = pixels.shape
+    coded = [_encode_tile(pixels[y : y + h, x : x + w]) for y, x, h, w in tiles(height, width)]
+    return b"".join([*(pack_varint(len(tile)) for tile in coded[:-1]), *coded])
+
+
+def decode(reader: Reader, height: int, width: int, channels: int) -> bytearray:
+    """The pixels that `encode` was given, row by row. Raises FormatError, TruncatedError or UnsupportedError."""
+    places = list(tiles(height, width))
+    lengths = [reader.varint() for _ in places[:-1]]
+    lengths.append(reader.left - sum(lengths))
+    if lengths[-1] < 0:
+        msg = f"{reader.name} is shorter than its tiles"
+        raise FormatError(msg)
+    coded = [Reader(reader.take(length), reader.name) for length in lengths]
+    if len(coded) == 1:
+        return bytearray(_decode_tile(coded[0], height, width, channels))
+    pixels = bytearray(height * width * channels)
+    for (y, x, h, w), tile in zip(places, coded, strict=True):
+        values, stride = memoryview(_decode_tile(tile, h, w, channels)), w * channels
+        for row in range(h):
+            at = ((y + row) * width + x) * channels
+            pixels[at : at + stride] = values[row * stride : (row + 1) * stride]
+    return pixels
+
+
+def _encode_tile(pixels: NDArray[np.uint8]) -> bytes:
+    """The smallest of what the coders make of a tile: a byte that says which, and its data."""
+    stored = pixels.tobytes()
+    candidates = [bytes((DEFLATE,)) + pack_deflated(stored)]
+    if len(stored) <= LZMA_LIMIT:
+        candidates.append(bytes((LZMA,)) + _lzma(stored))
+    webp = _vp8l(pixels)
+    if webp is not None:
+        candidates.append(bytes((VP8L,)) + webp)
+    return min(candidates, key=len)
+
+
+def _lzma(stored: bytes) -> bytes:
+    import lzma
+
+    return lzma.compress(stored, lzma.FORMAT_RAW, filters=[_lzma_filter(len(stored))])
+
+
+def _lzma_filter(size: int) -> dict[str, Any]:
+    """How LZMA2 goes about `size` bytes. A coder takes memory for the whole dictionary, however little there is."""
+    import lzma
+
+    dictionary = min(max(size, 1 << 12), 1 << 24)
+    return {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": dictionary, "lc": 0, "pb": 0}
+
+
+def _vp8l(pixels: NDArray[np.uint8]) -> bytes | None:
+    """The VP8L chunk of a lossless WebP file, or None where this Pillow has no WebP."""
+    from PIL import Image, features
+
+    if not features.check("webp"):
+        return None
+    height, width, channels = pixels.shape
+    image = Image.frombuffer({1: "L", 3: "RGB"}[channels], (width, height), pixels.tobytes())
+    file = io.BytesIO()
+    image.save(file, "WEBP", lossless=True)
+    data = file.getvalue()
+    tag, length = struct.unpack_from("<4sI", data, 12)
+    assert tag == b"VP8L"
+    return data[20 : 20 + length]
+
+
+def _decode_tile(reader: Reader, height: int, width: int, channels: int) -> bytes:
+    """The pixels of the tile that is all of `reader`."""
+    coding = reader.byte()
+    size = height * width * channels
+    if coding == DEFLATE:
+        return reader.inflated(size)
+    if coding == LZMA:
+        return _unlzma(reader, size)
+    if coding == VP8L:
+        return _decode_vp8l(reader, height, width, channels)
+    msg = f"{reader.name} has a tile of coding {coding}, which is not supported by this version"
+    raise UnsupportedError(msg)
+
+
+def _unlzma(reader: Reader, size: int) -> bytes:
+    """The `size` bytes that an LZMA2 stream unpacks to; no more are ever made."""
+    import lzma
+
+    unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[_lzma_filter(size)])
+    try:
+        stored = unpacker.decompress(reader.take(reader.left), size + 1)
+    except lzma.LZMAError as error:
+        msg = f"{reader.name} cannot be unpacked: {error}"
+        raise FormatError(msg) from error
+    if len(stored) != size or not unpacker.eof or unpacker.unused_data:
+        msg = f"{reader.name} does not unpack to {size} bytes"
+        raise FormatError(msg)
+    return stored
+
+
+def _decode_vp8l(reader: Reader, height: int, width: int, channels: int) -> bytes:
+    """The pixels of a VP8L chunk, whose own header must say what is expected before anything else looks at it."""
+    name, coded = reader.name, reader.take(reader.left)
+    head = int.from_bytes(coded[1:5], "little")
+    expected = (width - 1) | (height - 1) << 14  # without alpha, version 0
+    if len(coded) < 5 or coded[0] != _VP8L_SIGNATURE or head != expected:
+        msg = f"{name} is no opaque VP8L image of {width}x{height} pixels"
+        raise FormatError(msg)
+    from PIL import Image, features
+
+    if not features.check("webp"):
+        msg = f"{name} is coded as WebP, which this Pillow cannot read"
+        raise UnsupportedError(msg)
+    padding = bytes(len(coded) & 1)
+    chunk = b"VP8L" + struct.pack("<I", len(coded)) + bytes(coded) + padding
+    data = b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+    try:
+        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+            image.load()
+            return (image.getchannel("G") if channels == 1 else image.convert("RGB")).tobytes()
+    except (OSError, SyntaxError, ValueError) as error:
+        msg = f"{name} cannot be decoded as WebP: {error}"
+        raise FormatError(msg) from error

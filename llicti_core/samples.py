@@ -1,0 +1,104 @@
+"""What pixels are made of: sample types, modes, and the groups of channels that are coded together."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class SampleType(NamedTuple):
+    """What a sample is.
+
+    name: NumPy's name of it. size: bytes it takes in memory, little endian. bits: of its rank, where the file
+    has no table of levels.
+    """
+
+    name: str
+    size: int
+    bits: int
+
+
+SAMPLE_TYPES = (
+    SampleType("uint8", 1, 8),
+    SampleType("uint16", 2, 16),
+    SampleType("int32", 4, 32),
+    SampleType("float32", 4, 32),
+    SampleType("bool", 1, 1),
+)
+"""The sample types, in the order of their numbers in a file."""
+
+MODES = {
+    "1": ("bool", 1),
+    "L": ("uint8", 1),
+    "LA": ("uint8", 2),
+    "La": ("uint8", 2),
+    "P": ("uint8", 1),
+    "PA": ("uint8", 2),
+    "RGB": ("uint8", 3),
+    "RGBA": ("uint8", 4),
+    "RGBa": ("uint8", 4),
+    "RGBX": ("uint8", 4),
+    "CMYK": ("uint8", 4),
+    "YCbCr": ("uint8", 3),
+    "LAB": ("uint8", 3),
+    "HSV": ("uint8", 3),
+    "I;16": ("uint16", 1),
+    "I;16L": ("uint16", 1),
+    "I;16B": ("uint16", 1),
+    "I;16N": ("uint16", 1),
+    "I": ("int32", 1),
+    "F": ("float32", 1),
+}
+"""Pillow's modes: name of the sample type, and channels. I;16 in any order of bytes is stored in one."""
+
+PALETTE_MODES = ("P", "PA")
+
+MAX_CHANNELS = 255
+
+_ARRAY_MODES = {
+    ("uint8", 1): "L",
+    ("uint8", 2): "LA",
+    ("uint8", 3): "RGB",
+    ("uint8", 4): "RGBA",
+    ("uint16", 1): "I;16",
+    ("int32", 1): "I",
+    ("float32", 1): "F",
+    ("bool", 1): "1",
+}
+
+
+class Group(NamedTuple):
+    """Channels of one plane that are coded together.
+
+    shift: what the plane's bits are shifted by in a rank; 0 for the last plane. bits: of a value, 1 to 8.
+    first, channels: which channels. top: whether the plane holds the most significant bits.
+    """
+
+    shift: int
+    bits: int
+    first: int
+    channels: int
+    top: bool
+
+
+def array_mode(name: str, channels: int, axes: int) -> str:
+    """The mode of an array that was given none: Pillow's for its sample type and shape, or none."""
+    return "" if axes == 3 and channels == 1 else _ARRAY_MODES.get((name, channels), "")
+
+
+def has_axis(mode: str, channels: int) -> bool:
+    """Whether the array of an image has an axis for its channels: (height, width, 1) is not (height, width)."""
+    return channels > 1 or not mode
+
+
+def groups(bits: int, channels: int) -> list[Group]:
+    """The groups of an image whose ranks have so many bits, from the top plane down (docs/format.md, 8.3)."""
+    sizes = {3: (3,), 4: (3, 1)}.get(channels, (1,) * channels)
+    found, above = [], bits
+    while above:
+        width = min(8, above)
+        first = 0
+        for size in sizes:
+            found.append(Group(above - width, width, first, size, above == bits))
+            first += size
+        above -= width
+    return found
