@@ -52,6 +52,15 @@ def test_a_resumed_run_ends_with_the_same_weights(photographs: Photographs, tmp_
     assert all((a == b).all() for a, b in zip(weights(whole), weights(resumed), strict=True))
 
 
+def test_a_run_may_start_from_the_weights_of_another(photographs: Photographs, tmp_path: Path) -> None:
+    first = Trainer(TINY, photographs, tmp_path / "first.pt")
+    list(first.run())
+    second = Trainer(TINY, photographs, tmp_path / "second.pt", start=tmp_path / "first.pt")
+    assert second.step == 0
+    kept, taken = first.averaged.parameters(), second.network.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(kept, taken, strict=True))
+
+
 def test_a_checkpoint_of_another_run_is_refused(photographs: Photographs, tmp_path: Path) -> None:
     list(Trainer(TINY, photographs, tmp_path / "run.pt").run())
     with pytest.raises(ValueError, match="learning_rate"):

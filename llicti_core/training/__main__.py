@@ -27,6 +27,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs to train on")
     parser.add_argument("--run", type=Path, required=True, help="folder of the run; made where it is missing")
     parser.add_argument("--validate", type=Path, help="folder of photographs to report bits per sub-pixel on")
+    parser.add_argument("--start", type=Path, help="checkpoint of another run, whose weights a new run starts from")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     return parser.parse_args(arguments)
 
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.run.mkdir(parents=True, exist_ok=True)
     photographs = Photographs.from_folder(options.photos, options.device)
     validation = Photographs.from_folder(options.validate, options.device) if options.validate else None
-    trainer = Trainer(config, photographs, options.run / "checkpoint.pt")
+    trainer = Trainer(config, photographs, options.run / "checkpoint.pt", options.start)
     log = options.run / "log.jsonl"
     form = "{percentage:5.1f}% |{bar}| {elapsed} done, {remaining} left{postfix}"
     with tqdm(total=1.0, initial=trainer.progress(), bar_format=form) as bar:

@@ -65,11 +65,23 @@ class TrainingConfig:
 class Trainer:
     """A run: network, averaged network, optimiser and random state; all of it goes into a checkpoint."""
 
-    def __init__(self, config: TrainingConfig, photographs: Photographs, checkpoint: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        photographs: Photographs,
+        checkpoint: Path | None = None,
+        start: Path | None = None,
+    ) -> None:
+        """checkpoint: where the run is kept, and resumed from where it exists.
+
+        start: checkpoint of another run of the same width and depth, whose averaged weights a new run starts from.
+        """
         device = photographs.device
         torch.manual_seed(config.seed)
         self.config, self.photographs, self.checkpoint = config, photographs, checkpoint
         self.network = Network(config.width, config.depth).to(device)
+        if start:
+            self.network.load_state_dict(torch.load(start, weights_only=True, map_location=device)["averaged"])
         self.averaged = copy.deepcopy(self.network).requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), config.learning_rate, betas=(0.9, 0.99))
         self.generator = torch.Generator(device).manual_seed(config.seed)
