@@ -10,6 +10,7 @@ from llicti_core import engines as _engines
 from llicti_core.codec import MAX_BYTES, Frame, ImageInfo, Palette
 from llicti_core.container import MAX_HEADER_BYTES, SIGNATURE
 from llicti_core.errors import FormatError, LLCError, TruncatedError, UnknownModelError, UnsupportedError
+from llicti_core.parts import SCALES, Region, part_of
 
 if TYPE_CHECKING:
     from typing import Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_BYTES",
     "MAX_HEADER_BYTES",
+    "SCALES",
     "SIGNATURE",
     "FormatError",
     "Frame",
@@ -28,8 +30,10 @@ __all__ = [
     "TruncatedError",
     "UnknownModelError",
     "UnsupportedError",
+    "best_scale",
     "decode",
     "decode_bytes",
+    "decode_prefix",
     "encode",
     "inspect",
     "read_palette",
@@ -67,30 +71,72 @@ def encode(
 
 
 def decode(
-    data: bytes | bytearray | memoryview, /, *, threads: int | None = None, max_bytes: int | None = MAX_BYTES
+    data: bytes | bytearray | memoryview,
+    /,
+    *,
+    scale: int = 1,
+    region: Region | None = None,
+    threads: int | None = None,
+    max_bytes: int | None = MAX_BYTES,
 ) -> NDArray[Any]:
-    """The pixels of a `.llc` file, checked against the checksums in it.
+    """The pixels of a `.llc` file, or a part of them, checked against the checksums in it.
 
-    data: the whole file. threads: as for `encode`. max_bytes: the most that the array may take, None for no limit:
-    an image of one colour has any size in a few bytes.
+    data: the file; at a scale above 1 its beginning can be enough (see `best_scale`). threads: as for `encode`.
+    scale: one of SCALES, for every so manieth pixel of each row and column: `pixels[::scale, ::scale]`.
+    region: (x, y, width, height), for the pixels in it alone. With a scale: every so manieth of each row and column
+        of the region, whose x and y must be multiples of the scale.
+    max_bytes: the most that the array may take, None for no limit: an image of one colour has any size in a few bytes.
 
-    Returns an array of the shape and type that were encoded, in the native order of bytes. Raises LLCError:
-    FormatError where the data is not a valid file, TruncatedError where it ends early, UnknownModelError where its
-    model is not installed, UnsupportedError where it needs a newer version or more than max_bytes.
+    What a model has coded takes work and memory in proportion to the scaled image and to the tiles that the region
+    touches. All pixels together are compared with their checksum; a part's are not, only the checksums of the sections
+    that were read for it.
+
+    Returns an array of the type that was encoded, in the native order of bytes, of the shape that was encoded or of
+    the part. Raises ValueError where the image has no such part, and LLCError: FormatError where the data is not a
+    valid file, TruncatedError where it ends early, UnknownModelError where its model is not installed,
+    UnsupportedError where it needs a newer version or more than max_bytes.
     """
     import numpy as np
 
-    info, pixels, _ = decode_bytes(data, threads=threads, max_bytes=max_bytes)
+    info, pixels, _ = decode_bytes(data, scale=scale, region=region, threads=threads, max_bytes=max_bytes)
+    part = part_of(info.width, info.height, scale, region)
     dtype = np.dtype(info.dtype)
-    return np.frombuffer(pixels, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(info.shape)
+    samples = np.frombuffer(pixels, dtype.newbyteorder("<")).astype(dtype, copy=False)
+    return samples.reshape(part.rows, part.columns, *info.shape[2:])
+
+
+def decode_prefix(
+    data: bytes | bytearray | memoryview, /, *, threads: int | None = None, max_bytes: int | None = MAX_BYTES
+) -> tuple[NDArray[Any], int]:
+    """The pixels that the beginning of a file holds, at the least scale that it is enough for; and that scale.
+
+    threads, max_bytes: as for `decode`, which takes the scale. Raises TruncatedError where the beginning is too short
+    for the smallest version, and LLCError as `decode` does.
+    """
+    scale = best_scale(data)
+    return decode(data, scale=scale, threads=threads, max_bytes=max_bytes), scale
+
+
+def best_scale(data: bytes | bytearray | memoryview, /) -> int:
+    """The least scale that the beginning of a file is enough for (see `decode`). Raises LLCError as `decode_prefix`.
+
+    Of an image whose samples have more than 8 bits, or that no model has coded, only all of the file is enough.
+    """
+    return _codec.best_factor(_bytes_view(data))
 
 
 def decode_bytes(
-    data: bytes | bytearray | memoryview, /, *, threads: int | None = None, max_bytes: int | None = MAX_BYTES
+    data: bytes | bytearray | memoryview,
+    /,
+    *,
+    scale: int = 1,
+    region: Region | None = None,
+    threads: int | None = None,
+    max_bytes: int | None = MAX_BYTES,
 ) -> Frame:
     """What `decode` gives, without NumPy: the header's information, and the samples row by row, channels interleaved,
     little endian, bools as bytes; and the palette of modes P and PA."""
-    return _codec.decode(_bytes_view(data), _thread_count(threads), _engines.get(), max_bytes)
+    return _codec.decode(_bytes_view(data), _thread_count(threads), _engines.get(), max_bytes, scale, region)
 
 
 def inspect(data: bytes | bytearray | memoryview, /) -> ImageInfo:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LOSSLESS = (".png", ".bmp", ".pgm", ".pnm", ".ppm", ".tif", ".tiff")
 """What `llc decode` writes: the formats that Pillow never saves with loss."""
 
+SCALES = (1, 2, 4, 8, 16, 32)
+"""The same as llicti_core.SCALES, which to import is to import the codec."""
+
 _PASSED_ON = {
     "bench": ("llicti_core.benchmark.__main__", "bench", "compare with other lossless formats on photographs"),
     "run": ("llicti_core.paper.run", "paper", "train or evaluate the paper's own codec, for comparison"),
@@ -64,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
 
     decode = commands.add_parser("decode", help="make PNG or other lossless images of .llc files")
     decode.add_argument("files", nargs="+", type=Path, metavar="IN")
+    decode.add_argument(
+        "--scale", type=int, choices=SCALES, default=1, help="take every so manieth pixel of each row and column"
+    )
+    decode.add_argument(
+        "--region", type=int, nargs=4, metavar=("X", "Y", "WIDTH", "HEIGHT"), help="take the pixels in it alone"
+    )
     decode.set_defaults(work=_decode, suffix=".png")
 
     for command in (encode, decode):
@@ -145,7 +154,7 @@ def _decode(path: Path, options: argparse.Namespace) -> None:
         msg = f"cannot write {target.name}: only {', '.join(LOSSLESS)}, which are always lossless"
         raise _CommandError(msg)
     _check_free(target, options)
-    pixels = llicti_core.decode(path.read_bytes(), threads=options.threads)
+    pixels = llicti_core.decode(path.read_bytes(), scale=options.scale, region=options.region, threads=options.threads)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, Image.registered_extensions()[target.suffix.lower()])
     write_whole(target, file.getbuffer())

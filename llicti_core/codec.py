@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llicti_core import generic, models, planes, samples
@@ -28,6 +29,7 @@ from llicti_core.container import (
 )
 from llicti_core.engines import CORRECTIONS_PER_SCALE, Corrections, EncodedTile, Engine, Rectangle
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
+from llicti_core.parts import Part, Region, part_of
 from llicti_core.planes import Values
 from llicti_core.pyramid import SCALES, scale_size, stream_count
 from llicti_core.samples import SAMPLE_TYPES, Group
@@ -159,27 +161,43 @@ def encode_frame(
     return write_frame(header, sections)
 
 
-def decode(data: bytes | memoryview, threads: int, engine: Engine, max_bytes: int | None = MAX_BYTES) -> Frame:
-    """The image in a `.llc` file."""
+def decode(
+    data: bytes | memoryview,
+    threads: int,
+    engine: Engine,
+    max_bytes: int | None = MAX_BYTES,
+    factor: int = 1,
+    region: Region | None = None,
+) -> Frame:
+    """The image in a `.llc` file, or a part of it (see part_of)."""
     reader = read_start(data)
-    frame = decode_frame(reader, threads, engine, max_bytes)
+    frame = decode_frame(reader, threads, engine, max_bytes, factor, region)
     if frame.info.n_frames != 1:
         msg = "several frames in a file are not supported by this version"
         raise UnsupportedError(msg)
-    if reader.left:
+    if reader.left and factor == 1:
         msg = f"{reader.name} goes on behind its last frame"
         raise FormatError(msg)
     return frame
 
 
-def decode_frame(reader: Reader, threads: int, engine: Engine, max_bytes: int | None = MAX_BYTES) -> Frame:
-    """The image whose header `reader` stands in front of; it is left in front of the next one's.
+def decode_frame(
+    reader: Reader,
+    threads: int,
+    engine: Engine,
+    max_bytes: int | None = MAX_BYTES,
+    factor: int = 1,
+    region: Region | None = None,
+) -> Frame:
+    """The image, or a part of it, whose header `reader` stands in front of; it is left in front of the next one's, or,
+    at a scale, behind the last section that is needed.
 
-    max_bytes: the most that its samples may take, None for no limit. Nothing in proportion to the size that the header
+    max_bytes: the most that the samples may take, None for no limit. Nothing in proportion to the size that the header
     states is allocated before it is checked.
     """
     header = read_header(reader)
-    needed = header.width * header.height * header.channels * header.sample_type.size
+    part = part_of(header.width, header.height, factor, region)
+    needed = part.rows * part.columns * header.channels * header.sample_type.size
     if max_bytes is not None and needed > max_bytes:
         msg = f"image takes {needed} bytes, more than the {max_bytes} allowed"
         raise UnsupportedError(msg)
@@ -192,13 +210,18 @@ def decode_frame(reader: Reader, threads: int, engine: Engine, max_bytes: int | 
     decoded: dict[Group, bytes | bytearray] = {}
     for group, coding in groups:
         if group.top and coding.kind == GENERIC:
-            decoded[group] = _decode_generic(sections, header, group, coding)
+            decoded[group] = _decode_generic(sections, header, group, coding, part)
     if weights:
-        decoded |= _decode_learned(sections, header, weights, threads, engine)
+        decoded |= _decode_learned(sections, header, weights, part, threads, engine)
+    if not header.scalable:
+        for scale in range(part.scale - 1, -1, -1):
+            for _ in range(header.learned):
+                sections.skip(_scale_tag(scale))
     for group, coding in groups:
         if not group.top and coding.kind == GENERIC:
-            decoded[group] = _decode_generic(sections, header, group, coding)
-    sections.finish()
+            decoded[group] = _decode_generic(sections, header, group, coding, part)
+    if not part.scale:
+        sections.finish()
     parts: list[Values] = []
     for group, coding in groups:
         if coding.kind == COPIED:
@@ -207,11 +230,32 @@ def decode_frame(reader: Reader, threads: int, engine: Engine, max_bytes: int | 
             constant = coding.kind == CONSTANT
             values = coding.values if constant else _checked_values(decoded.pop(group), group)
             parts.append(Values(group, values, coding.stored(group), constant))
-    pixels = _join(parts, header, levels)
-    if zlib.crc32(pixels) != header.checksum:
+    pixels = _join(parts, header, part, levels)
+    if part.is_whole(header.width, header.height) and zlib.crc32(pixels) != header.checksum:
         msg = "decoded pixels do not match the checksum in the header"
         raise FormatError(msg)
     return Frame(_info(header), pixels, palette)
+
+
+def best_factor(data: bytes | memoryview) -> int:
+    """The least scale factor that the beginning of a `.llc` file is enough for. Raises LLCError."""
+    reader = read_start(data)
+    header = read_header(reader)
+    missing = _section_count(header) - Sections(reader).count()
+    if missing <= 0:
+        return 1
+    scale = -(-missing // header.learned) if header.scalable else SCALES + 1
+    if scale > SCALES:
+        msg = f"{reader.name} ends at byte {len(reader.data)}, before the smallest version of its image does"
+        raise TruncatedError(msg)
+    return 1 << scale
+
+
+def _section_count(header: Header) -> int:
+    """How many sections a frame has, but for ancillary ones and its header."""
+    kinds = [coding.kind for coding in header.codings]
+    count = (header.mode in samples.PALETTE_MODES) + bool(header.bits)
+    return count + kinds.count(GENERIC) + kinds.count(CORRECTED) + (1 + SCALES) * header.learned
 
 
 def inspect(data: bytes | memoryview) -> ImageInfo:
@@ -365,7 +409,7 @@ def _group_sections(coded: list[_CodedGroup]) -> list[tuple[bytes, bytes]]:
     sections += [(_CORRECTIONS, zlib.compress(group.corrections, 9)) for group in learned if group.corrections]
     sections += [(_COARSE, b"".join(map(_pack_coarse, group.tiles))) for group in learned]
     for index in range(SCALES):
-        tag = _scale_tag(index)
+        tag = _scale_tag(SCALES - 1 - index)
         sections += [(tag, _pack_scale([tile.segments[index] for tile in group.tiles])) for group in learned]
     return sections + [(_GENERIC, group.payload) for group in generic_groups if not group.group.top]
 
@@ -380,33 +424,37 @@ def _check_payload(header: Header, payload: int) -> None:
         raise TruncatedError(msg)
 
 
-def _decode_generic(sections: Sections, header: Header, group: Group, coding: Coding) -> bytearray:
-    return generic.decode(sections.take(_GENERIC), header.height, header.width, coding.stored(group))
+def _decode_generic(sections: Sections, header: Header, group: Group, coding: Coding, part: Part) -> bytearray:
+    return generic.decode(sections.take(_GENERIC), header.height, header.width, coding.stored(group), part)
 
 
 def _decode_learned(
-    sections: Sections, header: Header, weights: models.Model, threads: int, engine: Engine
+    sections: Sections, header: Header, weights: models.Model, part: Part, threads: int, engine: Engine
 ) -> dict[Group, bytearray]:
-    """The values of the learned groups."""
+    """The values of the learned groups; only the scales and tiles that `part` takes are decoded."""
     rectangles = list(tile_grid(header.width, header.height, header.tile_log2))
+    touched = [part.touches(rectangle) for rectangle in rectangles]
+    places = [part.place(rectangle) for rectangle in compress(rectangles, touched)]
     learned = [
         (group, coding.stored(group), coding.kind == CORRECTED)
         for group, coding in zip(header.groups, header.codings, strict=True)
         if coding.learned
     ]
     corrections = [_read_corrections(sections) if corrected else b"" for _, _, corrected in learned]
-    coded = [_read_coarse_section(sections, rectangles, channels) for _, channels, _ in learned]
-    for index in range(SCALES):
+    coded = [
+        list(compress(_read_coarse_section(sections, rectangles, channels), touched)) for _, channels, _ in learned
+    ]
+    for scale in range(SCALES - 1, part.scale - 1, -1):
         for (_, channels, _), tiles in zip(learned, coded, strict=True):
-            payload = sections.take(_scale_tag(index))
-            for tile, segments in zip(tiles, _read_scale(payload, rectangles, channels), strict=True):
+            payload = sections.take(_scale_tag(scale))
+            for tile, segments in zip(tiles, _read_scale(payload, rectangles, touched, channels), strict=True):
                 tile.segments.append(segments)
     decoded = {}
     for (group, channels, _), tiles, corrected in zip(learned, coded, corrections, strict=True):
-        shape = (header.height, header.width, channels)
+        shape = (part.rows, part.columns, channels)
         decoded[group] = bytearray(shape[0] * shape[1] * shape[2])
         view = memoryview(decoded[group]).cast("B", shape)
-        engine.decode(view, rectangles, tiles, corrected, weights, threads)
+        engine.decode(view, places, tiles, corrected, weights, threads, part.scale)
     return decoded
 
 
@@ -418,11 +466,11 @@ def _checked_values(values: bytes | bytearray, group: Group) -> bytes | bytearra
     return values
 
 
-def _join(parts: list[Values], header: Header, levels: NDArray[np.unsignedinteger] | None) -> bytearray:
-    """The samples of the values of all groups."""
+def _join(parts: list[Values], header: Header, part: Part, levels: NDArray[np.unsignedinteger] | None) -> bytearray:
+    """The samples of `part` from the values of all groups."""
     if header.sample_type.size == 1 and levels is None:
-        return planes.join_bytes(parts, header.channels, header.width * header.height)
-    return planes.join_planes(parts, (header.height, header.width, header.channels), header.sample_type, levels)
+        return planes.join_bytes(parts, header.channels, part.rows * part.columns)
+    return planes.join_planes(parts, (part.rows, part.columns, header.channels), header.sample_type, levels)
 
 
 def _read_levels(reader: Reader, header: Header) -> NDArray[np.unsignedinteger]:
@@ -450,9 +498,9 @@ def _pack_scale(tiles: list[list[bytes]]) -> bytes:
     return b"".join([*(pack_varint(len(segment)) for segment in segments), *segments])
 
 
-def _scale_tag(index: int) -> bytes:
-    """Tag of the `index`th scale from the coarsest: SCL4 ... SCL0."""
-    return b"SCL%d" % (SCALES - 1 - index)
+def _scale_tag(scale: int) -> bytes:
+    """Tag of a scale's section."""
+    return b"SCL%d" % scale
 
 
 def _read_coarse_section(sections: Sections, rectangles: list[Rectangle], channels: int) -> list[EncodedTile]:
@@ -493,10 +541,10 @@ def _read_coarse(reader: Reader, rectangle: Rectangle, channels: int) -> tuple[l
     return ranges, bytes(reader.take(size))
 
 
-def _read_scale(reader: Reader, rectangles: list[Rectangle], channels: int) -> list[list[bytes]]:
-    """Every tile's segments of one scale."""
+def _read_scale(reader: Reader, rectangles: list[Rectangle], touched: list[bool], channels: int) -> list[list[bytes]]:
+    """The segments of one scale, of every tile that is `touched`."""
     counts = [stream_count(tile.height, tile.width, channels) for tile in rectangles]
     lengths = [[reader.varint() for _ in range(count)] for count in counts]
-    segments = [[bytes(reader.take(length)) for length in row] for row in lengths]
+    segments = [[reader.take(length) for length in row] for row in lengths]
     reader.finish()
-    return segments
+    return [[bytes(segment) for segment in row] for row in compress(segments, touched)]

@@ -79,9 +79,15 @@ class Header(NamedTuple):
         return groups(self.bits or self.sample_type.bits, self.channels)
 
     @property
-    def learned(self) -> bool:
-        """Whether any group is."""
-        return any(coding.learned for coding in self.codings)
+    def learned(self) -> int:
+        """How many groups are."""
+        return sum(coding.learned for coding in self.codings)
+
+    @property
+    def scalable(self) -> bool:
+        """Whether the beginning of the frame can hold a small version: no generic group stands behind SCL0."""
+        lower = (coding for group, coding in zip(self.groups, self.codings, strict=True) if not group.top)
+        return self.learned > 0 and not any(coding.kind == GENERIC for coding in lower)
 
     def pack(self) -> bytes:
         """The payload of the HEAD section."""
@@ -327,20 +333,44 @@ class Sections:
 
     def take(self, tag: bytes) -> Reader:
         """A reader of the next section but ancillary ones, which must be `tag`. Raises FormatError."""
-        found = self._next()
-        if not found:
-            msg = f"file ends before section {tag!r}"
-            raise TruncatedError(msg)
-        if found != tag:
-            msg = f"section {found!r} where {tag!r} was expected"
-            raise FormatError(msg)
+        self._expect(tag)
         return Reader(_read_section(self.reader, self.reader.left)[1], f"section {tag!r}")
+
+    def skip(self, tag: bytes) -> None:
+        """Pass the next section but ancillary ones, which must be `tag`, without looking into it. Raises as `take`."""
+        self._expect(tag)
+        _, length = _open_section(self.reader, self.reader.left)
+        self.reader.take(length + 4)
+
+    def count(self) -> int:
+        """Pass all sections that are whole, up to the end or the next frame; returns how many are not ancillary.
+
+        Raises FormatError where one is damaged.
+        """
+        count = 0
+        try:
+            while self._next() not in (b"", HEAD):
+                _read_section(self.reader, self.reader.left)
+                count += 1
+        except TruncatedError:
+            pass
+        return count
 
     def finish(self) -> None:
         """Go to the next frame or the end. Raises FormatError where another section stands in between."""
         found = self._next()
         if found not in (b"", HEAD):
             msg = f"section {found!r} behind the last of its frame"
+            raise FormatError(msg)
+
+    def _expect(self, tag: bytes) -> None:
+        """Go to the next section but ancillary ones, which must be `tag`."""
+        found = self._next()
+        if not found:
+            msg = f"file ends before section {tag!r}"
+            raise TruncatedError(msg)
+        if found != tag:
+            msg = f"section {found!r} where {tag!r} was expected"
             raise FormatError(msg)
 
     def _next(self) -> bytes:
@@ -359,11 +389,7 @@ class Sections:
 def _read_section(reader: Reader, limit: int) -> tuple[bytes, memoryview]:
     """The next section, its checksum compared; `limit` is the longest payload allowed."""
     start = reader.at
-    tag = bytes(reader.take(4))
-    length = reader.varint()
-    if length > limit and reader.left > limit:
-        msg = f"section {tag!r} at byte {start} is {length} bytes long, at most {limit} are allowed"
-        raise FormatError(msg)
+    tag, length = _open_section(reader, limit)
     payload = reader.take(length)
     body = reader.data[start : reader.at]
     (checksum,) = struct.unpack("<I", reader.take(4))
@@ -371,6 +397,17 @@ def _read_section(reader: Reader, limit: int) -> tuple[bytes, memoryview]:
         msg = f"section {tag!r} at byte {start} is damaged: its checksum does not match"
         raise FormatError(msg)
     return tag, payload
+
+
+def _open_section(reader: Reader, limit: int) -> tuple[bytes, int]:
+    """The tag of the next section and the length of its payload, in front of which `reader` then stands."""
+    start = reader.at
+    tag = bytes(reader.take(4))
+    length = reader.varint()
+    if length > limit and reader.left > limit:
+        msg = f"section {tag!r} at byte {start} is {length} bytes long, at most {limit} are allowed"
+        raise FormatError(msg)
+    return tag, length
 
 
 def pack_text(text: str) -> bytes:

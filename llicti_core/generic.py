@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from llicti_core.container import Reader, pack_deflated, pack_varint
+from llicti_core.engines import Rectangle
 from llicti_core.errors import FormatError, UnsupportedError
+from llicti_core.parts import Part
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,11 +27,11 @@ DEFLATE, LZMA, VP8L = range(3)
 _VP8L_SIGNATURE = 0x2F
 
 
-def tiles(height: int, width: int) -> Iterator[tuple[int, int, int, int]]:
-    """The tiles of an image, row by row: y, x, height, width."""
+def tiles(height: int, width: int) -> Iterator[Rectangle]:
+    """The tiles of an image, row by row."""
     for y in range(0, height, TILE):
         for x in range(0, width, TILE):
-            yield y, x, min(TILE, height - y), min(TILE, width - x)
+            yield Rectangle(y, x, min(TILE, height - y), min(TILE, width - x))
 
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:
@@ -39,8 +41,14 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
     return b"".join([*(pack_varint(len(tile)) for tile in coded[:-1]), *coded])
 
 
-def decode(reader: Reader, height: int, width: int, channels: int) -> bytearray:
-    """The pixels that `encode` was given, row by row. Raises FormatError, TruncatedError or UnsupportedError."""
+def decode(reader: Reader, height: int, width: int, channels: int, part: Part) -> bytearray:
+    """The `part` of the pixels that `encode` was given, row by row; only tiles that it touches are decoded.
+
+    Raises FormatError, TruncatedError or UnsupportedError.
+    """
+    if -(-height // TILE) * -(-width // TILE) > reader.left:
+        msg = f"{reader.name} ends before its tiles do"
+        raise FormatError(msg)
     places = list(tiles(height, width))
     lengths = [reader.varint() for _ in places[:-1]]
     lengths.append(reader.left - sum(lengths))
@@ -48,14 +56,12 @@ def decode(reader: Reader, height: int, width: int, channels: int) -> bytearray:
         msg = f"{reader.name} is shorter than its tiles"
         raise FormatError(msg)
     coded = [Reader(reader.take(length), reader.name) for length in lengths]
-    if len(coded) == 1:
+    if len(coded) == 1 and part.is_whole(width, height):
         return bytearray(_decode_tile(coded[0], height, width, channels))
-    pixels = bytearray(height * width * channels)
-    for (y, x, h, w), tile in zip(places, coded, strict=True):
-        values, stride = memoryview(_decode_tile(tile, h, w, channels)), w * channels
-        for row in range(h):
-            at = ((y + row) * width + x) * channels
-            pixels[at : at + stride] = values[row * stride : (row + 1) * stride]
+    pixels = bytearray(part.rows * part.columns * channels)
+    for place, tile in zip(places, coded, strict=True):
+        if part.touches(place):
+            part.put(pixels, place, _decode_tile(tile, place.height, place.width, channels), channels)
     return pixels
 
 

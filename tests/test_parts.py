@@ -1,0 +1,463 @@
+"""Parts of an image: small versions, regions, and what the beginning of a file gives."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from pathlib import Path
+
+import golden
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from images import SIZES, noise, photograph, smooth
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+import llicti_core
+from llicti_core import cli, codec, engines, generic, models
+from llicti_core.container import GENERIC, LEARNED, Coding, Header, Reader, write_frame, write_start
+from llicti_core.errors import FormatError, LLCError, TruncatedError
+from llicti_core.parts import part_of
+from llicti_core.samples import SAMPLE_TYPES
+
+SCALES = [1, 2, 4, 8, 16, 32]
+
+
+@pytest.fixture(autouse=True)
+def _fixture_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLICTI_MODEL_PATH", str(golden.FIXTURES))
+
+
+@pytest.fixture(scope="module")
+def tiled() -> tuple[NDArray[np.uint8], bytes]:
+    """A photograph of 300x200 pixels in 5 x 4 tiles, and its file."""
+    pixels = photograph(200, 300)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "TILE_LOG2", 6)
+        return pixels, llicti_core.encode(pixels, effort=0)
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and bool((a == b).all())
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_size_at_every_scale(channels: int, scale: int) -> None:
+    for size in SIZES:
+        pixels = smooth(*size, channels)
+        data = llicti_core.encode(pixels)
+        assert same(llicti_core.decode(data, scale=scale), pixels[::scale, ::scale])
+
+
+@pytest.mark.parametrize("path", golden.files(), ids=lambda path: path.stem)
+def test_golden_files(path: Path) -> None:
+    pixels, data = golden.pixels(path), path.read_bytes()
+    height, width = pixels.shape[:2]
+    for scale in SCALES:
+        assert same(llicti_core.decode(data, scale=scale), pixels[::scale, ::scale])
+    for x, y, wide, high in [(0, 0, 1, 1), (width - 1, height - 1, 1, 1), (width // 3, height // 2, width // 2 + 1, 1)]:
+        assert same(llicti_core.decode(data, region=(x, y, wide, high)), pixels[y : y + high, x : x + wide])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.data())
+def test_any_region_at_any_scale(tiled: tuple[NDArray[np.uint8], bytes], data: st.DataObject) -> None:
+    pixels, file = tiled
+    height, width = pixels.shape[:2]
+    scale = data.draw(st.sampled_from(SCALES))
+    x, y = (scale * data.draw(st.integers(0, (size - 1) // scale)) for size in (width, height))
+    region = (x, y, data.draw(st.integers(1, width - x)), data.draw(st.integers(1, height - y)))
+    expected = pixels[y : y + region[3] : scale, x : x + region[2] : scale]
+    assert same(llicti_core.decode(file, scale=scale, region=region), expected)
+
+
+def test_only_the_tiles_that_a_region_touches_are_decoded(
+    tiled: tuple[NDArray[np.uint8], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, data = tiled
+    engine, decoded = engines.get(), []
+
+    class Spy:
+        def decode(self, part, tiles, *others) -> None:
+            decoded.append((part.nbytes, len(tiles)))
+            engine.decode(part, tiles, *others)
+
+    monkeypatch.setattr(engines, "get", Spy)
+    for region, tiles in [((64, 64, 64, 64), 1), ((63, 64, 64, 64), 2), ((63, 127, 66, 2), 6), ((299, 199, 1, 1), 1)]:
+        x, y, width, height = region
+        assert same(llicti_core.decode(data, region=region), pixels[y : y + height, x : x + width])
+        assert decoded.pop() == (3 * width * height, tiles)
+
+
+@pytest.mark.parametrize("scale", [0, 3, -2, 64, 2**40])
+def test_other_scales_are_refused(scale: int, tiled: tuple[NDArray[np.uint8], bytes]) -> None:
+    with pytest.raises(ValueError, match="scale must be one of 1, 2, 4, 8, 16, 32"):
+        llicti_core.decode(tiled[1], scale=scale)
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        (0, 0, 0, 1),
+        (0, 0, 1, 0),
+        (-1, 0, 2, 2),
+        (0, -1, 2, 2),
+        (0, 0, 301, 1),
+        (0, 0, 1, 201),
+        (300, 0, 1, 1),
+        (299, 199, 2, 1),
+        (5, 5, -3, 2),
+        (2**70, 0, 1, 1),
+        (0, 0, 2**70, 1),
+    ],
+)
+def test_regions_outside_the_image_are_refused(
+    region: tuple[int, int, int, int], tiled: tuple[NDArray[np.uint8], bytes]
+) -> None:
+    with pytest.raises(ValueError, match="is empty or reaches beyond the image of 300x200"):
+        llicti_core.decode(tiled[1], region=region)
+
+
+def test_regions_between_the_pixels_of_a_scale_are_refused(tiled: tuple[NDArray[np.uint8], bytes]) -> None:
+    for region in [(4, 0, 8, 8), (0, 12, 8, 8)]:
+        with pytest.raises(ValueError, match="must be multiples"):
+            llicti_core.decode(tiled[1], scale=8, region=region)
+
+
+def test_regions_are_four_whole_numbers(tiled: tuple[NDArray[np.uint8], bytes]) -> None:
+    with pytest.raises(ValueError, match="unpack"):
+        llicti_core.decode(tiled[1], region=(0, 0, 1))  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        llicti_core.decode(tiled[1], region=(0, 0, 1.5, 1))  # type: ignore[arg-type]
+    pixels = llicti_core.decode(tiled[1], region=np.array([1, 2, 3, 4]))  # type: ignore[arg-type]
+    assert same(pixels, tiled[0][2:6, 1:4])
+
+
+def test_every_prefix() -> None:
+    """At each length the best scale is that of the sections which are whole, and one byte less is not enough."""
+    pixels = photograph(40, 60)
+    data = llicti_core.encode(pixels, effort=0)
+    # A section's tag stands where those before it end.
+    enough = [data.index(tag) for tag in (b"SCL4", b"SCL3", b"SCL2", b"SCL1", b"SCL0")] + [len(data)]
+    for length in range(enough[0]):
+        with pytest.raises(TruncatedError):
+            llicti_core.decode_prefix(data[:length])
+    for scale, length, stop in zip(sorted(SCALES, reverse=True), enough, [*enough[1:], len(data) + 1], strict=True):
+        for other in range(length, stop):
+            assert llicti_core.best_scale(data[:other]) == scale
+        assert same(llicti_core.decode_prefix(data[:length])[0], pixels[::scale, ::scale])
+        assert same(llicti_core.decode(data[:length], scale=scale), pixels[::scale, ::scale])
+        with pytest.raises(TruncatedError):
+            llicti_core.decode(data[: length - 1], scale=scale)
+
+
+def test_small_versions_do_not_look_at_the_rest_of_the_file(tiled: tuple[NDArray[np.uint8], bytes]) -> None:
+    pixels, data = tiled
+    start = data.index(b"SCL1")
+    damaged = data[:start] + bytes(len(data) - start)
+    assert same(llicti_core.decode(damaged, scale=4), pixels[::4, ::4])
+    with pytest.raises(FormatError):
+        llicti_core.decode(damaged, scale=2)
+
+
+def test_damage_in_what_a_part_takes_is_noticed(tiled: tuple[NDArray[np.uint8], bytes]) -> None:
+    data = bytearray(tiled[1])
+    data[data.index(b"SCL3") + 40] ^= 1
+    for arguments in ({"scale": 8}, {"region": (0, 0, 1, 1)}):
+        with pytest.raises(FormatError, match=r"SCL3.*damaged"):
+            llicti_core.decode(data, **arguments)
+    with pytest.raises(FormatError, match=r"SCL3.*damaged"):
+        llicti_core.decode_prefix(data)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.data())
+def test_damaged_files_give_an_error_or_right_pixels(
+    tiled: tuple[NDArray[np.uint8], bytes], data: st.DataObject
+) -> None:
+    pixels, file = tiled
+    damaged = bytearray(file)
+    at = data.draw(st.integers(0, 400) | st.integers(0, len(file) - 1))
+    damaged[at] ^= 1 << data.draw(st.integers(0, 7))
+    del damaged[data.draw(st.integers(at, len(file)) | st.just(len(file))) :]
+    with suppress(LLCError):
+        found, scale = llicti_core.decode_prefix(damaged)
+        assert same(found, pixels[::scale, ::scale])
+    for scale, region in [(8, None), (1, (70, 70, 3, 2)), (4, (64, 0, 100, 90))]:
+        x, y, width, height = region or (0, 0, 300, 200)
+        with suppress(LLCError):
+            found = llicti_core.decode(damaged, scale=scale, region=region)
+            assert same(found, pixels[y : y + height : scale, x : x + width : scale])
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_sizes_that_a_header_lies_about_are_refused(scale: int) -> None:
+    """A part takes no memory in proportion to what the header states alone."""
+    header = Header(2**31 - 1, 2**31 - 1, "L", SAMPLE_TYPES[0], 1, 0, 0, 0, (Coding(GENERIC),))
+    for kind in (GENERIC, LEARNED):
+        lie = header._replace(codings=(Coding(kind),), tile_log2=6, model="llicti-d1", identity=bytes(8))
+        if kind == LEARNED:
+            lie = lie._replace(identity=models.load().identity)
+        data = write_start() + write_frame(lie, [(b"GENR", bytes(100))])
+        for region in (None, (0, 0, 32, 32), (2**31 - 128, 0, 64, 64)):
+            with pytest.raises(LLCError):
+                llicti_core.decode(data, scale=scale, region=region)
+
+
+# Images that no model has coded, or not alone
+
+
+def drawing(*shape: int) -> NDArray[np.uint8]:
+    """A few colours in large areas, with some texture."""
+    pixels = np.zeros(shape, np.uint8)
+    pixels[5:30, 10:50] = 200
+    pixels[20:, 30:45] = np.arange(pixels[20:, 30:45].size).reshape(pixels[20:, 30:45].shape) % 7 * 31
+    return pixels
+
+
+def arrays() -> dict[str, NDArray[np.generic]]:
+    """Images of every way of coding."""
+    colour = photograph(45, 70)
+    deep = colour.astype(np.uint16) * 256 + noise(45, 70)
+    whole = deep.astype(np.int32) * 70000 - 2**30
+    return {
+        "drawing": drawing(45, 70, 3),
+        "grey drawing": drawing(45, 70),
+        "palette": drawing(45, 70) // 50,
+        "bits": colour[..., 0] > 100,
+        "one colour": np.full((45, 70, 3), 7, np.uint8),
+        "grey kept as colour": np.repeat(colour[..., :1], 3, axis=2),
+        "alpha": np.dstack([colour, drawing(45, 70)]),
+        "opaque": np.dstack([colour, np.full((45, 70), 255, np.uint8)]),
+        "two channels": colour[..., :2],
+        "seven channels": np.dstack([colour, colour[::-1], colour[..., 1]]),
+        "16 bits": deep,
+        "grey of 16 bits": deep[..., 1],
+        "12 bits": deep[..., 0] >> 4,
+        "32 bits": whole[..., 0],
+        "floats": (colour / 255).astype(np.float32),
+        "fine floats": np.sqrt(deep.astype(np.float32))[..., 0],
+    }
+
+
+@pytest.mark.parametrize("kind", arrays())
+def test_parts_of_every_kind_of_image(kind: str) -> None:
+    pixels = arrays()[kind]
+    data = llicti_core.encode(pixels, effort=0)
+    for scale in SCALES:
+        assert same(llicti_core.decode(data, scale=scale), pixels[::scale, ::scale])
+        x, y = 8 // scale * scale, 16 // scale * scale
+        found = llicti_core.decode(data, scale=scale, region=(x, y, 33, 18))
+        assert same(found, pixels[y : y + 18 : scale, x : x + 33 : scale])
+    last = None
+    for length in [*range(0, len(data), 1 + len(data) // 200), len(data)]:
+        try:
+            found, last = llicti_core.decode_prefix(data[:length])
+        except TruncatedError:
+            assert last is None
+        else:
+            assert same(found, pixels[::last, ::last])
+    assert last == 1
+
+
+def test_drawings_in_several_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generic, "TILE", 16)
+    decoded = []
+    decode_tile = generic._decode_tile
+    monkeypatch.setattr(generic, "_decode_tile", lambda *tile: decoded.append(tile) or decode_tile(*tile))
+    pixels = drawing(45, 70, 3)
+    data = generic.encode(pixels)
+    for region in [(0, 0, 70, 45), (15, 15, 2, 2), (16, 32, 16, 13), (69, 44, 1, 1), (3, 0, 1, 45)]:
+        x, y, width, height = region
+        for scale in [scale for scale in SCALES if x % scale == y % scale == 0]:
+            decoded.clear()
+            found = generic.decode(Reader(data, "test"), 45, 70, 3, part_of(70, 45, scale, region))
+            assert found == pixels[y : y + height : scale, x : x + width : scale].tobytes()
+            across = (x + width - 1) // 16 - x // 16 + 1
+            assert len(decoded) == across * ((y + height - 1) // 16 - y // 16 + 1)
+
+
+# The command
+
+
+def test_llc_decode(tiled: tuple[NDArray[np.uint8], bytes], tmp_path: Path) -> None:
+    path = tmp_path / "a.llc"
+    path.write_bytes(tiled[1])
+    assert cli.SCALES == llicti_core.SCALES
+    assert cli.main(["decode", str(path), "--scale", "4", "--region", "8", "64", "100", "50"]) == 0
+    with Image.open(tmp_path / "a.png") as image:
+        assert same(np.asarray(image), tiled[0][64:114:4, 8:108:4])
+
+
+def test_llc_decode_says_what_is_wrong(
+    tiled: tuple[NDArray[np.uint8], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.llc"
+    path.write_bytes(tiled[1])
+    assert cli.main(["decode", str(path), "--region", "0", "0", "400", "1"]) == 1
+    assert "beyond the image of 300x200" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["decode", str(path), "--scale", "3"])
+    assert not (tmp_path / "a.png").exists()
+
+
+# Pillow
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> tuple[NDArray[np.uint8], bytes]:
+    """A photograph of 500x333 pixels, and its file."""
+    pixels = photograph(333, 500)
+    return pixels, llicti_core.encode(pixels, effort=0)
+
+
+@pytest.fixture
+def load_truncated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("size", "scale"),
+    [
+        ((500, 333), 1),
+        ((251, 166), 1),
+        ((250, 166), 2),
+        ((1, 100), 2),
+        ((125, 1), 4),
+        ((100, 83), 4),
+        ((60, 40), 8),
+        ((20, 20), 16),
+        ((15, 10), 32),
+        ((1, 1), 32),
+        ((0, 0), 32),
+        ((2000, 1), 1),
+    ],
+)
+def test_draft(size: tuple[int, int], scale: int, astronaut: tuple[NDArray[np.uint8], bytes]) -> None:
+    pixels, data = astronaut
+    with opened(data) as image:
+        mode, box = image.draft("L", size)
+        assert mode == image.mode == "RGB"
+        assert image.size == (-(-500 // scale), -(-333 // scale))
+        assert 0 <= box[0] == box[1] < 0.5
+        assert box[2] <= image.width
+        assert box[3] <= image.height
+        assert same(np.asarray(image), pixels[::scale, ::scale])
+
+
+def test_draft_comes_but_once_and_before_loading(astronaut: tuple[NDArray[np.uint8], bytes]) -> None:
+    with opened(astronaut[1]) as image:
+        assert image.draft(None, None) == ("RGB", (0, 0, 500, 333))
+        assert image.size == (500, 333)
+        assert image.draft(None, (100, 80)) == ("RGB", (0.375, 0.375, 125, 83.625))
+        assert image.draft(None, (50, 50)) is None
+        assert image.size == (125, 84)
+        image.load()
+        assert same(np.asarray(image), astronaut[0][::4, ::4])
+    with opened(astronaut[1]) as image:
+        image.load()
+        assert image.draft(None, (50, 50)) is None
+        assert same(np.asarray(image), astronaut[0])
+
+
+def test_what_no_model_has_coded_is_not_made_smaller() -> None:
+    """It would cost as much, and look worse."""
+    pixels = np.zeros((30, 40, 3), np.uint8)
+    pixels[::2, ::3] = 255, 0, 128
+    data = llicti_core.encode(pixels)
+    assert llicti_core.inspect(data).model is None
+    with opened(data) as image:
+        assert image.draft(None, (10, 10)) == ("RGB", (0, 0, 40, 30))
+        assert same(np.asarray(image), pixels)
+
+
+def decibels(a: Image.Image, b: Image.Image) -> float:
+    """Peak signal to noise ratio."""
+    error = np.square(np.asarray(a, float) - np.asarray(b, float)).mean()
+    return 10 * np.log10(255**2 / max(error, 1e-9))
+
+
+@pytest.mark.parametrize(("size", "least"), [((40, 40), 34), ((64, 64), 41), ((100, 100), 48), ((240, 160), 60)])
+def test_thumbnails_look_like_those_of_the_whole_image(
+    size: tuple[int, int], least: float, astronaut: tuple[NDArray[np.uint8], bytes]
+) -> None:
+    pixels, data = astronaut
+    expected = Image.fromarray(pixels)
+    expected.thumbnail(size, reducing_gap=None)
+    with opened(data) as image:
+        image.thumbnail(size)
+        assert image.size == expected.size
+        assert decibels(image, expected) > least
+        image.save(io.BytesIO(), "PNG")
+
+
+def test_thumbnails_need_only_the_scales_that_they_show(astronaut: tuple[NDArray[np.uint8], bytes]) -> None:
+    _, data = astronaut
+    start = data[: data.index(b"SCL1")]
+    expected, image = opened(data), opened(start)
+    for each in (expected, image):
+        each.thumbnail((40, 40))
+    assert image == expected
+    with pytest.raises(OSError, match="truncated"):
+        opened(start).thumbnail((200, 200))
+
+
+@pytest.mark.parametrize("size", [1000, 4096, 10**6])
+def test_parser(size: int, astronaut: tuple[NDArray[np.uint8], bytes]) -> None:
+    pixels, data = astronaut
+    with ImageFile.Parser() as parser:
+        for start in range(0, len(data), size):
+            parser.feed(data[start : start + size])
+        assert same(np.asarray(parser.close()), pixels)
+
+
+def test_parser_of_half_a_file(astronaut: tuple[NDArray[np.uint8], bytes]) -> None:
+    parser = ImageFile.Parser()
+    parser.feed(astronaut[1][:20000])
+    with pytest.raises(OSError, match="image file is truncated"):
+        parser.close()
+
+
+@pytest.mark.usefixtures("load_truncated")
+def test_truncated_files_show_the_best_scale_they_hold(astronaut: tuple[NDArray[np.uint8], bytes]) -> None:
+    pixels, data = astronaut
+    for scale, tag in [(32, b"SCL4"), (8, b"SCL2"), (2, b"SCL0"), (1, b"")]:
+        cut = data.index(tag) + 7 if tag else len(data)
+        with opened(data[:cut]) as image:
+            assert same(np.asarray(image), known_at(pixels, scale))
+    with opened(data[: data.index(b"SCL2") + 7]) as image:
+        image.draft(None, (250, 166))
+        assert same(np.asarray(image), known_at(pixels[::2, ::2], 4))
+    with opened(data[: data.index(b"SCL2") + 7]) as image:
+        image.draft(None, (30, 20))
+        assert same(np.asarray(image), pixels[::16, ::16])
+
+
+def known_at(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """Every so manieth pixel, enlarged to where it was."""
+    large = pixels[::scale, ::scale].repeat(scale, axis=0).repeat(scale, axis=1)
+    return large[: pixels.shape[0], : pixels.shape[1]]
+
+
+def test_truncated_files_are_refused_unless_asked_for(astronaut: tuple[NDArray[np.uint8], bytes]) -> None:
+    for length in (100, 2000, 20000, len(astronaut[1]) - 1):
+        with opened(astronaut[1][:length]) as image, pytest.raises(OSError, match="image file is truncated: file ends"):
+            image.load()
+
+
+@pytest.mark.usefixtures("load_truncated")
+def test_where_nothing_is_known_nothing_is_shown(astronaut: tuple[NDArray[np.uint8], bytes]) -> None:
+    data = astronaut[1]
+    with opened(data[: data.index(b"COAR") + 100]) as image, pytest.raises(OSError, match="image file is truncated"):
+        image.load()
+    damaged = bytearray(data)
+    damaged[data.index(b"SCL2") + 20] ^= 1
+    with opened(damaged) as image, pytest.raises(OSError, match="damaged"):
+        image.load()
