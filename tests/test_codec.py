@@ -73,11 +73,12 @@ def test_bytes_do_not_depend_on_threads() -> None:
     assert all(same(llicti_core.decode(data, threads=threads), pixels) for threads in (1, 2, 5))
 
 
-def test_engines_write_the_same_file_and_read_each_other() -> None:
+@pytest.mark.parametrize("model", ["default", "fast"])
+def test_engines_write_the_same_file_and_read_each_other(model: str) -> None:
     pixels = photograph(75, 101)
     reference, native = engines.get("reference"), engines.get("native")
-    data = codec.encode(pixels, "default", 0, 1, reference)
-    assert codec.encode(pixels, "default", 0, 2, native) == data
+    data = codec.encode(pixels, model, 0, 1, reference)
+    assert codec.encode(pixels, model, 0, 2, native) == data
     assert same(decoded(data, reference), pixels)
     assert same(decoded(data, native), pixels)
 

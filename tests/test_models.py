@@ -15,6 +15,7 @@ import llicti_core
 from llicti_core import models
 from llicti_core.errors import UnknownModelError
 from llicti_core.models import Model, ModelSpec
+from llicti_core.pyramid import BANDS
 
 
 def random_model(width: int = 6, depth: int = 2, seed: int = 0) -> Model:
@@ -38,8 +39,12 @@ def test_bundled_models_pass_the_overflow_proof(name: str) -> None:
     model.check_bounds()
 
 
-def test_default_is_one_of_the_bundled_models() -> None:
-    assert models.load().spec.name in models.available()
+@pytest.mark.parametrize(("profile", "limit"), [("default", 115_000), ("fast", 15_000)])
+def test_a_profile_is_a_bundled_model_of_limited_cost(profile: str, limit: int) -> None:
+    model = models.load(profile)
+    assert model.spec.name in models.available()
+    products = sum(memoryview(layer.weight).nbytes for band in BANDS for layer in model.layers(band.name))
+    assert products / len(BANDS) <= limit  # multiply-accumulates a pixel
 
 
 def test_a_written_model_reads_back(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ DEFAULT = "default"
 
 _BUNDLED = Path(__file__).parent
 
-_ALIASES = {DEFAULT: "llicti-d1"}
+_ALIASES = {DEFAULT: "llicti-d1", "fast": "llicti-f1"}
 """Names that stand for a bundled model."""
 
 

@@ -33,6 +33,9 @@ OUTPUT_UNITS = (8 / math.log(2), 64.0, 16.0, 32.0)
 FINE = 1 << FINE_SHIFT
 """Output layers give parameters in units of 1/FINE before corrections and rounding."""
 
+LEAST_MULTIPLIER = 32
+"""Of exported models; below it, native kernels take a slower path (docs/performance.md)."""
+
 SCALE_ZERO = 32
 """Index of the component scale of one pixel."""
 
@@ -66,9 +69,10 @@ class _RoundActivation(torch.autograd.Function):
 
 
 def grid_step(weight: Tensor, shift: int) -> Tensor:
-    """The step of each output channel's int8 grid: the smallest k / 2**shift that reaches its largest weight."""
+    """The step of each output channel's int8 grid: k / 2**shift for the smallest k, LEAST_MULTIPLIER or more, that
+    reaches the channel's largest weight."""
     peak = weight.detach().abs().amax(dim=-1, keepdim=True).float()
-    return torch.ceil(peak / 127 * 2**shift).clamp_(min=1) / 2**shift
+    return torch.ceil(peak / 127 * 2**shift).clamp_(min=LEAST_MULTIPLIER) / 2**shift
 
 
 def round_through(x: Tensor) -> Tensor:
