@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from images import smooth
+from images import photograph
 
 import llicti_core
 from llicti_core import models
@@ -26,6 +26,12 @@ def random_model(width: int = 6, depth: int = 2, seed: int = 0) -> Model:
         low, high = {"weight": (-127, 128), "bias": (-5000, 5000), "multiplier": (1, 100)}[name.rsplit(".")[-1]]
         tensors[name] = rng.integers(low, high, shape, form)
     return Model(spec, tensors)
+
+
+def renamed_model() -> Model:
+    """A model good enough for encoders to use it."""
+    fast = models.load("fast")
+    return Model(fast.spec._replace(name="renamed"), fast.tensors)
 
 
 def changed(model: Model, name: str, tensor: np.ndarray) -> Model:
@@ -115,15 +121,15 @@ def test_a_file_with_other_weights_is_not_decoded_by_guess() -> None:
 
 
 def test_models_are_found_in_the_folders_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = random_model()
-    models.write_model(model, tmp_path / "random.safetensors")
+    model = renamed_model()
+    models.write_model(model, tmp_path / "renamed.safetensors")
     with pytest.raises(UnknownModelError):
-        models.load("random")
+        models.load("renamed")
     monkeypatch.setenv("LLICTI_MODEL_PATH", f"{tmp_path / 'nowhere'}{os.pathsep}{tmp_path}")
-    assert models.load("random").identity == model.identity
-    assert "random" in models.available()
-    pixels = smooth(33, 20)
-    data = llicti_core.encode(pixels, model="random")
+    assert models.load("renamed").identity == model.identity
+    assert "renamed" in models.available()
+    pixels = photograph(75, 101)
+    data = llicti_core.encode(pixels, model="renamed")
     assert (llicti_core.decode(data) == pixels).all()
     monkeypatch.delenv("LLICTI_MODEL_PATH")
     with pytest.raises(UnknownModelError, match=model.identity.hex()):
@@ -158,24 +164,25 @@ def test_an_installed_package_can_bring_a_model(tmp_path: Path) -> None:
     source, site = tmp_path / "source", tmp_path / "site"
     (source / "tiny_models").mkdir(parents=True)
     (source / "tiny_models" / "__init__.py").touch()
-    models.write_model(random_model(), source / "tiny_models" / "random.safetensors")
+    models.write_model(renamed_model(), source / "tiny_models" / "renamed.safetensors")
+    np.save(tmp_path / "pixels.npy", photograph(75, 101))
     (source / "pyproject.toml").write_text(
         '[project]\nname = "tiny-models"\nversion = "1"\n'
-        '[project.entry-points."llicti.models"]\nrandom = "tiny_models"\n'
+        '[project.entry-points."llicti.models"]\nrenamed = "tiny_models"\n'
         '[tool.setuptools.package-data]\ntiny_models = ["*.safetensors"]\n'
     )
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
     subprocess.run([*pip, "--target", str(site), str(source)], check=True, capture_output=True)
     code = (
-        "import numpy, llicti_core; a = numpy.arange(300, dtype=numpy.uint8).reshape(10, 10, 3)\n"
-        "data = llicti_core.encode(a, model='random')\n"
+        "import numpy, llicti_core; a = numpy.load('pixels.npy')\n"
+        "data = llicti_core.encode(a, model='renamed')\n"
         "assert (llicti_core.decode(data) == a).all(); print(llicti_core.inspect(data).model)"
     )
     environment = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
     )
-    assert done.stdout.strip() == "random"
+    assert done.stdout.strip() == "renamed"
 
 
 def test_a_broken_model_file_hides_no_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
