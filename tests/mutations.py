@@ -1,0 +1,225 @@
+"""Mutations of files that keep their sections and checksums right, and what must hold of any file whatever."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from functools import cache
+from random import Random
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import llicti_core
+from llicti_core import codec, engines
+from llicti_core.container import Header, pack_section, pack_varint
+
+START = len(llicti_core.SIGNATURE) + 1
+"""Bytes in front of the first section."""
+
+NUMBERS = (0, 1, 2, 3, 31, 32, 33, 127, 128, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1)
+"""Where numbers begin to need another byte, or sizes stop to fit."""
+
+TAGS = (b"HEAD", b"CORR", b"COAR", b"SCL4", b"SCL0", b"MORE", b"note")
+
+REFERENCE_PIXELS = 2000
+"""The largest images that are decoded by the reference engine too, which is slow."""
+
+Section = tuple[bytes, bytes]
+Mutate = Callable[[bytes, Random], bytes]
+
+
+def split(data: bytes) -> tuple[bytes, list[Section], bytes]:
+    """What is in front of the sections, each one's tag and payload, and what follows the last that is whole."""
+    sections, at = [], START
+    while at + 5 <= len(data):
+        length, place = 0, at + 4
+        for shift in range(0, 63, 7):
+            byte = data[place] if place < len(data) else 0x80
+            place += 1
+            length |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+        else:
+            break
+        if place + length + 4 > len(data):
+            break
+        sections.append((data[at : at + 4], data[place : place + length]))
+        at = place + length + 4
+    return data[:START], sections, data[at:]
+
+
+def join(start: bytes, sections: Sequence[Section], rest: bytes = b"") -> bytes:
+    """A file of these, every section's checksum right."""
+    return b"".join((start, *(pack_section(tag, payload) for tag, payload in sections), rest))
+
+
+def mutate(data: bytes, rng: Random, others: Sequence[bytes] = (), mutate_bytes: Mutate | None = None) -> bytes:
+    """One to three changes of a file's sections, with their checksums right again.
+
+    others: files to take sections from. mutate_bytes: how the bytes of a payload change, in place of `changed_bytes`.
+    """
+    start, sections, rest = split(data)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        if not sections or rng.random() < 0.25:
+            _change_sections(sections, rng, others)
+            continue
+        place = rng.randrange(len(sections))
+        if sections[place][0] != b"HEAD" and rng.random() < 0.2:
+            place = 0
+        tag, payload = sections[place]
+        change = rng.random()
+        if change < 0.04:
+            payload = payload[: rng.randrange(4)] + bomb(rng.choice(BOMBS), rng.choice((10_000, 1_000_000)))
+        elif change < 0.3 and tag == b"HEAD":
+            payload = _other_size(payload, rng)
+        else:
+            payload = (mutate_bytes or changed_bytes)(payload, rng)
+        sections[place] = tag, payload
+    changed = join(start, sections, rest)
+    return changed_bytes(changed, rng) if rng.random() < 0.03 else changed
+
+
+def _change_sections(sections: list[Section], rng: Random, others: Sequence[bytes]) -> None:
+    """Take one away, repeat one, move one, rename one, add one, or put another file's in place of one."""
+    place = rng.randrange(len(sections) + 1)
+    one = rng.choice(sections) if sections else (b"HEAD", b"")
+    change = rng.randrange(6)
+    if change == 0 or (change == 1 and others):
+        foreign = split(rng.choice(others))[1] if others else [(rng.choice(TAGS), rng.randbytes(rng.randrange(9)))]
+        same = [other for other in foreign if other[0] == one[0]]
+        found = rng.choice(same or foreign or [one])
+        if change and one in sections:
+            sections[sections.index(one)] = found
+        else:
+            sections.insert(place, found)
+    elif change == 2:
+        sections[:] = sections[:place] + sections[place + 1 :]
+    elif change == 3:
+        sections.insert(place, one)
+    elif change == 4:
+        sections.insert(place, sections.pop(rng.randrange(len(sections)))) if sections else None
+    elif sections:
+        place = rng.randrange(len(sections))
+        sections[place] = rng.choice(TAGS), sections[place][1]
+
+
+def changed_bytes(data: bytes, rng: Random) -> bytes:
+    """One change of some bytes: a bit, a byte, a number, some more or less of them."""
+    changed = bytearray(data)
+    at = rng.randrange(len(changed) + 1)
+    end = min(len(changed), at + rng.choice((1, 1, 2, 4, 8, 40)))
+    change = rng.randrange(8)
+    if change == 0 and end > at:
+        changed[at] ^= 1 << rng.randrange(8)
+    elif change == 1 and end > at:
+        changed[at] = rng.choice((0, 1, 127, 128, 255, rng.randrange(256)))
+    elif change == 2:
+        changed[at:end] = pack_varint(rng.choice(NUMBERS))
+    elif change == 3:
+        number = rng.choice(NUMBERS) & 0xFFFFFFFF
+        changed[at : at + 4] = struct.pack("<I", number)
+    elif change == 4:
+        changed[at:end] = rng.randbytes(end - at)
+    elif change == 5:
+        del changed[at:end]
+    elif change == 6:
+        changed[at:at] = changed[at:end] * rng.choice((1, 2, 50))
+    else:
+        changed[at:at] = rng.randbytes(rng.randrange(1, 9))
+    return bytes(changed)
+
+
+def _other_size(payload: bytes, rng: Random) -> bytes:
+    """A header with another width, height or both, a little off or far."""
+    try:
+        header = Header.unpack(payload)
+    except llicti_core.LLCError:
+        return payload
+    sizes = [header.width, header.height]
+    place = rng.randrange(2)
+    sizes[place] = rng.choice(
+        (*NUMBERS, sizes[place] + 1, max(1, sizes[place] - 1), sizes[place] * 2, sizes[1 - place])
+    )
+    if rng.random() < 0.2:
+        sizes.reverse()
+    try:
+        return header._replace(width=sizes[0], height=sizes[1]).pack()
+    except struct.error:  # more than the field holds
+        return payload
+
+
+BOMBS = ("zlib", "deflate", "lzma")
+
+
+@cache
+def bomb(kind: str, size: int) -> bytes:
+    """`size` zeros, compressed."""
+    zeros = bytes(size)
+    if kind == "lzma":
+        return lzma.compress(zeros, lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "preset": 6}])
+    packer = zlib.compressobj(9, wbits=15 if kind == "zlib" else -15)
+    return packer.compress(zeros) + packer.flush()
+
+
+def with_right_checksums(data: bytes) -> bytes:
+    """The same file, its headers stating the checksums of the pixels that it really decodes to, where it does."""
+    start, sections, rest = split(data)
+    for _ in range(sum(tag == b"HEAD" for tag, _ in sections)):
+        seen: list[int] = []
+
+        def recorded(content: Any, *rest: Any, seen: list[int] = seen) -> int:
+            seen.append(_crc32(content, *rest))
+            return seen[-1]
+
+        with mock.patch("zlib.crc32", recorded):
+            try:
+                llicti_core.decode(join(start, sections, rest), threads=1)
+            except llicti_core.LLCError as error:
+                if "checksum in the header" not in str(error):
+                    break
+            else:
+                break
+        for place, (tag, payload) in enumerate(sections):
+            if tag == b"HEAD" and (header := Header.unpack(payload)).checksum not in seen:
+                sections[place] = tag, header._replace(checksum=seen[-1]).pack()
+                break
+    return join(start, sections, rest)
+
+
+_crc32 = zlib.crc32
+
+
+def check(data: bytes) -> bool:
+    """Whether a file decodes. Raises what is no LLCError, and AssertionError where what it decodes to is no image."""
+    try:
+        llicti_core.inspect(data)
+        pixels = llicti_core.decode(data, threads=1)
+    except llicti_core.LLCError:
+        return False
+    again = llicti_core.decode(llicti_core.encode(pixels, effort=0, threads=1), threads=1)
+    assert same(again, pixels), "does not survive being coded again"
+    if pixels.size <= REFERENCE_PIXELS:
+        _, reference = codec.decode(data, 1, engines.get("reference"))
+        assert pixels.tobytes() == reference, "engines differ"
+    return True
+
+
+def check_pillow(data: bytes) -> None:
+    """Open and load a file with Pillow. Raises what is neither OSError nor Pillow's own concern about size."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+    except (OSError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        pass
+
+
+def same(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether two arrays are the same bit for bit."""
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() and isinstance(a, np.ndarray)

@@ -1,0 +1,112 @@
+"""Files that nobody has written: changed, cut and lying ones, by the thousand, the same every time."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import mutations
+import pytest
+from golden import FIXTURES, files
+from mutations import BOMBS, bomb, join, split
+from PIL import Image
+
+import llicti_core
+import llicti_plugin
+from llicti_core import LLCError
+
+llicti_plugin.register()
+
+SMALL = [path for path in files() if path.stat().st_size < 3000]
+CHANGES = 60
+"""Of each file."""
+
+
+@pytest.fixture(autouse=True)
+def fixture_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLICTI_MODEL_PATH", str(FIXTURES))
+
+
+def test_a_file_is_made_of_its_sections() -> None:
+    for path in files():
+        data = path.read_bytes()
+        assert join(*split(data)) == data
+        assert mutations.with_right_checksums(data) == data
+
+
+@pytest.mark.parametrize("path", SMALL, ids=lambda path: path.stem)
+def test_changed_sections(path: Path) -> None:
+    """A change with right checksums is an error of ours, or gives an image as good as any."""
+    rng = Random(path.stem)
+    others = [other.read_bytes() for other in SMALL]
+    for _ in range(CHANGES):
+        data = mutations.mutate(path.read_bytes(), rng, others)
+        if rng.random() < 0.3:
+            data = mutations.with_right_checksums(data)
+        mutations.check(data)
+
+
+@pytest.mark.parametrize("path", sorted(SMALL, key=lambda path: path.stat().st_size)[:8], ids=lambda path: path.stem)
+def test_cut_anywhere(path: Path) -> None:
+    data = path.read_bytes()
+    for length in range(len(data)):
+        with pytest.raises(LLCError):
+            llicti_core.decode(data[:length])
+        with pytest.raises(OSError, match=r"\w"), Image.open(io.BytesIO(data[:length])) as image:
+            image.load()
+
+
+def test_pillow_raises_what_pillow_s_formats_raise() -> None:
+    rng = Random(5)
+    for path in SMALL:
+        for _ in range(15):
+            mutations.check_pillow(mutations.mutate(path.read_bytes(), rng))
+
+
+SIZES = [(65536, 65536), (2**31 - 1, 2**31 - 1), (1, 2**31 - 1), (2**31 - 1, 33), (2**20, 2**12)]
+
+
+def hostile_files() -> list[bytes]:
+    """Headers of gigapixels in front of nothing much, sections that unpack to far more, and numbers of either kind."""
+    hostile = []
+    for path in SMALL[::4]:
+        start, sections, _ = split(path.read_bytes())
+        for width, height in SIZES:
+            header = mutations.Header.unpack(sections[0][1])._replace(width=width, height=height)
+            hostile.append(join(start, [(b"HEAD", header.pack()), *sections[1:]]))
+        for place, (tag, payload) in enumerate(sections):
+            for kind in BOMBS:
+                swollen = payload[: place % 3] + bomb(kind, 1 << 25)
+                hostile.append(join(start, [*sections[:place], (tag, swollen), *sections[place + 1 :]]))
+            long = tag + mutations.pack_varint(2**40) + payload
+            hostile.append(join(start, sections[:place], long))
+        many = [(b"note", b"")] * 30_000
+        hostile.append(join(start, [sections[0], *many, *sections[1:-1]]))
+    return hostile
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux of its own process")
+def test_hostile_files_take_no_memory(tmp_path: Path) -> None:
+    """In a process that may take no more than 16 MiB above what a first image took."""
+    for number, data in enumerate(hostile_files()):
+        (tmp_path / f"{number}.llc").write_bytes(data)
+    program = f"""
+import resource
+from pathlib import Path
+import numpy as np
+import llicti_core
+llicti_core.decode(Path({str(SMALL[0])!r}).read_bytes(), threads=1)
+with open("/proc/self/statm") as statm:
+    size = int(statm.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 2**24, size + 2**24))
+for path in Path().iterdir():
+    try:
+        llicti_core.decode(path.read_bytes(), threads=1)
+    except llicti_core.LLCError:
+        pass
+"""
+    process = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert not process.returncode, process.stderr
