@@ -10,7 +10,7 @@ from random import Random
 
 import mutations
 import pytest
-from golden import FIXTURES, files
+from golden import FIXTURES
 from mutations import BOMBS, bomb, join, split
 from PIL import Image
 
@@ -20,8 +20,8 @@ from llicti_core import LLCError
 
 llicti_plugin.register()
 
-SMALL = [path for path in files() if path.stat().st_size < 3000]
-CHANGES = 60
+SEEDS = mutations.seeds()
+CHANGES = 50
 """Of each file."""
 
 
@@ -31,27 +31,25 @@ def fixture_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_is_made_of_its_sections() -> None:
-    for path in files():
-        data = path.read_bytes()
+    for data in SEEDS.values():
         assert join(*split(data)) == data
         assert mutations.with_right_checksums(data) == data
 
 
-@pytest.mark.parametrize("path", SMALL, ids=lambda path: path.stem)
-def test_changed_sections(path: Path) -> None:
+@pytest.mark.parametrize("name", SEEDS)
+def test_changed_sections(name: str) -> None:
     """A change with right checksums is an error of ours, or gives an image as good as any."""
-    rng = Random(path.stem)
-    others = [other.read_bytes() for other in SMALL]
+    rng, others = Random(name), list(SEEDS.values())
     for _ in range(CHANGES):
-        data = mutations.mutate(path.read_bytes(), rng, others)
+        data = mutations.mutate(SEEDS[name], rng, others)
         if rng.random() < 0.3:
             data = mutations.with_right_checksums(data)
         mutations.check(data)
 
 
-@pytest.mark.parametrize("path", sorted(SMALL, key=lambda path: path.stat().st_size)[:8], ids=lambda path: path.stem)
-def test_cut_anywhere(path: Path) -> None:
-    data = path.read_bytes()
+@pytest.mark.parametrize("name", [name for name, data in SEEDS.items() if len(data) < 450])
+def test_cut_anywhere(name: str) -> None:
+    data = SEEDS[name]
     for length in range(len(data)):
         with pytest.raises(LLCError):
             llicti_core.decode(data[:length])
@@ -61,19 +59,20 @@ def test_cut_anywhere(path: Path) -> None:
 
 def test_pillow_raises_what_pillow_s_formats_raise() -> None:
     rng = Random(5)
-    for path in SMALL:
-        for _ in range(15):
-            mutations.check_pillow(mutations.mutate(path.read_bytes(), rng))
+    for data in SEEDS.values():
+        for _ in range(10):
+            mutations.check_pillow(mutations.mutate(data, rng))
 
 
+HOSTILE = ("corrected-default", "one-pixel-grey", "alpha", "palette", "levels", "drawing", "constant")
 SIZES = [(65536, 65536), (2**31 - 1, 2**31 - 1), (1, 2**31 - 1), (2**31 - 1, 33), (2**20, 2**12)]
 
 
 def hostile_files() -> list[bytes]:
     """Headers of gigapixels in front of nothing much, sections that unpack to far more, and numbers of either kind."""
     hostile = []
-    for path in SMALL[::4]:
-        start, sections, _ = split(path.read_bytes())
+    for name in HOSTILE:
+        start, sections, _ = split(SEEDS[name])
         for width, height in SIZES:
             header = mutations.Header.unpack(sections[0][1])._replace(width=width, height=height)
             hostile.append(join(start, [(b"HEAD", header.pack()), *sections[1:]]))
@@ -91,14 +90,15 @@ def hostile_files() -> list[bytes]:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux of its own process")
 def test_hostile_files_take_no_memory(tmp_path: Path) -> None:
     """In a process that may take no more than 16 MiB above what a first image took."""
-    for number, data in enumerate(hostile_files()):
+    for number, data in enumerate([SEEDS["corrected-default"], SEEDS["drawing"], SEEDS["levels"], *hostile_files()]):
         (tmp_path / f"{number}.llc").write_bytes(data)
-    program = f"""
+    program = """
 import resource
 from pathlib import Path
 import numpy as np
 import llicti_core
-llicti_core.decode(Path({str(SMALL[0])!r}).read_bytes(), threads=1)
+for name in "0.llc", "1.llc", "2.llc":
+    llicti_core.decode(Path(name).read_bytes(), threads=1)
 with open("/proc/self/statm") as statm:
     size = int(statm.read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 2**24, size + 2**24))

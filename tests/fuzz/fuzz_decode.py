@@ -18,13 +18,15 @@ os.environ["LLICTI_MODEL_PATH"] = str(TESTS / "fixtures")
 
 with atheris.instrument_imports(include=["llicti_core"]):
     import mutations
-    from golden import files
 
     # The codec imports these when it needs them, which would be too late.
     import llicti_core.engines.native
-    import llicti_core.engines.reference  # noqa: F401
+    import llicti_core.engines.reference
+    import llicti_core.generic
+    import llicti_core.planes  # noqa: F401
 
-OTHERS = [path.read_bytes() for path in files() if path.stat().st_size < 3000]
+SEEDS = mutations.seeds()
+OTHERS = list(SEEDS.values())
 
 decoded = inputs = 0
 
@@ -56,12 +58,12 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 def main() -> None:
-    """Fill an empty corpus with the golden files, and begin."""
+    """Fill an empty corpus with what the suite begins with, and begin."""
     corpus = Path(next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "corpus"))
     corpus.mkdir(exist_ok=True)
     if not any(corpus.iterdir()):
-        for number, data in enumerate(OTHERS):
-            (corpus / f"golden-{number}").write_bytes(data)
+        for name, data in SEEDS.items():
+            (corpus / name).write_bytes(data)
     atheris.Setup(sys.argv, one_input, custom_mutator=mutate)
     atheris.Fuzz()
 
