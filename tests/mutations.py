@@ -228,18 +228,50 @@ _crc32 = zlib.crc32
 
 def check(data: bytes) -> bool:
     """Whether a file decodes. Raises what is no LLCError, and AssertionError where what it decodes to is no image."""
+    info = pixels = None
     try:
-        llicti_core.inspect(data)
+        info = llicti_core.inspect(data)
         frame = llicti_core.decode_bytes(data, threads=1, max_bytes=MAX_BYTES)
+        pixels = llicti_core.decode(data, threads=1)
     except llicti_core.LLCError:
-        return False
-    pixels = llicti_core.decode(data, threads=1)
+        pass
+    else:
+        _check_again(data, frame, pixels)
+    if info:
+        _check_parts(data, info, pixels, Random(data))
+    return pixels is not None
+
+
+def _check_again(data: bytes, frame: llicti_core.Frame, pixels: NDArray[Any]) -> None:
+    """An image that has been decoded is one that can be encoded; all engines decode the same."""
     again = llicti_core.decode_bytes(_encoded(pixels, mode=frame.info.mode or None, palette=frame.palette), threads=1)
     assert (again.pixels, again.palette) == (frame.pixels, frame.palette), "does not survive being coded again"
     if pixels.nbytes <= REFERENCE_BYTES:
         reference = codec.decode(data, 1, engines.get("reference"))
         assert reference == frame, "engines differ"
-    return True
+
+
+def _check_parts(data: bytes, info: llicti_core.ImageInfo, pixels: NDArray[Any] | None, rng: Random) -> None:
+    """Small versions, regions and beginnings are parts of the whole, where that decodes."""
+    scale = rng.choice(llicti_core.SCALES)
+    x, y = rng.randrange(info.width) // scale * scale, rng.randrange(info.height) // scale * scale
+    width, height = rng.randint(1, info.width - x), rng.randint(1, info.height - y)
+    part = pixels is not None and pixels[y : y + height : scale, x : x + width : scale]
+    try:
+        found = llicti_core.decode(data, scale=scale, region=(x, y, width, height), threads=1, max_bytes=MAX_BYTES)
+        assert pixels is None or same(found, part), "a part is not of the whole"
+    except llicti_core.LLCError:
+        assert pixels is None, "a part of what decodes does not"
+    try:
+        found, scale = llicti_core.decode_prefix(data[: rng.randint(0, len(data))], threads=1, max_bytes=MAX_BYTES)
+        assert pixels is None or same(found, pixels[::scale, ::scale]), "a beginning is not of the whole"
+    except llicti_core.LLCError:
+        pass
+
+
+def same(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether two arrays are the same bit for bit."""
+    return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
 
 
 def check_pillow(data: bytes) -> None:

@@ -300,7 +300,7 @@ def test_memory_stays_the_same(run: Run) -> None:
     """Two thousand times saved and opened; a leak of a single copy of the pixels would show."""
     run(
         """
-im = image(1, "RGB", 40, 30)
+im = image(1, "RGB", 24, 20)
 
 def cycle(number):
     im.save("a.llc", effort=number % 20 == 0)

@@ -23,6 +23,7 @@ with atheris.instrument_imports(include=["llicti_core"]):
     import llicti_core.engines.native
     import llicti_core.engines.reference
     import llicti_core.generic
+    import llicti_core.parts
     import llicti_core.planes  # noqa: F401
 
 SEEDS = mutations.seeds()
