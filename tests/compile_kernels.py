@@ -25,6 +25,7 @@ from triton.compiler import ASTSource, make_backend
 from llicti_core import models
 from llicti_core.codec import tile_grid
 from llicti_core.engines import cuda
+from llicti_core.engines.cuda import checksum, launch
 from llicti_core.engines.cuda.layout import Layout, Part, Picture
 from llicti_core.engines.native import NativeEngine
 from llicti_core.errors import FormatError
@@ -34,7 +35,7 @@ OPTIONS = {"num_warps", "num_stages", "maxnreg"}
 
 
 def record(started: dict[str, tuple[Any, ...]]) -> Any:
-    """A stand-in for cuda.start that keeps what is asked for and starts nothing."""
+    """A stand-in for launch.start that keeps what is asked for and starts nothing."""
 
     def start(kernel: Any, programs: int, *arguments: Any, **options: int) -> None:
         constants = {key: value for key, value in options.items() if key not in OPTIONS}
@@ -55,7 +56,7 @@ def starts(width: str) -> list[tuple[Any, ...]]:
     """Every way in which a colour and a grey image start kernels."""
     model = random_model(16, 2, 60, (32, 200), 0) if width == "narrow" else models.load()
     started: dict[str, tuple[Any, ...]] = {}
-    cuda.start = record(started)
+    launch.start = record(started)
     cuda._Flight._empty = lambda self, dtype, *shape: torch.zeros(shape, dtype=dtype)
     device = torch.device("cpu")
     for channels in (3, 1):
@@ -65,6 +66,7 @@ def starts(width: str) -> list[tuple[Any, ...]]:
         layout = Layout([Picture(70, 40, tiles, b"")], [Part(0, 0)], channels)
         flight = cuda._Flight(layout, cuda.pack(model, device), channels, 0, device)
         raw = torch.from_numpy(pixels).flatten()
+        checksum.crc32(raw)
         flight.encode(raw)
         try:
             flight.decode(coded, raw)

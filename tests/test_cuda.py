@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from test_engines import Case, corrections, images, random_model, random_models
 from llicti_core import engines, models, pyramid
 from llicti_core.codec import tile_grid
 from llicti_core.engines import CORRECTIONS_PER_SCALE, EncodedTile, Rectangle, cuda
-from llicti_core.engines.cuda import CudaEngine
+from llicti_core.engines.cuda import CudaEngine, checksum, launch
 from llicti_core.engines.cuda.layout import Picture
 from llicti_core.engines.native import NativeEngine
 from llicti_core.engines.reference import ReferenceEngine
@@ -153,6 +154,13 @@ def test_bad_data_is_refused_and_read_no_further() -> None:
             case.decode(ENGINE, [bad], 1)
 
 
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 100, 3000])
+def test_checksums(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(checksum, "CHUNK", 16)
+    data = noise(1, size, 1)
+    assert checksum.crc32(torch.from_numpy(data).flatten().to(ENGINE.device)) == zlib.crc32(data)
+
+
 def test_a_missing_device_is_reported_and_auto_takes_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -171,7 +179,7 @@ def test_failures_on_the_device_are_reported_and_auto_goes_on(
     def fail(*arguments: Any, **options: Any) -> None:
         raise error
 
-    monkeypatch.setattr(cuda, "start", fail)
+    monkeypatch.setattr(launch, "start", fail)
     case = Case(smooth(20, 30), NARROW)
     expected = case.encode(NativeEngine(), 1)
     with pytest.raises(DeviceError, match=str(error)):
@@ -195,7 +203,7 @@ def test_every_kernel_compiles(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     compiled = [json.loads(line) for line in run.stdout.splitlines()]
     names = {kernel["kernel"] for kernel in compiled}
-    assert len(names) == 9
+    assert len(names) == 10
     # The networks run on tensor cores; a decoder's lane is a thread, and threads share nothing.
     assert {kernel["kernel"] for kernel in compiled if kernel["tensor cores"]} == {"encode_band", "predict_band"}
     assert all(kernel["shared"] == 0 for kernel in compiled if kernel["kernel"] == "decode_band")

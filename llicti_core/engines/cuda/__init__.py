@@ -5,8 +5,7 @@ With TRITON_INTERPRET=1 the kernels run in Triton's interpreter instead, on the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llicti_core.engines import Corrections, EncodedTile, Rectangle
-from llicti_core.engines.cuda import kernels
+from llicti_core.engines.cuda import kernels, launch
+from llicti_core.engines.cuda.launch import current, reported, usable
 from llicti_core.engines.cuda.layout import STEPS, Layout, Picture, parts
 from llicti_core.engines.cuda.weights import PackedModel, pack
 from llicti_core.engines.native import NativeEngine
-from llicti_core.errors import DeviceError, FormatError, LLCError
+from llicti_core.errors import FormatError
 from llicti_core.models import Model
 from llicti_core.pyramid import BANDS, LANES, SCALES
 
@@ -44,9 +44,6 @@ BYTES_A_PIXEL = 48
 MOST_AT_ONCE = 1 << 27
 """Pixels in flight: several streams for every multiprocessor of a large GPU, and offsets far from 2**31."""
 
-CAPABILITY = (8, 0)
-"""The least compute capability whose tensor cores multiply bytes as Triton wants them."""
-
 
 class CudaEngine:
     """Runs on one device. Files and pixels are those of the other engines."""
@@ -55,7 +52,7 @@ class CudaEngine:
 
     def __init__(self, device: str | torch.device | None = None) -> None:
         """device: "cuda", "cuda:1" ...; by default the current one. Raises DeviceError where it cannot be used."""
-        self.device = _usable(device)
+        self.device = usable(device)
 
     def fit(
         self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, effort: int, threads: int
@@ -99,7 +96,7 @@ class CudaEngine:
         """The coded tiles of each of `pictures`, whose pixels are uint8 [rows, columns, channels], channels alike."""
         channels = pixels[0].shape[2]
         coded: list[list[EncodedTile]] = [[] for _ in pictures]
-        with reported(self.device), _current(self.device):
+        with reported(self.device), current(self.device):
             packed = pack(model, self.device)
             raw = torch.cat([self._to_device(np.ascontiguousarray(part)).flatten() for part in pixels])
             for part in parts(pictures, 0, self._at_once()):
@@ -124,7 +121,7 @@ class CudaEngine:
         Raises FormatError where no encoder can have written the data of one of them, and DeviceError.
         """
         sizes = [picture.rows * picture.columns * channels for picture in pictures]
-        with reported(self.device), _current(self.device):
+        with reported(self.device), current(self.device):
             packed = pack(model, self.device)
             raw = torch.empty(sum(sizes), dtype=torch.uint8, device=self.device)
             for part in parts(pictures, scale, self._at_once()):
@@ -145,55 +142,6 @@ class CudaEngine:
             return MOST_AT_ONCE
         free, _ = torch.cuda.mem_get_info(self.device)
         return max(1, min(MOST_AT_ONCE, int(free) // BYTES_A_PIXEL))
-
-
-def _usable(device: str | torch.device | None) -> torch.device:
-    """`device`, checked. Raises DeviceError."""
-    if triton.knobs.runtime.interpret:
-        return torch.device("cpu")
-    try:
-        chosen = torch.device(device or "cuda")
-        if chosen.type != "cuda":
-            msg = f"{chosen} is no CUDA device"
-            raise DeviceError(msg)
-        if torch.version.cuda is None or not torch.cuda.is_available():
-            msg = "no CUDA device can be used: there is none, or no driver, or PyTorch was built without CUDA"
-            raise DeviceError(msg)
-        index = torch.cuda.current_device() if chosen.index is None else chosen.index
-        capability = torch.cuda.get_device_capability(index)
-    except (RuntimeError, AssertionError) as error:
-        msg = f"CUDA device {device or ''!r} cannot be used: {error}"
-        raise DeviceError(msg) from error
-    if capability < CAPABILITY:
-        least, there = (".".join(map(str, version)) for version in (CAPABILITY, capability))
-        msg = f"CUDA device {index} has compute capability {there}, {least} is the least that can be used"
-        raise DeviceError(msg)
-    return torch.device("cuda", index)
-
-
-def _current(device: torch.device) -> Any:
-    """A context in which kernels are started on `device`."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-
-
-@contextmanager
-def reported(device: torch.device) -> Iterator[None]:
-    """Turn whatever goes wrong on the device into a DeviceError, errors in the data excepted."""
-    try:
-        yield
-    except LLCError:
-        raise
-    except torch.OutOfMemoryError as error:
-        msg = f"out of memory on {device}: {error}"
-        raise DeviceError(msg) from error
-    except (RuntimeError, triton.TritonError) as error:
-        msg = f"{device} failed: {error}"
-        raise DeviceError(msg) from error
-
-
-def start(kernel: Any, programs: int, *arguments: Tensor | int, **options: int) -> None:
-    """Start `programs` programs of a kernel on the current device; they run when those started before have ended."""
-    kernel[(programs,)](*arguments, **options)
 
 
 class _Flight:
@@ -224,7 +172,7 @@ class _Flight:
         cursors = self._empty(torch.int64, SCALES, self.streams)
         ends = batches[:: len(BANDS)].contiguous()
         arguments = (intervals, ends, words, cursors, states, self.streams)
-        start(kernels.encode_streams, self.streams, *arguments, CHANNELS=self.channels, num_warps=1)
+        launch.start(kernels.encode_streams, self.streams, *arguments, CHANNELS=self.channels, num_warps=1)
         stops = torch.cat((cursors[1:], ends[-1:] * (self.channels * LANES)))
         lengths = stops - cursors
         packed = self._packed(words, cursors.flatten(), lengths.flatten())
@@ -260,7 +208,7 @@ class _Flight:
                 if not self._predict(kernels.predict_band, number, buffers, ranges, (model.exponential,)):
                     continue
                 step, band = STEPS[number], BANDS[STEPS[number].band]
-                start(
+                launch.start(
                     kernels.decode_band, self.streams, self.planes, mixtures, others, self.bases, states, cursors, end,
                     stored, self.tile_table, self.stream_table, ranges, model.mantissas, model.tail,
                     step.scale - self.scale, band.row, band.column, CHANNELS=self.channels, num_warps=1,
@@ -277,7 +225,7 @@ class _Flight:
         """Start a kernel for up to `pixels` pixels of every tile."""
         blocks = triton.cdiv(pixels, _COPIED)
         programs, arguments = len(self.layout.tiles) * blocks, (*buffers, self.tile_table, blocks, *between)
-        start(kernel, programs, *arguments, CHANNELS=self.channels, BLOCK=_COPIED)
+        launch.start(kernel, programs, *arguments, CHANNELS=self.channels, BLOCK=_COPIED)
 
     def _predict(
         self, kernel: Any, number: int, buffers: tuple[Tensor, ...], ranges: Tensor, tables: tuple[Tensor, ...]
@@ -290,12 +238,12 @@ class _Flight:
         where = (step.scale - self.scale, band.row, band.column)
         sizes = {"K": packed.inputs, "CHANNELS": self.channels}
         blocks = triton.cdiv(longest, _GATHERED)
-        start(
+        launch.start(
             kernels.gather_band, self.streams * blocks, self.planes, self.inputs, self.bases, self.tile_table,
             self.stream_table, packed.window, blocks, *where, **sizes, BLOCK=_GATHERED,
         )  # fmt: skip
         blocks = triton.cdiv(longest, _PREDICTED)
-        start(
+        launch.start(
             kernel, self.streams * blocks, *buffers, self.tile_table, self.stream_table, ranges, packed.weights,
             packed.numbers, self.corrections, *tables, blocks, *where, step.scale, step.band, model.depth, **sizes,
             W=model.width, BLOCK=_PREDICTED, num_warps=8 if model.width > 128 else 4, num_stages=1,
@@ -311,7 +259,7 @@ class _Flight:
         blocks = triton.cdiv(longest, _COPIED)
         if blocks:
             arguments = (words, sources, targets, lengths, packed, blocks)
-            start(kernels.copy_words, len(lengths) * blocks, *arguments, BLOCK=_COPIED)
+            launch.start(kernels.copy_words, len(lengths) * blocks, *arguments, BLOCK=_COPIED)
         return packed
 
     def _empty(self, dtype: torch.dtype, *shape: int) -> Tensor:

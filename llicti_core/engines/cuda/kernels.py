@@ -1,4 +1,4 @@
-"""The Triton kernels: colour, context and networks, mixture, rANS (docs/format.md, 3 to 7).
+"""The Triton kernels: colour, context and networks, mixture, rANS, CRC-32 (docs/format.md, 3 to 7).
 
 They use integers only, and of Triton only what its compiler and its interpreter give the same meaning. Where a comment
 gives a bound, all products and sums before it fit in 32 bits; offsets in buffers are 64 bits wide.
@@ -648,3 +648,20 @@ def copy_words(words, sources, targets, lengths, packed, blocks, BLOCK: tl.const
     there = index < tl.load(lengths + run)
     word = tl.load(words + tl.load(sources + run) + index, mask=there, other=0)
     tl.store(packed + tl.load(targets + run) + index, word, mask=there)
+
+
+# Checksum (1).
+
+
+@triton.jit(do_not_specialize=["size", "chunks"], do_not_specialize_on_alignment=["data"])
+def chunk_remainders(data, table, remainders, size, chunks, CHUNK: tl.constexpr, BLOCK: tl.constexpr):
+    """Remainder int32 of each of `chunks` chunks of uint8 `data`, the first of them filled up with zeros in front."""
+    chunk = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    start = size - (chunks - chunk.to(tl.int64)) * CHUNK
+    remainder = tl.zeros_like(chunk).to(tl.uint32)
+    for index in range(CHUNK):
+        at = start + index
+        byte = tl.load(data + at, mask=(at >= 0) & (at < size), other=0).to(tl.uint32)
+        step = tl.load(table + ((remainder ^ byte) & 255)).to(tl.uint32, bitcast=True)
+        remainder = (remainder >> 8) ^ step
+    tl.store(remainders + chunk, remainder.to(tl.int32, bitcast=True), mask=chunk < chunks)
