@@ -163,6 +163,22 @@ def test_a_run_can_be_limited_in_time(photographs: Photographs) -> None:
     assert reports[-1]["step"] == trainer.step
 
 
+def test_a_run_can_be_cut_into_stages(command: list[str], tmp_path: Path) -> None:
+    whole, staged = tmp_path / "whole", tmp_path / "staged"
+    assert main([*command, str(whole)]) == 0
+    stages = 0
+    while not (staged / "tiny.safetensors").exists():
+        assert main([*command, str(staged), "--stage", "0.000001"]) == 0
+        stages += 1
+    assert stages == 3  # one a report
+    assert (staged / "tiny.safetensors").read_bytes() == (whole / "tiny.safetensors").read_bytes()
+
+
+def test_a_device_that_is_not_there_is_named(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main([*command, str(tmp_path / "run"), "--device", "cuda:77"]) == 2
+    assert "cuda:77" in capsys.readouterr().err
+
+
 def test_unknown_keys_of_a_configuration_are_named(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text('{"widht": 3}')

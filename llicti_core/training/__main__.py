@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from llicti_core.models import write_model
@@ -29,12 +30,24 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--validate", type=Path, help="folder of photographs to report bits per sub-pixel on")
     parser.add_argument("--start", type=Path, help="checkpoint of another run, whose weights a new run starts from")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument(
+        "--stage",
+        type=float,
+        metavar="MINUTES",
+        help="stop after about so long; the same command goes on from there, also with a folder of other photographs",
+    )
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parse(arguments)
+    ends = time.monotonic() + 60 * options.stage if options.stage else None
+    try:
+        torch.empty(0, device=options.device)
+    except (AssertionError, RuntimeError) as error:
+        print(f"llc train: device {options.device!r} cannot be used: {error}", file=sys.stderr)
+        return 2
     config = TrainingConfig.read(options.config)
     options.run.mkdir(parents=True, exist_ok=True)
     photographs = Photographs.from_folder(options.photos, options.device)
@@ -49,6 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
             with log.open("a") as file:
                 file.write(json.dumps({"time": time.time(), **report}) + "\n")
             plot_curve(log, options.run / "curve.png")
+            if ends and time.monotonic() >= ends:
+                break
+    if trainer.progress() < 1:
+        return 0
     write_model(export(trainer.averaged, config.name), options.run / f"{config.name}.safetensors")
     return 0
 

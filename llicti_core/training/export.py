@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from llicti_core.training.network import ACTIVATION_UNIT, FINE, BandNetwork, Net
 def export(network: Network, name: str) -> Model:
     """The integer model of `network`, checked. Raises ValueError where an accumulator could overflow."""
     tensors: dict[str, NDArray[np.generic]] = {}
+    network = copy.deepcopy(network).cpu()
     with torch.no_grad():
         for band, module in network.bands.items():
             assert isinstance(module, BandNetwork)

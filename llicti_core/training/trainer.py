@@ -92,7 +92,8 @@ class Trainer:
     def run(self, validation: Photographs | None = None, report_every: int = 250) -> Iterator[dict[str, float]]:
         """Train to the end; yields a report every `report_every` steps and at the end, the checkpoint written."""
         batches = validation_batches(validation, 16384) if validation else None
-        bits, started, done = 0.0, time.monotonic(), 0
+        # Summed up where it is computed, so that a GPU need not be waited for in every step.
+        bits, started, done = torch.zeros((), device=self.photographs.device), time.monotonic(), 0
         while self.progress() < 1:
             began = time.monotonic()
             bits += self._train_step()
@@ -102,27 +103,27 @@ class Trainer:
                 continue
             if self.checkpoint:
                 self._save(self.checkpoint)
-            report = {"step": float(self.step), "progress": self.progress(), "training": bits / done}
+            report = {"step": float(self.step), "progress": self.progress(), "training": bits.item() / done}
             report["steps_per_second"] = done / (time.monotonic() - started)
             if batches:
                 report["validation"] = estimate(self.averaged, batches)
             yield report
-            bits, started, done = 0.0, time.monotonic(), 0
+            bits, started, done = torch.zeros_like(bits), time.monotonic(), 0
 
-    def _train_step(self) -> float:
-        """One optimiser step; returns the batch's bits per sub-pixel."""
+    def _train_step(self) -> Tensor:
+        """One optimiser step; returns the batch's bits per sub-pixel, on the device."""
         config = self.config
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * self._schedule()
         self.optimiser.zero_grad(set_to_none=True)
-        total = 0.0
+        total = torch.zeros((), device=self.photographs.device)
         for band in BANDS:
             batch = self.photographs.draw(band, config.batch, config.scale_weights, self.generator)
             grey = round(config.grey * config.batch)
             without_colour(batch, grey)
             loss = _bits(self.network, band.name, batch, grey)
             loss.backward()
-            total += loss.item() / len(BANDS)
+            total += loss.detach() / len(BANDS)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
@@ -157,7 +158,7 @@ class Trainer:
         os.replace(partial, path)
 
     def _load(self, path: Path) -> None:
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location=self.photographs.device)
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         config = asdict(self.config)
         differing = [key for key, value in state["config"].items() if config[key] != value]
         if differing:
@@ -167,7 +168,7 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+        self.generator.set_state(state["generator"])
 
 
 def _bits(network: Network, band: str, batch: Contexts, grey: int) -> Tensor:

@@ -66,7 +66,8 @@ def _move_tables(zeros: int) -> Words:
     values = np.arange(256, dtype=np.uint32) << (8 * np.arange(4, dtype=np.uint32))[:, np.newaxis]
     if zeros == 1:
         table = _byte_table()
-        return (values >> np.uint32(8)) ^ table[values & np.uint32(255)]
+        moved: Words = (values >> np.uint32(8)) ^ table[values & np.uint32(255)]
+        return moved
     half = zeros // 2
     return _moved_on(_moved_on(values, half), half)
 
