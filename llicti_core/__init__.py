@@ -9,7 +9,7 @@ from llicti_core import codec as _codec
 from llicti_core import engines as _engines
 from llicti_core.codec import MAX_BYTES, Frame, ImageInfo, Palette
 from llicti_core.container import MAX_HEADER_BYTES, SIGNATURE
-from llicti_core.errors import FormatError, LLCError, TruncatedError, UnknownModelError, UnsupportedError
+from llicti_core.errors import DeviceError, FormatError, LLCError, TruncatedError, UnknownModelError, UnsupportedError
 from llicti_core.parts import SCALES, Region, part_of
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = [
     "MAX_HEADER_BYTES",
     "SCALES",
     "SIGNATURE",
+    "DeviceError",
     "FormatError",
     "Frame",
     "ImageInfo",
@@ -50,6 +51,7 @@ def encode(
     model: str = "default",
     effort: int = 1,
     threads: int | None = None,
+    device: str = "cpu",
 ) -> bytes:
     """Code an image without loss.
 
@@ -62,11 +64,13 @@ def encode(
     effort: how much work goes into fitting the model to the image, 0 (none) to 3. Decoding is as
         fast whatever it is.
     threads: how many to use; by default as many as this process may run on. The bytes do not depend on it.
+    device: "cpu"; "cuda", or "cuda:1" and so on, which takes `pip install 'llicti[cuda]'`; "auto" for a GPU where one
+        can be used. The bytes do not depend on it.
 
     Returns the bytes of a `.llc` file. Raises UnsupportedError for other pixels, UnknownModelError for an
-    unknown model.
+    unknown model, DeviceError where the GPU cannot be used or fails.
     """
-    engine = _engines.get()
+    engine = _engines.on(device)
     return _codec.encode(pixels, model, effort, _thread_count(threads), engine, mode=mode, palette=palette)
 
 
@@ -77,11 +81,12 @@ def decode(
     scale: int = 1,
     region: Region | None = None,
     threads: int | None = None,
+    device: str = "cpu",
     max_bytes: int | None = MAX_BYTES,
 ) -> NDArray[Any]:
     """The pixels of a `.llc` file, or a part of them, checked against the checksums in it.
 
-    data: the file; at a scale above 1 its beginning can be enough (see `best_scale`). threads: as for `encode`.
+    data: the file; at a scale above 1 its beginning can be enough (see `best_scale`). threads, device: as for `encode`.
     scale: one of SCALES, for every so manieth pixel of each row and column: `pixels[::scale, ::scale]`.
     region: (x, y, width, height), for the pixels in it alone. With a scale: every so manieth of each row and column
         of the region, whose x and y must be multiples of the scale.
@@ -94,11 +99,14 @@ def decode(
     Returns an array of the type that was encoded, in the native order of bytes, of the shape that was encoded or of
     the part. Raises ValueError where the image has no such part, and LLCError: FormatError where the data is not a
     valid file, TruncatedError where it ends early, UnknownModelError where its model is not installed,
-    UnsupportedError where it needs a newer version or more than max_bytes.
+    UnsupportedError where it needs a newer version or more than max_bytes, DeviceError where the GPU cannot be used or
+    fails.
     """
     import numpy as np
 
-    info, pixels, _ = decode_bytes(data, scale=scale, region=region, threads=threads, max_bytes=max_bytes)
+    info, pixels, _ = decode_bytes(
+        data, scale=scale, region=region, threads=threads, device=device, max_bytes=max_bytes
+    )
     part = part_of(info.width, info.height, scale, region)
     dtype = np.dtype(info.dtype)
     samples = np.frombuffer(pixels, dtype.newbyteorder("<")).astype(dtype, copy=False)
@@ -132,11 +140,12 @@ def decode_bytes(
     scale: int = 1,
     region: Region | None = None,
     threads: int | None = None,
+    device: str = "cpu",
     max_bytes: int | None = MAX_BYTES,
 ) -> Frame:
     """What `decode` gives, without NumPy: the header's information, and the samples row by row, channels interleaved,
     little endian, bools as bytes; and the palette of modes P and PA."""
-    return _codec.decode(_bytes_view(data), _thread_count(threads), _engines.get(), max_bytes, scale, region)
+    return _codec.decode(_bytes_view(data), _thread_count(threads), _engines.on(device), max_bytes, scale, region)
 
 
 def inspect(data: bytes | bytearray | memoryview, /) -> ImageInfo:

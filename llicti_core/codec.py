@@ -195,6 +195,43 @@ def decode_frame(
     max_bytes: the most that the samples may take, None for no limit. Nothing in proportion to the size that the header
     states is allocated before it is checked.
     """
+    frame = read_frame(reader, max_bytes, factor, region)
+    part = frame.part
+    decoded: dict[Group, bytes | bytearray] = {}
+    for group, channels, places, tiles, corrections in frame.learned:
+        assert frame.weights
+        decoded[group] = bytearray(part.rows * part.columns * channels)
+        view = memoryview(decoded[group]).cast("B", (part.rows, part.columns, channels))
+        engine.decode(view, places, tiles, corrections, frame.weights, threads, part.scale)
+    return _finish_frame(frame, decoded)
+
+
+class LearnedGroup(NamedTuple):
+    """What an engine decodes a group from; see Engine.decode. channels: those that are stored."""
+
+    group: Group
+    channels: int
+    places: list[Rectangle]
+    tiles: list[EncodedTile]
+    corrections: Corrections
+
+
+class CodedFrame(NamedTuple):
+    """A frame, or a part of it, whose learned groups are still coded. values: of the generic ones."""
+
+    header: Header
+    part: Part
+    palette: Palette | None
+    levels: NDArray[np.unsignedinteger] | None
+    values: dict[Group, bytes | bytearray]
+    learned: list[LearnedGroup]
+    weights: models.Model | None
+
+
+def read_frame(
+    reader: Reader, max_bytes: int | None = MAX_BYTES, factor: int = 1, region: Region | None = None
+) -> CodedFrame:
+    """All that decode_frame does before it takes an engine, with the same arguments."""
     header = read_header(reader)
     part = part_of(header.width, header.height, factor, region)
     needed = part.rows * part.columns * header.channels * header.sample_type.size
@@ -207,34 +244,39 @@ def decode_frame(
     palette = _read_palette(sections.take(_PALETTE)) if header.mode in samples.PALETTE_MODES else None
     levels = _read_levels(sections.take(_LEVELS), header) if header.bits else None
     groups = list(zip(header.groups, header.codings, strict=True))
-    decoded: dict[Group, bytes | bytearray] = {}
+    values: dict[Group, bytes | bytearray] = {}
     for group, coding in groups:
         if group.top and coding.kind == GENERIC:
-            decoded[group] = _decode_generic(sections, header, group, coding, part)
-    if weights:
-        decoded |= _decode_learned(sections, header, weights, part, threads, engine)
+            values[group] = _decode_generic(sections, header, group, coding, part)
+    learned = _read_learned(sections, header, part) if header.learned else []
     if not header.scalable:
         for scale in range(part.scale - 1, -1, -1):
             for _ in range(header.learned):
                 sections.skip(_scale_tag(scale))
     for group, coding in groups:
         if not group.top and coding.kind == GENERIC:
-            decoded[group] = _decode_generic(sections, header, group, coding, part)
+            values[group] = _decode_generic(sections, header, group, coding, part)
     if not part.scale:
         sections.finish()
+    return CodedFrame(header, part, palette, levels, values, learned, weights)
+
+
+def _finish_frame(frame: CodedFrame, decoded: dict[Group, bytes | bytearray]) -> Frame:
+    """The image of a frame whose learned groups are `decoded`."""
+    header, part, decoded = frame.header, frame.part, frame.values | decoded
     parts: list[Values] = []
-    for group, coding in groups:
+    for group, coding in zip(header.groups, header.codings, strict=True):
         if coding.kind == COPIED:
             parts.append(parts[-1]._replace(group=group))
         else:
             constant = coding.kind == CONSTANT
             values = coding.values if constant else _checked_values(decoded.pop(group), group)
             parts.append(Values(group, values, coding.stored(group), constant))
-    pixels = _join(parts, header, part, levels)
+    pixels = _join(parts, header, part, frame.levels)
     if part.is_whole(header.width, header.height) and zlib.crc32(pixels) != header.checksum:
         msg = "decoded pixels do not match the checksum in the header"
         raise FormatError(msg)
-    return Frame(_info(header), pixels, palette)
+    return Frame(_info(header), pixels, frame.palette)
 
 
 def best_factor(data: bytes | memoryview) -> int:
@@ -428,10 +470,8 @@ def _decode_generic(sections: Sections, header: Header, group: Group, coding: Co
     return generic.decode(sections.take(_GENERIC), header.height, header.width, coding.stored(group), part)
 
 
-def _decode_learned(
-    sections: Sections, header: Header, weights: models.Model, part: Part, threads: int, engine: Engine
-) -> dict[Group, bytearray]:
-    """The values of the learned groups; only the scales and tiles that `part` takes are decoded."""
+def _read_learned(sections: Sections, header: Header, part: Part) -> list[LearnedGroup]:
+    """The learned groups; only the scales and tiles that `part` takes are read."""
     rectangles = list(tile_grid(header.width, header.height, header.tile_log2))
     touched = [part.touches(rectangle) for rectangle in rectangles]
     places = [part.place(rectangle) for rectangle in compress(rectangles, touched)]
@@ -449,13 +489,10 @@ def _decode_learned(
             payload = sections.take(_scale_tag(scale))
             for tile, segments in zip(tiles, _read_scale(payload, rectangles, touched, channels), strict=True):
                 tile.segments.append(segments)
-    decoded = {}
-    for (group, channels, _), tiles, corrected in zip(learned, coded, corrections, strict=True):
-        shape = (part.rows, part.columns, channels)
-        decoded[group] = bytearray(shape[0] * shape[1] * shape[2])
-        view = memoryview(decoded[group]).cast("B", shape)
-        engine.decode(view, places, tiles, corrected, weights, threads, part.scale)
-    return decoded
+    return [
+        LearnedGroup(group, channels, places, tiles, corrected)
+        for (group, channels, _), tiles, corrected in zip(learned, coded, corrections, strict=True)
+    ]
 
 
 def _checked_values(values: bytes | bytearray, group: Group) -> bytes | bytearray:

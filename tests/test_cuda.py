@@ -24,7 +24,8 @@ pytest.importorskip("triton")
 from hypothesis import HealthCheck, given, settings
 from test_engines import Case, corrections, images, random_model, random_models
 
-from llicti_core import engines, models, pyramid
+import llicti_core.torch
+from llicti_core import codec, engines, models, pyramid
 from llicti_core.codec import tile_grid
 from llicti_core.engines import CORRECTIONS_PER_SCALE, EncodedTile, Rectangle, cuda
 from llicti_core.engines.cuda import CudaEngine, checksum, launch
@@ -189,6 +190,64 @@ def test_failures_on_the_device_are_reported_and_auto_goes_on(
     auto = engines.on("auto")
     assert case.encode(auto, 1) == expected
     assert (case.decode(auto, expected, 1) == case.pixels).all()
+
+
+@pytest.fixture
+def learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest images, too, are coded by a model."""
+    monkeypatch.setattr(codec, "may_be_generic", lambda values: False)
+
+
+@pytest.mark.usefixtures("learned")
+def test_tensors_from_files_of_every_kind() -> None:
+    files = {
+        "colour": smooth(2, 3),
+        "grey": smooth(3, 2, 1),
+        "grey kept as colour": np.repeat(smooth(2, 2, 1)[..., None], 3, axis=2),
+        "alpha": smooth(2, 1, 4),
+        "constant": np.zeros((3, 4, 3), np.uint8),
+    }
+    data = [llicti_core.encode(pixels, effort=0) for pixels in files.values()]
+    for pixels, tensor in zip(files.values(), llicti_core.torch.decode_batch(data), strict=True):
+        expected = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        assert tensor.is_contiguous()
+        assert tensor.cpu().numpy().dtype == expected.dtype
+        assert np.array_equal(tensor.cpu().numpy(), expected)
+        assert llicti_core.torch.encode(tensor, effort=0, device="cpu") in data
+
+
+@pytest.mark.usefixtures("learned")
+def test_tensors_of_a_batch_become_the_same_files() -> None:
+    pixels = [smooth(2, 3), smooth(3, 2, 1)]
+    tensors = [torch.from_numpy(one if one.ndim == 2 else one.transpose(2, 0, 1)) for one in pixels]
+    files = [llicti_core.encode(one) for one in pixels]
+    assert llicti_core.torch.encode_batch(tensors, threads=2) == files
+
+
+@pytest.mark.usefixtures("learned")
+def test_damaged_files_give_no_tensors() -> None:
+    data = llicti_core.encode(smooth(3, 3), effort=0)
+    for damaged in (data + b"\0", data[:-9], data[:-5] + b"\0" + data[-4:]):
+        with pytest.raises(FormatError):
+            llicti_core.torch.decode(damaged)
+
+
+@pytest.mark.usefixtures("learned")
+def test_wrong_pixels_are_found_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checksum, "crc32", lambda data: 1)
+    with pytest.raises(FormatError, match="checksum"):
+        llicti_core.torch.decode(llicti_core.encode(smooth(2, 2), effort=0))
+
+
+def test_tensors_on_auto_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    pixels = smooth(20, 30)
+    data = llicti_core.torch.encode(torch.from_numpy(pixels).permute(2, 0, 1), device="auto")
+    assert data == llicti_core.encode(pixels)
+    assert np.array_equal(llicti_core.torch.decode(data, device="auto").numpy(), pixels.transpose(2, 0, 1))
+    with pytest.raises(DeviceError, match="no CUDA device"):
+        llicti_core.torch.decode(data)
 
 
 def test_unknown_devices_are_refused() -> None:
