@@ -273,9 +273,9 @@ def pack_varint(value: int) -> bytes:
     return bytes(out)
 
 
-def pack_deflated(data: bytes) -> bytes:
+def pack_deflated(data: bytes, level: int = 9) -> bytes:
     """A raw deflate stream."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packer = zlib.compressobj(level, zlib.DEFLATED, -15)
     return packer.compress(data) + packer.flush()
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TILE = 4096
 """Images are cut in tiles of this many pixels a side."""
 
-LZMA_LIMIT = 1 << 18
+SMALL = 1 << 18
 """LZMA is tried for no more bytes than this: it takes its time, and wins where an image is small."""
 
 DEFLATE, LZMA, VP8L = range(3)
@@ -34,10 +34,13 @@ def tiles(height: int, width: int) -> Iterator[Rectangle]:
             yield Rectangle(y, x, min(TILE, height - y), min(TILE, width - x))
 
 
-def encode(pixels: NDArray[np.uint8]) -> bytes:
-    """The payload of a GENR section for `pixels`, uint8 [height, width, 1 or 3]."""
+def encode(pixels: NDArray[np.uint8], *, thorough: bool = False) -> bytes:
+    """The payload of a GENR section for `pixels`, uint8 [height, width, 1 or 3].
+
+    thorough: take many times as long for some percent.
+    """
     height, width, _ = pixels.shape
-    coded = [_encode_tile(pixels[y : y + h, x : x + w]) for y, x, h, w in tiles(height, width)]
+    coded = [_encode_tile(pixels[y : y + h, x : x + w], thorough) for y, x, h, w in tiles(height, width)]
     return b"".join([*(pack_varint(len(tile)) for tile in coded[:-1]), *coded])
 
 
@@ -65,13 +68,14 @@ def decode(reader: Reader, height: int, width: int, channels: int, part: Part) -
     return pixels
 
 
-def _encode_tile(pixels: NDArray[np.uint8]) -> bytes:
+def _encode_tile(pixels: NDArray[np.uint8], thorough: bool) -> bytes:
     """The smallest of what the coders make of a tile: a byte that says which, and its data."""
     stored = pixels.tobytes()
-    candidates = [bytes((DEFLATE,)) + pack_deflated(stored)]
-    if len(stored) <= LZMA_LIMIT:
+    small = thorough or len(stored) <= SMALL
+    candidates = [bytes((DEFLATE,)) + pack_deflated(stored, 9 if small else 1)]
+    if small:
         candidates.append(bytes((LZMA,)) + _lzma(stored))
-    webp = _vp8l(pixels)
+    webp = _vp8l(pixels, thorough)
     if webp is not None:
         candidates.append(bytes((VP8L,)) + webp)
     return min(candidates, key=len)
@@ -91,7 +95,7 @@ def _lzma_filter(size: int) -> dict[str, Any]:
     return {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": dictionary, "lc": 0, "pb": 0}
 
 
-def _vp8l(pixels: NDArray[np.uint8]) -> bytes | None:
+def _vp8l(pixels: NDArray[np.uint8], thorough: bool) -> bytes | None:
     """The VP8L chunk of a lossless WebP file, or None where this Pillow has no WebP."""
     from PIL import Image, features
 
@@ -100,7 +104,7 @@ def _vp8l(pixels: NDArray[np.uint8]) -> bytes | None:
     height, width, channels = pixels.shape
     image = Image.frombuffer({1: "L", 3: "RGB"}[channels], (width, height), pixels.tobytes())
     file = io.BytesIO()
-    image.save(file, "WEBP", lossless=True)
+    image.save(file, "WEBP", lossless=True, **({"method": 6, "quality": 100} if thorough else {}))
     data = file.getvalue()
     tag, length = struct.unpack_from("<4sI", data, 12)
     assert tag == b"VP8L"

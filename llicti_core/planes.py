@@ -56,6 +56,38 @@ def little_endian(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).view(np.uint8)
 
 
+def find_levels(ranks: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger] | None:
+    """The table of the ranks that occur, ascending, where it pays to have one."""
+    import numpy as np
+
+    natural, flat = 8 * ranks.itemsize, ranks.reshape(-1)
+    if natural == 16:
+        levels = np.flatnonzero(np.bincount(flat, minlength=1 << 16)).astype(ranks.dtype)
+    else:
+        part = flat[:: max(1, len(flat) >> 14)]
+        if len(np.unique(part)) > len(part) // 2:
+            return None  # more of a table than of an image
+        levels = np.unique(flat)
+    if len(levels) < 2 or (len(levels) - 1).bit_length() == natural:
+        return None
+    saved = (natural - float(np.log2(len(levels)))) * len(flat) / 8
+    return levels if len(pack_levels(levels)) < saved else None
+
+
+def places(ranks: NDArray[np.unsignedinteger], levels: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    """The place of every rank in the table of levels."""
+    import numpy as np
+
+    found: NDArray[np.unsignedinteger]
+    if ranks.itemsize == 2:
+        table = np.zeros(1 << 16, ranks.dtype)
+        table[levels] = np.arange(len(levels), dtype=ranks.dtype)
+        found = table[ranks]
+    else:
+        found = np.searchsorted(levels, ranks).astype(ranks.dtype)
+    return found
+
+
 def pack_levels(levels: NDArray[np.unsignedinteger]) -> bytes:
     """The payload of a LEVL section for a table of ranks, ascending."""
     import numpy as np

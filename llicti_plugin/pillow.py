@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import IO
 
-from PIL import Image, ImageFile, ImagePalette
+from PIL import Image, ImageFile, ImagePalette, UnidentifiedImageError
 
 import llicti_core
 
@@ -31,7 +31,7 @@ class LlcImageFile(ImageFile.ImageFile):
             raise SyntaxError(str(error)) from error
         if not header.mode:
             msg = f"Pillow has no mode for {header.channels} channels of {header.dtype}; llicti_core.decode reads them"
-            raise OSError(msg)
+            raise UnidentifiedImageError(msg)  # which imageio takes for a hint to go on to its own plugin
 
         self._size = header.width, header.height
         self._mode = header.mode

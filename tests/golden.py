@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import format_decoder
@@ -21,12 +22,15 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def files() -> list[Path]:
-    """The golden files; the pixels of each are beside it in a PNG of the same name."""
+    """The golden files; the pixels of each are beside it in a PNG of the same name, or a file of NumPy's."""
     return sorted(FIXTURES.glob("*.llc"))
 
 
-def pixels(path: Path) -> NDArray[np.uint8]:
+def pixels(path: Path) -> NDArray[Any]:
     """What a golden file must decode to."""
+    if path.with_suffix(".npy").exists():
+        stored: NDArray[Any] = np.load(path.with_suffix(".npy"))
+        return stored
     with Image.open(path.with_suffix(".png")) as image:
         return np.asarray(image)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import llicti_core
 from llicti_core import codec, engines, models, tables
-from llicti_core.container import pack_section
+from llicti_core.container import pack_section, read_header, read_start
 from llicti_core.engines.native import NativeEngine, instruction_sets
 
 Pixels = NDArray[np.uint8]
@@ -37,7 +37,9 @@ def plain_decode(data: bytes) -> Pixels:
     """What the decoder written from the document makes of a file."""
     info = codec.inspect(data)
     model = plain_model(golden.model_path(info.model)) if info.model else None
-    samples = format_decoder.decode(data, model).samples
+    decoded = format_decoder.decode(data, model)
+    samples = decoded.samples
+    assert decoded.palette == llicti_core.read_palette(data)
     return np.frombuffer(samples, np.dtype(info.dtype).newbyteorder("<")).reshape(info.shape)
 
 
@@ -109,7 +111,15 @@ def test_engine_decodes_golden_file(path: Path, engine: str) -> None:
 @pytest.mark.usefixtures("fixture_models")
 def test_golden_files_leave_no_part_of_the_format_out() -> None:
     infos = [codec.inspect(path.read_bytes()) for path in golden.files()]
-    assert {info.mode for info in infos} == {"L", "RGB"}
+    assert {info.mode for info in infos} >= {"", "1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I", "F"}
+    headers = [read_header(read_start(path.read_bytes())) for path in golden.files()]
+    assert {coding.kind for header in headers for coding in header.codings} == {0, 1, 2, 3, 4}
+    assert {coding.kind for header in headers for coding in header.codings if coding.equal} >= {0, 1, 2}
+    coders = [
+        payload[0] for path in golden.files() for tag, payload in golden.sections(path.read_bytes()) if tag == b"GENR"
+    ]
+    assert set(coders) >= {0, 1, 2}
+    assert {header.sample_type.name for header in headers if header.bits} >= {"uint16", "int32", "float32"}
     assert {info.tile_size for info in infos} >= {64, 1024}
     assert {models.load(info.model).spec.depth for info in infos if info.model} >= {1, 2}
     assert any(info.width * info.height * 3 >= 480_000 for info in infos if info.mode == "RGB")  # two streams

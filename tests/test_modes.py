@@ -1,0 +1,468 @@
+"""Every mode and type of sample, through Pillow, imageio and the core: what comes back, its size, what is refused."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import struct
+import zlib
+from typing import Any
+
+import golden
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from images import noise, photograph, smooth
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+import llicti_core
+import llicti_plugin
+from llicti_core import FormatError, LLCError, Palette, UnsupportedError, generic, samples
+from llicti_core.container import (
+    CONSTANT,
+    COPIED,
+    GENERIC,
+    Coding,
+    Header,
+    pack_section,
+    pack_varint,
+    read_header,
+    read_start,
+    write_frame,
+    write_start,
+)
+from llicti_core.samples import SAMPLE_TYPES
+
+llicti_plugin.register()
+
+SIZES = [(1, 1), (1, 3), (2, 1), (37, 29)]
+DTYPES = ["uint8", "uint16", "int32", "float32", "bool"]
+U8, U16, I32, F32, BIT = SAMPLE_TYPES
+
+
+def header_of(data: bytes) -> Header:
+    return read_header(read_start(data))
+
+
+def any_values(dtype: str, shape: tuple[int, ...], seed: int = 0) -> NDArray[Any]:
+    """Any bits, so floats of all kinds."""
+    kind = np.dtype(dtype)
+    bits = np.random.default_rng(seed).integers(0, 256, (*shape, kind.itemsize), np.uint8)
+    return (
+        (bits[..., 0] % 2).astype(bool) if dtype == "bool" else bits.view(kind.newbyteorder("<"))[..., 0].astype(kind)
+    )
+
+
+def assert_same(a: NDArray[Any], b: NDArray[Any]) -> None:
+    """Same type, shape and bits."""
+    assert (a.dtype, a.shape) == (b.dtype, b.shape)
+    assert a.tobytes() == b.tobytes()
+
+
+# Pillow
+
+
+def image_of(mode: str, size: tuple[int, int]) -> Image.Image:
+    """An image of any samples."""
+    if mode == "1":
+        return Image.fromarray(noise(size[1], size[0], 1)).convert("1")
+    count = len(Image.new(mode, size).tobytes())
+    image = Image.frombytes(mode, size, np.random.default_rng(count).integers(0, 256, count, np.uint8).tobytes())
+    if mode in samples.PALETTE_MODES:
+        image.putpalette(bytes(range(256)) * 3)
+    return image
+
+
+def reopened(image: Image.Image, **options: Any) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "LLC", **options)
+    found = Image.open(file)
+    assert (found.mode, found.size) == (image.mode, image.size)  # before it is loaded too
+    found.load()
+    return found
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("mode", samples.MODES)
+def test_pillow(mode: str, size: tuple[int, int]) -> None:
+    image = image_of(mode, size)
+    found = reopened(image)
+    assert (found.mode, found.size) == (image.mode, image.size)
+    assert found.tobytes() == image.tobytes()
+    assert found.getpalette(None) == image.getpalette(None)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("entries", [1, 2, 100, 256])
+def test_palettes(mode: str, entries: int) -> None:
+    image = Image.frombytes("P", (5, 5), noise(5, 5, 1).tobytes())
+    image.putpalette(noise(1, entries, len(mode)).tobytes(), mode)
+    found = reopened(image)
+    assert found.palette is not None
+    assert found.palette.mode == mode
+    assert found.getpalette(None) == image.getpalette(None)
+    assert found.convert("RGBA").tobytes() == image.convert("RGBA").tobytes()
+    assert reopened(found.copy()).getpalette(None) == image.getpalette(None)
+
+
+def test_colours_below_full_transparency_are_kept() -> None:
+    pixels = noise(40, 30, 4)
+    pixels[10:30, 5:25, 3] = 0
+    assert_same(np.asarray(reopened(Image.fromarray(pixels))), pixels)
+
+
+@pytest.mark.filterwarnings("ignore:The legacy:DeprecationWarning")  # of others that imageio asks before
+def test_pillow_says_what_it_has_no_mode_for() -> None:
+    file = io.BytesIO(llicti_core.encode(any_values("uint16", (4, 4, 3))))
+    with pytest.raises(UnidentifiedImageError, match="3 channels of uint16"):
+        Image.open(file)
+    assert iio.imread(file).shape == (4, 4, 3)  # which asks Pillow first
+
+
+# Arrays
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (7, 5, 4), (3, 2, 5), (2, 2, 255)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arrays(dtype: str, shape: tuple[int, ...]) -> None:
+    pixels = any_values(dtype, shape)
+    data = llicti_core.encode(pixels)
+    assert_same(llicti_core.decode(data), pixels)
+    info = llicti_core.inspect(data[: llicti_core.MAX_HEADER_BYTES])
+    assert (info.dtype, info.shape) == (dtype, shape)
+    assert_same(iio.imread(iio.imwrite("<bytes>", pixels, extension=".llc"), extension=".llc"), pixels)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "float32"])
+def test_any_order_of_bytes(dtype: str) -> None:
+    pixels = any_values(dtype, (6, 5))
+    for order in "<>":
+        swapped = pixels.astype(pixels.dtype.newbyteorder(order))
+        assert_same(llicti_core.decode(llicti_core.encode(swapped)), pixels)
+        assert_same(iio.imread(iio.imwrite("<bytes>", swapped, extension=".llc")), pixels)
+
+
+SHAPES = hnp.array_shapes(min_dims=2, max_dims=3, max_side=9)
+VALUES = {
+    "uint8": st.integers(0, 255),
+    "uint16": st.integers(0, 2**16 - 1),
+    "int32": st.integers(-(2**31), 2**31 - 1),
+    "float32": st.floats(width=32),
+    "bool": st.booleans(),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_array(data: st.DataObject) -> None:
+    dtype = data.draw(st.sampled_from(DTYPES))
+    pixels = data.draw(hnp.arrays(dtype, SHAPES, elements=VALUES[dtype], fill=st.nothing()))
+    levels = data.draw(hnp.arrays(dtype, 3, elements=VALUES[dtype]))  # few of them: a table, constants, equal channels
+    for image in (pixels, levels[any_values("uint8", pixels.shape) % 3]):
+        assert_same(llicti_core.decode(llicti_core.encode(image, effort=0)), image)
+
+
+def test_floats_come_back_bit_by_bit() -> None:
+    bits = [0, 1 << 31, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 0xFFC12345, 1, 0x80000001, 0x3F800000]
+    pixels = np.array([bits], np.uint32).view(np.float32)
+    assert_same(llicti_core.decode(llicti_core.encode(pixels)), pixels)
+
+
+@pytest.mark.parametrize("mode", ["RGBX", "RGB", "P", "XYZ", "I;16", "1"])
+def test_modes_that_do_not_fit_are_refused(mode: str) -> None:
+    with pytest.raises(UnsupportedError, match=r"cannot encode|palette"):
+        llicti_core.encode(noise(4, 4, 1), mode=mode)
+    with pytest.raises(UnsupportedError, match="no palette"):
+        llicti_core.encode(noise(4, 4, 1), mode="L", palette=Palette("RGB", bytes(3)))
+
+
+# What it costs
+
+
+def deep_photograph() -> NDArray[np.uint16]:
+    """A photograph of 16 bits: steps between its levels, and noise of three bits."""
+    pixels = photograph(150, 200).astype(np.uint16)
+    return pixels * np.uint16(257) + np.random.default_rng(0).integers(0, 8, pixels.shape, np.uint16)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_photographs_of_16_bits_are_smaller_than_their_high_bytes_and_noise(channels: int) -> None:
+    pixels = deep_photograph()[..., :channels].squeeze()
+    data = llicti_core.encode(pixels)
+    assert_same(llicti_core.decode(data), pixels)
+    file = io.BytesIO()
+    Image.fromarray((pixels >> 8).astype(np.uint8)).save(file, "WEBP", lossless=True)
+    top = sum(len(payload) for tag, payload in golden.sections(data) if tag not in (b"GENR", b"LEVL"))
+    assert top < len(file.getvalue())
+    assert len(data) < top + pixels.size * 1.02
+
+
+@pytest.mark.parametrize("shift", [0, 4])
+def test_12_bits_in_16_are_coded_as_12(shift: int) -> None:
+    values = smooth(100, 150, 1).astype(np.uint16) << 4 | noise(100, 150, 1) >> 4
+    data = llicti_core.encode(values << np.uint16(shift))
+    assert header_of(data).bits in (11, 12)
+    assert_same(llicti_core.decode(data), values << np.uint16(shift))
+
+
+@pytest.mark.parametrize(
+    "expand", [lambda p: p * np.uint16(257), lambda p: p / np.float32(255), lambda p: p.astype("i")]
+)
+def test_8_bits_in_more_cost_about_the_same(expand: Any) -> None:
+    pixels = photograph(120, 160)
+    wide = llicti_core.encode(expand(pixels))
+    assert_same(llicti_core.decode(wide), expand(pixels))
+    assert len(wide) < 1.02 * len(llicti_core.encode(pixels)) + 700
+
+
+def test_what_is_constant_or_equal_costs_bytes() -> None:
+    colour = photograph(120, 160)
+    grey = colour[..., 1]
+    plain, alone = len(llicti_core.encode(colour)), len(llicti_core.encode(grey))
+    opaque = np.dstack((colour, np.full_like(grey, 255)))
+    assert len(llicti_core.encode(opaque)) < plain + 8
+    assert len(llicti_core.encode(np.dstack((grey, grey, grey)))) < alone + 8
+    assert len(llicti_core.encode(np.dstack((grey, grey)))) < alone + 8
+    assert len(llicti_core.encode(np.full((600, 500, 4), 7, np.float32))) < 60
+
+
+def test_drawings_are_no_larger_than_webp() -> None:
+    y, x = np.mgrid[:300, :400]
+    pixels = np.where(((x // 40 + y // 30) % 2)[..., np.newaxis], (200, 30, 90), (250, 250, 255)).astype(np.uint8)
+    pixels[100:200, 100:300] = (0, 0, 0)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "WEBP", lossless=True)
+    data = llicti_core.encode(pixels)
+    assert header_of(data).codings[0].kind == GENERIC
+    assert len(data) < len(file.getvalue()) + 30
+
+
+def test_noise_costs_no_more_than_itself() -> None:
+    for pixels in (noise(200, 200, 1), noise(200, 200, 3), any_values("uint16", (200, 200))):
+        assert len(llicti_core.encode(pixels)) < pixels.nbytes * 1.002 + 100
+
+
+# Generic coding
+
+
+def pictures() -> list[NDArray[np.uint8]]:
+    return [noise(3, 4, 1), smooth(40, 30, 3), np.repeat(noise(5, 30, 3), 9, axis=0), np.zeros((9, 9), np.uint8)]
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+@pytest.mark.parametrize("tile", [4096, 7])
+def test_generic(tile: int, thorough: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generic, "TILE", tile)
+    for pixels in pictures():
+        planes = pixels.reshape(*pixels.shape[:2], -1)
+        payload = generic.encode(planes, thorough=thorough)
+        reader = llicti_core.container.Reader(payload, "test")
+        assert generic.decode(reader, *planes.shape) == pixels.tobytes()
+
+
+def file_of(
+    payloads: list[tuple[bytes, bytes]], codings: tuple[Coding, ...], pixels: bytes = b"", **fields: Any
+) -> bytes:
+    """A file of 4 x 3 pixels whose header says this and whose sections are those."""
+    defaults: dict[str, Any] = {"mode": "L", "sample_type": U8, "channels": 1, "bits": 0, "frames_after": 0}
+    header = Header(4, 3, checksum=zlib.crc32(pixels), codings=codings, **(defaults | fields))
+    return write_start() + write_frame(header, payloads)
+
+
+def deflated(data: bytes) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return packer.compress(data) + packer.flush()
+
+
+def xz(data: bytes) -> bytes:
+    return lzma.compress(data, lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "preset": 0}])
+
+
+def vp8l(*shape: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(noise(*shape)).save(file, "WEBP", lossless=True, exact=True)
+    (length,) = struct.unpack_from("<I", file.getvalue(), 16)
+    return file.getvalue()[20 : 20 + length]
+
+
+GOOD = bytes(range(12))
+BAD_PAYLOADS = {
+    "nothing": b"",
+    "no data": b"\0",
+    "unknown coder": b"\x03" + GOOD,
+    "no deflate": b"\0garbage",
+    "too few": b"\0" + deflated(GOOD[:-1]),
+    "too many": b"\0" + deflated(GOOD + b"x"),
+    "bomb": b"\0" + deflated(bytes(10**8)),
+    "cut": b"\0" + deflated(GOOD)[:-1],
+    "more behind": b"\0" + deflated(GOOD) + b"x",
+    "no lzma": b"\1garbage",
+    "too few lzma": b"\1" + xz(GOOD[:-1]),
+    "lzma bomb": b"\1" + xz(bytes(10**8)),
+    "cut lzma": b"\1" + xz(GOOD)[:-1],
+    "more behind lzma": b"\1" + xz(GOOD) + b"x",
+    "no webp": b"\2garbage",
+    "webp signature alone": b"\2\x2f",
+    "webp of another size": b"\2" + vp8l(4, 3, 1),
+    "large webp": b"\2" + vp8l(400, 300, 1),
+    "webp with alpha": b"\2" + vp8l(3, 4, 4),
+    "cut webp": b"\2" + vp8l(3, 4, 1)[:-5],
+    "webp header alone": b"\2" + vp8l(3, 4, 1)[:5],
+    "other values": b"\0" + deflated(bytes(12)),
+}
+
+
+def test_good_payloads_are_taken() -> None:
+    for payload in (b"\0" + deflated(GOOD), b"\1" + xz(GOOD)):
+        data = file_of([(b"GENR", payload)], (Coding(GENERIC),), GOOD)
+        assert llicti_core.decode(data).tobytes() == GOOD
+    pixels = noise(3, 4, 1)
+    data = file_of([(b"GENR", b"\2" + vp8l(3, 4, 1))], (Coding(GENERIC),), pixels.tobytes())
+    assert_same(llicti_core.decode(data), pixels)
+
+
+@pytest.mark.parametrize("name", BAD_PAYLOADS)
+def test_bad_payloads_are_refused(name: str) -> None:
+    with pytest.raises(LLCError):
+        llicti_core.decode(file_of([(b"GENR", BAD_PAYLOADS[name])], (Coding(GENERIC),), GOOD))
+
+
+def test_tiles_longer_than_their_section_are_refused() -> None:
+    for lengths in (b"\x05", b"\xff\xff\xff\xff\x0f", b""):
+        header = Header(4097, 1, "L", U8, 1, 0, 0, 0, (Coding(GENERIC),))
+        data = write_start() + write_frame(header, [(b"GENR", lengths + b"\0abc")])
+        with pytest.raises(FormatError):
+            llicti_core.decode(data)
+
+
+# Tables of levels, other sections
+
+
+def levels_of(values: list[int], size: int = 2) -> bytes:
+    """A LEVL payload."""
+    gaps = [b - a for a, b in zip([0, *values], values, strict=False)]
+    stored = b"".join(bytes(gap >> 8 * i & 255 for gap in gaps) for i in range(size))
+    return pack_varint(len(values)) + deflated(stored)
+
+
+TABLE = [5, 700, 40000]
+PLACES = bytes((0, 1, 2, 0) * 3)
+SAMPLES = struct.pack("<12H", *(TABLE[place] for place in PLACES))
+
+
+def deep_file(levels: bytes, places: bytes = PLACES, bits: int = 2) -> bytes:
+    sections = [(b"LEVL", levels), (b"GENR", b"\0" + deflated(places))]
+    return file_of(sections, (Coding(GENERIC),), SAMPLES, mode="I;16", sample_type=U16, bits=bits)
+
+
+def test_a_good_table_is_taken() -> None:
+    assert llicti_core.decode(deep_file(levels_of(TABLE))).tobytes() == SAMPLES
+
+
+@pytest.mark.parametrize(
+    ("levels", "places", "bits"),
+    [
+        (b"", PLACES, 2),
+        (b"\3", PLACES, 2),
+        (b"\3garbage", PLACES, 2),
+        (pack_varint(2**60) + deflated(b""), PLACES, 2),
+        (pack_varint(3) + deflated(bytes(10**7)), PLACES, 2),
+        (levels_of(TABLE)[:-1], PLACES, 2),
+        (levels_of(TABLE) + b"x", PLACES, 2),
+        (levels_of(TABLE, 1), PLACES, 2),
+        (levels_of([5, 700]), PLACES, 2),
+        (levels_of(TABLE), PLACES, 3),
+        (levels_of([5, 5, 40000]), PLACES, 2),
+        (levels_of([5, 700, 70000], 2)[:-1] + b"", PLACES, 2),
+        (pack_varint(3) + deflated(b"\0\0\0\xff\xff\xff"), PLACES, 2),
+        (levels_of(list(range(13))), PLACES, 4),
+        (levels_of(TABLE), bytes((3,)) + PLACES[1:], 2),
+        (levels_of(TABLE), bytes((4,)) + PLACES[1:], 2),
+        (levels_of(TABLE), bytes((255,)) + PLACES[1:], 2),
+    ],
+    ids=range(17),
+)
+def test_bad_tables_are_refused(levels: bytes, places: bytes, bits: int) -> None:
+    with pytest.raises(FormatError):
+        llicti_core.decode(deep_file(levels, places, bits))
+
+
+def test_values_that_do_not_fit_their_bits_are_refused() -> None:
+    data = file_of([(b"GENR", b"\0" + deflated(b"\2" * 12))], (Coding(GENERIC),), b"\2" * 12, mode="1", sample_type=BIT)
+    with pytest.raises(FormatError, match="1 bits"):
+        llicti_core.decode(data)
+    data = file_of([], (Coding(CONSTANT, values=b"\2"),), b"\2" * 12, mode="1", sample_type=BIT)
+    with pytest.raises(FormatError, match="1 bits"):
+        llicti_core.decode(data)
+
+
+@pytest.mark.parametrize(
+    "codings",
+    [(Coding(COPIED), Coding(CONSTANT, values=b"a")), (Coding(CONSTANT, values=b"abc"), Coding(COPIED))],
+    ids=str,
+)
+def test_copies_of_nothing_are_refused(codings: tuple[Coding, ...]) -> None:
+    for channels in (2, 4):
+        with pytest.raises(LLCError):
+            llicti_core.decode(file_of([], codings, mode="", channels=channels))
+
+
+def test_a_palette_is_there_where_it_belongs() -> None:
+    good = llicti_core.encode(noise(4, 4, 1), mode="P", palette=Palette("RGB", bytes(768)))
+    palette, values = (pack_section(*section) for section in golden.sections(good)[1:])
+    head = good[: -len(palette) - len(values)]
+    for data in (head + values, head + values + palette, head + palette + palette + values):
+        with pytest.raises(FormatError):
+            llicti_core.decode(data)
+    assert llicti_core.read_palette(head + palette) == Palette("RGB", bytes(768))
+
+
+# Sizes without data
+
+
+def enormous(width: int, height: int) -> bytes:
+    header = Header(width, height, "L", U8, 1, 0, 0, 0, (Coding(CONSTANT, values=b"a"),))
+    return write_start() + write_frame(header, [])
+
+
+def test_enormous_images_of_one_colour_are_refused() -> None:
+    for width, height in ((2**31 - 1, 2**31 - 1), (2**31 - 1, 3), (65536, 65537)):
+        with pytest.raises(UnsupportedError, match="allowed"):
+            llicti_core.decode(enormous(width, height))
+
+
+def test_the_limit_can_be_set() -> None:
+    data = llicti_core.encode(np.full((100, 50), 7, np.uint16))
+    with pytest.raises(UnsupportedError, match="10000 bytes"):
+        llicti_core.decode(data, max_bytes=9999)
+    assert llicti_core.decode(data, max_bytes=10000).shape == (100, 50)
+    assert llicti_core.decode(data, max_bytes=None).shape == (100, 50)
+
+
+def test_pillow_s_own_limit_holds() -> None:
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(io.BytesIO(enormous(40000, 40000)))
+
+
+@pytest.mark.parametrize("path", [path for path in golden.files() if path.stem.startswith(("mode", "gen", "chan"))])
+def test_damage_is_told(path: Any) -> None:
+    """A flipped bit in any byte of a section's content, behind a good checksum; and every truncation."""
+    data = path.read_bytes()
+    for length in range(0, len(data), 1 + len(data) // 40):
+        with pytest.raises(LLCError):
+            llicti_core.decode(data[:length])
+    head, *sections = golden.sections(data)
+    good = llicti_core.decode(data).tobytes()
+    for number, (tag, payload) in enumerate(sections):
+        for at in range(0, len(payload), 1 + len(payload) // 25):
+            changed = bytearray(payload)
+            changed[at] ^= 1 << at % 8
+            lying = [head, *sections[:number], (tag, bytes(changed)), *sections[number + 1 :]]
+            try:  # bits that WebP and LZMA do not look at change nothing, and colours of a palette are not samples
+                assert llicti_core.decode(golden.assembled(lying)).tobytes() == good
+            except LLCError:
+                continue
