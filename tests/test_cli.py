@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import golden
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,7 +63,8 @@ def test_several_into_a_folder(tmp_path: Path) -> None:
 def test_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photograph(tmp_path / "a.png")
     name = models.available()[0]
-    run("encode", tmp_path / "a.png", "--model", name)
+    with golden.learned():
+        run("encode", tmp_path / "a.png", "--model", name)
     assert llicti_core.inspect((tmp_path / "a.llc").read_bytes()).model == name
     assert "no-such" in failure(["encode", tmp_path / "a.png", "--model", "no-such", "--force"], capsys)
 
@@ -131,7 +133,8 @@ def test_goes_on_after_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photograph(tmp_path / "a.png")
-    run("encode", tmp_path / "a.png")
+    with golden.learned():
+        run("encode", tmp_path / "a.png")
     run("info", tmp_path / "a.llc")
     out = capsys.readouterr().out
     assert out.count("\n") == 1

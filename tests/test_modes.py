@@ -21,7 +21,7 @@ from PIL import Image, UnidentifiedImageError
 
 import llicti_core
 import llicti_plugin
-from llicti_core import FormatError, LLCError, Palette, UnsupportedError, generic, samples
+from llicti_core import FormatError, LLCError, Palette, UnsupportedError, generic, parts, samples
 from llicti_core.container import (
     CONSTANT,
     COPIED,
@@ -261,7 +261,9 @@ def test_generic(tile: int, thorough: bool, monkeypatch: pytest.MonkeyPatch) -> 
         planes = pixels.reshape(*pixels.shape[:2], -1)
         payload = generic.encode(planes, thorough=thorough)
         reader = llicti_core.container.Reader(payload, "test")
-        assert generic.decode(reader, *planes.shape) == pixels.tobytes()
+        height, width, channels = planes.shape
+        part = parts.part_of(width, height, 1, None)
+        assert generic.decode(reader, height, width, channels, part) == pixels.tobytes()
 
 
 def file_of(

@@ -175,7 +175,7 @@ def test_parser(chunk: int) -> None:
 
 
 def test_copies() -> None:
-    im = noisy_image("RGB", 70, 66)
+    im = noisy_image("RGB", 150, 110)
     for make in (Image.Image.copy, copy.copy, copy.deepcopy, lambda im: pickle.loads(pickle.dumps(im))):
         duplicate = make(Image.open(io.BytesIO(saved(im))))
         assert_image_equal(duplicate, im)
