@@ -144,16 +144,16 @@ def encode_frame(
     weights = models.load(model)
     ranks = planes.to_ranks(array)
     sample_type = next(kind for kind in SAMPLE_TYPES if kind.name == array.dtype.name)
+    coded, bits, sections = [], 0, [(_PALETTE, _pack_palette(palette))] if palette else []
     levels = planes.find_levels(ranks) if sample_type.size > 1 else None
-    bits = 0
+    if levels is None or height * width <= SMALL:
+        coded = _encode_groups(ranks, sample_type.bits, weights, effort, threads, engine)
     if levels is not None:
-        ranks = planes.places(ranks, levels)
-        bits = (len(levels) - 1).bit_length()
-    layout = samples.groups(bits or sample_type.bits, channels)
-    coded: list[_CodedGroup] = []
-    for group in layout:
-        previous = coded[-1] if coded else None
-        coded.append(_encode_group(planes.plane(ranks, group), group, previous, weights, effort, threads, engine))
+        table, least = planes.pack_levels(levels), (len(levels) - 1).bit_length()
+        dense = _encode_groups(planes.places(ranks, levels), least, weights, effort, threads, engine)
+        if not coded or _size(dense) + len(table) + 10 < _size(coded):
+            coded, bits = dense, least
+            sections.append((_LEVELS, table))
     header = Header(
         width=width,
         height=height,
@@ -167,9 +167,6 @@ def encode_frame(
     )
     if header.learned:
         header = header._replace(tile_log2=TILE_LOG2, model=weights.spec.name, identity=weights.identity)
-    sections = [(_PALETTE, _pack_palette(palette))] if palette else []
-    if levels is not None:
-        sections.append((_LEVELS, planes.pack_levels(levels)))
     sections += _group_sections(coded)
     return write_frame(header, sections)
 
@@ -395,10 +392,21 @@ class _CodedGroup(NamedTuple):
     corrections: Corrections = b""
     tiles: list[EncodedTile] = []  # noqa: RUF012  # never changed
 
-    @property
-    def size(self) -> int:
-        """Bytes of its sections."""
-        return sum(9 + len(payload) for _, payload in _group_sections([self]))
+
+def _encode_groups(
+    ranks: NDArray[np.unsignedinteger], bits: int, weights: models.Model, effort: int, threads: int, engine: Engine
+) -> list[_CodedGroup]:
+    """All groups of [height, width, channels] `ranks` of so many bits."""
+    coded: list[_CodedGroup] = []
+    for group in samples.groups(bits, ranks.shape[2]):
+        previous = coded[-1] if coded else None
+        coded.append(_encode_group(planes.plane(ranks, group), group, previous, weights, effort, threads, engine))
+    return coded
+
+
+def _size(coded: list[_CodedGroup]) -> int:
+    """Bytes of the sections of groups."""
+    return sum(9 + len(payload) for _, payload in _group_sections(coded))
 
 
 def _encode_group(
@@ -426,10 +434,10 @@ def _encode_group(
         tiles = engine.encode(values, rectangles, corrections, weights, threads)
         coding = Coding(CORRECTED if corrections else LEARNED, equal)
         candidates.append(_CodedGroup(group, values, coding, b"", corrections, tiles))
-    if not group.top or may_be_generic(values, candidates[0].size):
+    if not group.top or may_be_generic(values, _size(candidates)):
         payload = generic.encode(values, thorough=effort > 1)
         candidates.append(_CodedGroup(group, values, Coding(GENERIC, equal), payload))
-    return min(candidates, key=lambda candidate: candidate.size)
+    return min(candidates, key=lambda candidate: _size([candidate]))
 
 
 def _channels_equal(values: NDArray[np.uint8]) -> bool:

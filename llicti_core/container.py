@@ -26,6 +26,7 @@ CONSTANT, GENERIC, LEARNED, CORRECTED, COPIED = range(5)
 
 _EQUAL = 0x80
 _LEVELS = 0x80
+_NUMBERS = {mode: number for number, mode in enumerate(("", *MODES))}
 _MIN_TILE_LOG2, _MAX_TILE_LOG2 = 6, 15
 
 
@@ -91,13 +92,13 @@ class Header(NamedTuple):
 
     def pack(self) -> bytes:
         """The payload of the HEAD section."""
-        number = SAMPLE_TYPES.index(self.sample_type)
+        number = _NUMBERS.get(self.mode, len(_NUMBERS))
         parts = [
             pack_varint(self.width),
             pack_varint(self.height),
-            pack_text(self.mode),
-            bytes((number | _LEVELS, self.bits) if self.bits else (number,)),
-            pack_varint(self.channels),
+            bytes((number | (_LEVELS if self.bits else 0),)),
+            b"" if number else bytes((SAMPLE_TYPES.index(self.sample_type),)) + pack_varint(self.channels),
+            bytes((self.bits,)) if self.bits else b"",
             pack_varint(self.frames_after),
             struct.pack("<I", self.checksum),
         ]
@@ -123,11 +124,9 @@ class Header(NamedTuple):
         if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE):
             msg = f"header says an image of {width}x{height} pixels"
             raise FormatError(msg)
-        mode = reader.text()
         number = reader.byte()
+        mode, sample_type, channels = _read_samples(reader, number & ~_LEVELS)
         bits = reader.byte() if number & _LEVELS else 0
-        channels = reader.varint()
-        sample_type = _known_samples(mode, number & ~_LEVELS, channels)
         if number & _LEVELS and not 1 <= bits <= sample_type.bits:
             msg = f"header says levels of {bits} bits for {sample_type.name} samples"
             raise FormatError(msg)
@@ -155,22 +154,23 @@ class Header(NamedTuple):
         return cls(*fields, tile_log2, model, bytes(reader.take(8)))
 
 
-def _known_samples(mode: str, number: int, channels: int) -> SampleType:
-    """The sample type of that number. Raises UnsupportedError where it and the others are not a known combination."""
-    if number >= len(SAMPLE_TYPES):
-        msg = f"samples of type {number} are not supported by this version"
+def _read_samples(reader: Reader, number: int) -> tuple[str, SampleType, int]:
+    """The mode of that number, its sample type and channels. Raises FormatError or UnsupportedError."""
+    if number >= len(_NUMBERS):
+        msg = f"mode {number} is not supported by this version"
         raise UnsupportedError(msg)
-    sample_type = SAMPLE_TYPES[number]
-    if mode and mode not in MODES:
-        msg = f"mode {mode!r} is not supported by this version"
+    if number:
+        mode = list(_NUMBERS)[number]
+        name, channels = MODES[mode]
+        return mode, next(kind for kind in SAMPLE_TYPES if kind.name == name), channels
+    kind, channels = reader.byte(), reader.varint()
+    if kind >= len(SAMPLE_TYPES):
+        msg = f"samples of type {kind} are not supported by this version"
         raise UnsupportedError(msg)
-    if mode and MODES[mode] != (sample_type.name, channels):
-        msg = f"header says {channels} channels of {sample_type.name} samples for mode {mode}"
-        raise FormatError(msg)
     if not 1 <= channels <= MAX_CHANNELS:
         msg = f"header says {channels} channels, 1 to {MAX_CHANNELS} are allowed"
         raise FormatError(msg)
-    return sample_type
+    return "", SAMPLE_TYPES[kind], channels
 
 
 def _read_coding(reader: Reader, group: Group) -> Coding:

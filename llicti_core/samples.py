@@ -48,7 +48,8 @@ MODES = {
     "I": ("int32", 1),
     "F": ("float32", 1),
 }
-"""Pillow's modes: name of the sample type, and channels. I;16 in any order of bytes is stored in one."""
+"""Pillow's modes, in the order of their numbers in a file, from 1: name of the sample type, and channels. I;16 in any
+order of bytes is stored in one."""
 
 PALETTE_MODES = ("P", "PA")
 

@@ -312,16 +312,18 @@ def read_header(file: Bytes) -> Header:
     require(tag == b"HEAD", f"section {tag!r} where HEAD was expected")
     width, height = head.leb128(), head.leb128()
     require(1 <= width < 2**31 and 1 <= height < 2**31, "size out of bounds")
-    mode = head.text()
-    require(mode == "" or mode in MODES, "unknown mode")
     byte = head.number("B")
-    kind, levels = byte & 127, byte >= 128
-    require(kind < len(BITS), "unknown samples")
+    number, levels = byte & 127, byte >= 128
+    require(number <= len(MODES), "unknown mode")
+    if number:
+        mode = list(MODES)[number - 1]
+        kind, channels = MODES[mode]
+    else:
+        mode, kind, channels = "", head.number("B"), head.leb128()
+        require(kind < len(BITS), "unknown samples")
+        require(1 <= channels <= 255, "channels out of bounds")
     bits = head.number("B") if levels else BITS[kind]
     require(1 <= bits <= BITS[kind], "bits out of bounds")
-    channels = head.leb128()
-    require(1 <= channels <= 255, "channels out of bounds")
-    require(mode == "" or MODES[mode] == (kind, channels), "mode and samples do not fit")
     require(head.leb128() == 0, "more than one frame")
     checksum = head.number("I")
     groups = list_groups(bits, channels)
