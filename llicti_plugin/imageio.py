@@ -44,18 +44,18 @@ class LlcPlugin(PluginV3):
         if hasattr(self, "_request"):  # else __init__ refused it, and __del__ has come here
             super().close()
 
-    def read(self, *, index: Index = None, threads: int | None = None) -> NDArray[Any]:
+    def read(self, *, index: Index = None, threads: int | None = None, device: str = "cpu") -> NDArray[Any]:
         """The pixels, (H, W) or (H, W, C); with an axis in front where `index` is `...`."""
         stack = _is_stack(index)
         try:
-            pixels = llicti_core.decode(_rewound(self.request).read(), threads=threads)
+            pixels = llicti_core.decode(_rewound(self.request).read(), threads=threads, device=device)
         except llicti_core.LLCError as error:
             raise OSError(str(error)) from error
         return pixels[np.newaxis] if stack else pixels
 
-    def iter(self, *, threads: int | None = None) -> Iterator[NDArray[Any]]:
+    def iter(self, *, threads: int | None = None, device: str = "cpu") -> Iterator[NDArray[Any]]:
         """Yield the one image."""
-        yield self.read(threads=threads)
+        yield self.read(threads=threads, device=device)
 
     def write(
         self,
@@ -65,6 +65,7 @@ class LlcPlugin(PluginV3):
         model: str = "default",
         effort: int = 1,
         threads: int | None = None,
+        device: str = "cpu",
     ) -> bytes | None:
         """Write one image of shape (H, W) or (H, W, C).
 
@@ -76,7 +77,7 @@ class LlcPlugin(PluginV3):
             msg = "an LLC file holds one image, which has been written"
             raise ValueError(msg)
         pixels = _single_image(ndimage, is_batch)
-        encoded = llicti_core.encode(pixels, model=model, effort=effort, threads=threads)
+        encoded = llicti_core.encode(pixels, model=model, effort=effort, threads=threads, device=device)
         if self.request._uri_type == URI_FILENAME:
             write_whole(self.request.filename, encoded)
         else:

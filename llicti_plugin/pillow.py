@@ -154,14 +154,15 @@ def _swapped(pixels: bytearray) -> bytes:
 
 
 def save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    """Write an image of any mode. `Image.save` passes on `model`, `effort` and `threads` to the encoder."""
+    """Write an image of any mode. `Image.save` passes on `model`, `effort`, `threads` and `device` to the encoder."""
     if im.width == 0 or im.height == 0:
         msg = "cannot write empty image as LLC"
         raise ValueError(msg)
 
     import numpy as np  # not needed to read, and slow to import
 
-    options = {name: im.encoderinfo[name] for name in ("model", "effort", "threads") if name in im.encoderinfo}
+    taken = ("model", "effort", "threads", "device")
+    options = {name: im.encoderinfo[name] for name in taken if name in im.encoderinfo}
     palette = None
     if im.mode in ("P", "PA"):
         mode = im.im.getpalettemode()

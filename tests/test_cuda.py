@@ -5,6 +5,7 @@ bad data, clear errors. And every kernel compiles, whether there is a GPU or not
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -13,10 +14,12 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 from images import noise, photograph, smooth
 from numpy.typing import NDArray
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
@@ -195,7 +198,7 @@ def test_failures_on_the_device_are_reported_and_auto_goes_on(
 @pytest.fixture
 def learned(monkeypatch: pytest.MonkeyPatch) -> None:
     """The smallest images, too, are coded by a model."""
-    monkeypatch.setattr(codec, "may_be_generic", lambda values: False)
+    monkeypatch.setattr(codec, "may_be_generic", lambda *arguments: False)
 
 
 @pytest.mark.usefixtures("learned")
@@ -248,6 +251,19 @@ def test_tensors_on_auto_without_a_device(monkeypatch: pytest.MonkeyPatch) -> No
     assert np.array_equal(llicti_core.torch.decode(data, device="auto").numpy(), pixels.transpose(2, 0, 1))
     with pytest.raises(DeviceError, match="no CUDA device"):
         llicti_core.torch.decode(data)
+
+
+@pytest.mark.usefixtures("learned")
+def test_libraries_take_a_device() -> None:
+    pixels = smooth(2, 2)
+    expected = llicti_core.encode(pixels, effort=0)
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, "LLC", effort=0, device="cuda")
+    assert written.getvalue() == expected
+    assert iio.imwrite("<bytes>", pixels, extension=".llc", effort=0, device="cuda") == expected
+    assert np.array_equal(iio.imread(expected, extension=".llc", device="cuda"), pixels)
+    with pytest.raises(ValueError, match="tpu"):
+        Image.fromarray(pixels).save(io.BytesIO(), "LLC", device="tpu")
 
 
 def test_unknown_devices_are_refused() -> None:

@@ -98,7 +98,8 @@ class CudaEngine:
         coded: list[list[EncodedTile]] = [[] for _ in pictures]
         with reported(self.device), current(self.device):
             packed = pack(model, self.device)
-            raw = torch.cat([self._to_device(np.ascontiguousarray(part)).flatten() for part in pixels])
+            # Copied first, since arrays may be read only, which PyTorch does not take.
+            raw = torch.from_numpy(np.concatenate([part.ravel() for part in pixels])).to(self.device)
             for part in parts(pictures, 0, self._at_once()):
                 flight = _Flight(Layout(pictures, part, channels), packed, channels, 0, self.device)
                 for (number, tile), (ranges, segments) in zip(part, flight.encode(raw), strict=True):
@@ -132,9 +133,6 @@ class CudaEngine:
                 one.view(picture.rows, picture.columns, channels)
                 for one, picture in zip(raw.split(sizes), pictures, strict=True)
             ]
-
-    def _to_device(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
 
     def _at_once(self) -> int:
         """Pixels that may be in flight, for the memory that the device has left."""
