@@ -38,7 +38,7 @@ _GATHERED = 32
 _COPIED = 1024
 """Pixels, or words, that a program copies."""
 
-BYTES_A_PIXEL = 48
+BYTES_A_PIXEL = 80
 """Memory on the device that a pixel in flight takes, and something to spare."""
 
 MOST_AT_ONCE = 1 << 27
@@ -139,7 +139,8 @@ class CudaEngine:
         if self.device.type != "cuda":
             return MOST_AT_ONCE
         free, _ = torch.cuda.mem_get_info(self.device)
-        return max(1, min(MOST_AT_ONCE, int(free) // BYTES_A_PIXEL))
+        kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return max(1, min(MOST_AT_ONCE, int(free + kept) // BYTES_A_PIXEL))
 
 
 class _Flight:
