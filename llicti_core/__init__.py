@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from llicti_core import engines as _engines
 from llicti_core.codec import MAX_BYTES, Frame, ImageInfo, Palette
 from llicti_core.container import MAX_HEADER_BYTES, SIGNATURE
 from llicti_core.errors import DeviceError, FormatError, LLCError, TruncatedError, UnknownModelError, UnsupportedError
+from llicti_core.frames import Frames, join
+from llicti_core.metadata import Metadata
 from llicti_core.parts import SCALES, Region, part_of
 
 if TYPE_CHECKING:
@@ -25,8 +28,10 @@ __all__ = [
     "DeviceError",
     "FormatError",
     "Frame",
+    "Frames",
     "ImageInfo",
     "LLCError",
+    "Metadata",
     "Palette",
     "TruncatedError",
     "UnknownModelError",
@@ -37,6 +42,8 @@ __all__ = [
     "decode_prefix",
     "encode",
     "inspect",
+    "join",
+    "read_metadata",
     "read_palette",
     "verify",
 ]
@@ -48,6 +55,7 @@ def encode(
     *,
     mode: str | None = None,
     palette: Palette | None = None,
+    metadata: Metadata | None = None,
     model: str = "default",
     effort: int = 1,
     threads: int | None = None,
@@ -60,6 +68,7 @@ def encode(
     mode: what the pixels mean, one of Pillow's modes such as "RGBA", "CMYK" or "P"; it has to fit the array. By
         default the simplest that does, or none.
     palette: of modes "P" and "PA".
+    metadata: to be kept with the pixels.
     model: name of an installed model.
     effort: how much work goes into fitting the model to the image, 0 (none) to 3. Decoding is as
         fast whatever it is.
@@ -67,26 +76,29 @@ def encode(
     device: "cpu"; "cuda", or "cuda:1" and so on, which takes `pip install 'llicti[cuda]'`; "auto" for a GPU where one
         can be used. The bytes do not depend on it.
 
-    Returns the bytes of a `.llc` file. Raises UnsupportedError for other pixels, UnknownModelError for an
-    unknown model, DeviceError where the GPU cannot be used or fails.
+    Returns the bytes of a `.llc` file of one image; `join` makes one of many. Raises UnsupportedError for other
+    pixels and for metadata that cannot be stored, UnknownModelError for an unknown model, DeviceError where the GPU
+    cannot be used or fails.
     """
-    engine = _engines.on(device)
-    return _codec.encode(pixels, model, effort, _thread_count(threads), engine, mode=mode, palette=palette)
+    threads, engine = _thread_count(threads), _engines.on(device)
+    return _codec.encode(pixels, model, effort, threads, engine, mode=mode, palette=palette, metadata=metadata)
 
 
 def decode(
     data: bytes | bytearray | memoryview,
     /,
     *,
+    frame: int = 0,
     scale: int = 1,
     region: Region | None = None,
     threads: int | None = None,
     device: str = "cpu",
     max_bytes: int | None = MAX_BYTES,
 ) -> NDArray[Any]:
-    """The pixels of a `.llc` file, or a part of them, checked against the checksums in it.
+    """The pixels of an image in a `.llc` file, or a part of them, checked against the checksums in it.
 
     data: the file; at a scale above 1 its beginning can be enough (see `best_scale`). threads, device: as for `encode`.
+    frame: which image, in a file of several. What stands behind it is not looked at, and may be missing.
     scale: one of SCALES, for every so manieth pixel of each row and column: `pixels[::scale, ::scale]`.
     region: (x, y, width, height), for the pixels in it alone. With a scale: every so manieth of each row and column
         of the region, whose x and y must be multiples of the scale.
@@ -97,15 +109,15 @@ def decode(
     that were read for it.
 
     Returns an array of the type that was encoded, in the native order of bytes, of the shape that was encoded or of
-    the part. Raises ValueError where the image has no such part, and LLCError: FormatError where the data is not a
-    valid file, TruncatedError where it ends early, UnknownModelError where its model is not installed,
-    UnsupportedError where it needs a newer version or more than max_bytes, DeviceError where the GPU cannot be used or
-    fails.
+    the part. Raises ValueError where the image has no such part, IndexError where the file says that there is no such
+    frame, and LLCError: FormatError where the data is not a valid file, TruncatedError where it ends early,
+    UnknownModelError where its model is not installed, UnsupportedError where it needs a newer version or more than
+    max_bytes, DeviceError where the GPU cannot be used or fails.
     """
     import numpy as np
 
     info, pixels, _ = decode_bytes(
-        data, scale=scale, region=region, threads=threads, device=device, max_bytes=max_bytes
+        data, frame=frame, scale=scale, region=region, threads=threads, device=device, max_bytes=max_bytes
     )
     part = part_of(info.width, info.height, scale, region)
     dtype = np.dtype(info.dtype)
@@ -137,6 +149,7 @@ def decode_bytes(
     data: bytes | bytearray | memoryview,
     /,
     *,
+    frame: int = 0,
     scale: int = 1,
     region: Region | None = None,
     threads: int | None = None,
@@ -145,22 +158,51 @@ def decode_bytes(
 ) -> Frame:
     """What `decode` gives, without NumPy: the header's information, and the samples row by row, channels interleaved,
     little endian, bools as bytes; and the palette of modes P and PA."""
-    return _codec.decode(_bytes_view(data), _thread_count(threads), _engines.on(device), max_bytes, scale, region)
+    view = _bytes_view(data)
+    if frame:
+        view = memoryview(_frames(data).single(frame))
+    return _codec.decode(view, _thread_count(threads), _engines.on(device), max_bytes, scale, region)
 
 
-def inspect(data: bytes | bytearray | memoryview, /) -> ImageInfo:
-    """What the header says. The first MAX_HEADER_BYTES bytes of a file are enough. Raises LLCError."""
-    return _codec.inspect(_bytes_view(data))
+def inspect(data: bytes | bytearray | memoryview, /, *, frame: int = 0) -> ImageInfo:
+    """What the header of an image says. For the first the first MAX_HEADER_BYTES bytes of a file are enough.
+
+    Raises LLCError, and IndexError where the file says that there is no such frame.
+    """
+    view = _bytes_view(data)
+    if not frame:
+        return _codec.inspect(view)
+    frames = _frames(data)
+    return _codec.inspect(frames.head(frame))._replace(n_frames=frames.count)
 
 
-def read_palette(data: bytes | bytearray | memoryview, /) -> Palette | None:
-    """The palette of a file of mode P or PA, else None. A prefix that holds it is enough. Raises LLCError."""
-    return _codec.read_palette(_bytes_view(data))
+def read_metadata(data: bytes | bytearray | memoryview, /, *, frame: int = 0) -> Metadata:
+    """The metadata of an image. For the first, a prefix that holds them is enough. Raises as `inspect` does."""
+    view = _bytes_view(data)
+    return _codec.read_metadata(_frames(data).head(frame) if frame else view)
+
+
+def read_palette(data: bytes | bytearray | memoryview, /, *, frame: int = 0) -> Palette | None:
+    """The palette of an image of mode P or PA, else None. For the first, a prefix that holds it is enough.
+
+    Raises as `inspect` does.
+    """
+    view = _bytes_view(data)
+    return _codec.read_palette(_frames(data).head(frame) if frame else view)
 
 
 def verify(data: bytes | bytearray | memoryview, /) -> None:
-    """Decode `data` and compare every checksum. Raises LLCError where anything is wrong."""
-    decode_bytes(data)
+    """Decode every image in `data`, read its metadata, compare all checksums. Raises LLCError where any is wrong."""
+    frames = _frames(data)
+    for index in range(frames.count):
+        single = frames.single(index)
+        read_metadata(single)
+        decode_bytes(single)
+
+
+def _frames(data: bytes | bytearray | memoryview) -> Frames:
+    """The frames in `data`, of which nothing is copied if they are bytes."""
+    return Frames(io.BytesIO(data))
 
 
 def _bytes_view(data: bytes | bytearray | memoryview) -> memoryview:

@@ -16,6 +16,7 @@ from llicti_core.container import (
     GENERIC,
     LEARNED,
     MAX_SIZE,
+    PALETTE,
     Coding,
     Header,
     Reader,
@@ -29,6 +30,7 @@ from llicti_core.container import (
 )
 from llicti_core.engines import CORRECTIONS_PER_SCALE, Corrections, EncodedTile, Engine, Rectangle
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
+from llicti_core.metadata import Metadata
 from llicti_core.parts import Part, Region, part_of
 from llicti_core.planes import Values
 from llicti_core.pyramid import SCALES, scale_size, stream_count
@@ -55,7 +57,6 @@ MAX_EFFORT = 3
 MAX_BYTES = 2**32
 """What a decoder allows an image's samples to take, unless it is told otherwise."""
 
-_PALETTE = b"PLTE"
 _LEVELS = b"LEVL"
 _GENERIC = b"GENR"
 _CORRECTIONS = b"CORR"
@@ -119,32 +120,21 @@ def encode(
     *,
     mode: str | None = None,
     palette: Palette | None = None,
+    metadata: Metadata | None = None,
 ) -> bytes:
-    """A `.llc` file of `pixels`, [height, width] or [height, width, channels]."""
-    return write_start() + encode_frame(pixels, model, effort, threads, engine, mode=mode, palette=palette)
-
-
-def encode_frame(
-    pixels: NDArray[Any],
-    model: str,
-    effort: int,
-    threads: int,
-    engine: Engine,
-    *,
-    mode: str | None = None,
-    palette: Palette | None = None,
-    frames_after: int = 0,
-) -> bytes:
-    """The sections of one image of a file, `frames_after` of which follow."""
+    """A `.llc` file of one image, `pixels`, [height, width] or [height, width, channels]."""
     if not 0 <= effort <= MAX_EFFORT:
         msg = f"effort must be 0 to {MAX_EFFORT}, not {effort}"
         raise ValueError(msg)
+    sections = metadata.sections() if metadata else []
     array, mode = _checked(pixels, mode, palette)
     height, width, channels = array.shape
     weights = models.load(model)
     ranks = planes.to_ranks(array)
     sample_type = next(kind for kind in SAMPLE_TYPES if kind.name == array.dtype.name)
-    coded, bits, sections = [], 0, [(_PALETTE, _pack_palette(palette))] if palette else []
+    coded, bits = [], 0
+    if palette:
+        sections.append((PALETTE, _pack_palette(palette)))
     levels = planes.find_levels(ranks) if sample_type.size > 1 else None
     if levels is None or height * width <= SMALL:
         coded = _encode_groups(ranks, sample_type.bits, weights, effort, threads, engine)
@@ -161,14 +151,13 @@ def encode_frame(
         sample_type=sample_type,
         channels=channels,
         bits=bits,
-        frames_after=frames_after,
+        frames_after=0,
         checksum=zlib.crc32(planes.little_endian(array)),
         codings=tuple(group.coding for group in coded),
     )
     if header.learned:
         header = header._replace(tile_log2=TILE_LOG2, model=weights.spec.name, identity=weights.identity)
-    sections += _group_sections(coded)
-    return write_frame(header, sections)
+    return write_start() + write_frame(header, sections + _group_sections(coded))
 
 
 def decode(
@@ -179,33 +168,12 @@ def decode(
     factor: int = 1,
     region: Region | None = None,
 ) -> Frame:
-    """The image in a `.llc` file, or a part of it (see part_of)."""
-    reader = read_start(data)
-    frame = decode_frame(reader, threads, engine, max_bytes, factor, region)
-    if frame.info.n_frames != 1:
-        msg = "several frames in a file are not supported by this version"
-        raise UnsupportedError(msg)
-    if reader.left and factor == 1:
-        msg = f"{reader.name} goes on behind its last frame"
-        raise FormatError(msg)
-    return frame
-
-
-def decode_frame(
-    reader: Reader,
-    threads: int,
-    engine: Engine,
-    max_bytes: int | None = MAX_BYTES,
-    factor: int = 1,
-    region: Region | None = None,
-) -> Frame:
-    """The image, or a part of it, whose header `reader` stands in front of; it is left in front of the next one's, or,
-    at a scale, behind the last section that is needed.
+    """The first image in a `.llc` file, or a part of it (see part_of). Of further ones nothing is looked at.
 
     max_bytes: the most that the samples may take, None for no limit. Nothing in proportion to the size that the header
     states is allocated before it is checked.
     """
-    frame = read_frame(reader, max_bytes, factor, region)
+    frame = read_frame(read_start(data), max_bytes, factor, region)
     part = frame.part
     decoded: dict[Group, bytes | bytearray] = {}
     for group, channels, places, tiles, corrections in frame.learned:
@@ -241,7 +209,7 @@ class CodedFrame(NamedTuple):
 def read_frame(
     reader: Reader, max_bytes: int | None = MAX_BYTES, factor: int = 1, region: Region | None = None
 ) -> CodedFrame:
-    """All that decode_frame does before it takes an engine, with the same arguments."""
+    """All that `decode` does before it takes an engine, of the frame whose header `reader` stands in front of."""
     header = read_header(reader)
     part = part_of(header.width, header.height, factor, region)
     needed = part.rows * part.columns * header.channels * header.sample_type.size
@@ -251,7 +219,7 @@ def read_frame(
     weights = models.load_exact(header.model, header.identity) if header.learned else None
     _check_payload(header, reader.left)
     sections = Sections(reader)
-    palette = _read_palette(sections.take(_PALETTE)) if header.mode in samples.PALETTE_MODES else None
+    palette = _read_palette(sections.take(PALETTE)) if header.mode in samples.PALETTE_MODES else None
     levels = _read_levels(sections.take(_LEVELS), header) if header.bits else None
     groups = list(zip(header.groups, header.codings, strict=True))
     values: dict[Group, bytes | bytearray] = {}
@@ -268,6 +236,9 @@ def read_frame(
             values[group] = _decode_generic(sections, header, group, coding, part)
     if not part.scale:
         sections.finish()
+        if reader.left and not header.frames_after:
+            msg = f"{reader.name} goes on behind its last frame"
+            raise FormatError(msg)
     return CodedFrame(header, part, palette, levels, values, learned, weights)
 
 
@@ -319,7 +290,14 @@ def read_palette(data: bytes | memoryview) -> Palette | None:
     """The palette of the image in a `.llc` file, if it has one; a prefix that holds it is enough."""
     reader = read_start(data)
     header = read_header(reader)
-    return _read_palette(Sections(reader).take(_PALETTE)) if header.mode in samples.PALETTE_MODES else None
+    return _read_palette(Sections(reader).take(PALETTE)) if header.mode in samples.PALETTE_MODES else None
+
+
+def read_metadata(data: bytes | memoryview) -> Metadata:
+    """The metadata of the first image in a `.llc` file; a prefix that holds it is enough."""
+    reader = read_start(data)
+    read_header(reader)
+    return Metadata.from_sections(Sections(reader).in_front())
 
 
 def _info(header: Header) -> ImageInfo:

@@ -19,7 +19,7 @@ MAX_HEADER_BYTES = 4096
 MAX_SIZE = 2**31 - 1
 """Largest width or height."""
 
-HEAD = b"HEAD"
+HEAD, PALETTE = b"HEAD", b"PLTE"
 
 CONSTANT, GENERIC, LEARNED, CORRECTED, COPIED = range(5)
 """How a group is coded: as one value, by a general coder, by the model without and with corrections, as a copy."""
@@ -356,17 +356,22 @@ class Sections:
             pass
         return count
 
+    def in_front(self) -> list[tuple[bytes, memoryview]]:
+        """The ancillary sections in front of the next that is not, (tag, payload) each."""
+        self._next()
+        return self.ancillary
+
     def finish(self) -> None:
         """Go to the next frame or the end. Raises FormatError where another section stands in between."""
         found = self._next()
-        if found not in (b"", HEAD):
+        if not HEAD.startswith(found):
             msg = f"section {found!r} behind the last of its frame"
             raise FormatError(msg)
 
     def _expect(self, tag: bytes) -> None:
         """Go to the next section but ancillary ones, which must be `tag`."""
         found = self._next()
-        if not found:
+        if len(found) < len(tag):
             msg = f"file ends before section {tag!r}"
             raise TruncatedError(msg)
         if found != tag:
@@ -374,13 +379,10 @@ class Sections:
             raise FormatError(msg)
 
     def _next(self) -> bytes:
-        """Tag of the next section that is not ancillary, in front of which the reader then stands; none at the end."""
+        """Tag of the next section that is not ancillary, in front of which the reader then stands; cut by the end."""
         reader = self.reader
         while True:
             tag = bytes(reader.data[reader.at : reader.at + 4])
-            if 0 < len(tag) < 4:
-                msg = f"{reader.name} ends at byte {len(reader.data)}, inside a section's tag"
-                raise TruncatedError(msg)
             if not tag[:1].islower():
                 return tag
             self.ancillary.append(_read_section(reader, reader.left))
