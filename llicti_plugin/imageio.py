@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import EllipsisType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from imageio.core.request import URI_BYTES, URI_FILENAME, InitializationError, IOMode, Request
@@ -13,7 +16,7 @@ import llicti_core
 from llicti_core.files import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -24,10 +27,11 @@ _DTYPES = ("uint8", "uint16", "int32", "float32", "bool")
 
 
 class LlcPlugin(PluginV3):
-    """Reads and writes `.llc` files: one image a file, (H, W) or (H, W, C), of uint8, uint16, int32, float32 or bool.
+    """Reads and writes `.llc` files: images of (H, W) or (H, W, C), of uint8, uint16, int32, float32 or bool.
 
-    An index of None or 0 means that image; `...` means all images stacked, so the same with an axis of
-    length 1 in front; any other index raises ValueError. Damaged files raise OSError.
+    An index of `...` means all images of a file stacked, so with an axis in front; None means that where there are
+    several, and the image where there is one. Where their shapes differ they cannot be stacked, and ValueError is
+    raised, as for the index of an image that is not there. Damaged files raise OSError.
     """
 
     def __init__(self, request: Request) -> None:
@@ -37,80 +41,176 @@ class LlcPlugin(PluginV3):
         else:
             _check_extension(request)
         super().__init__(request)
-        self._written = False
+        self._written: list[bytes] = []
+        self._opened: llicti_core.Frames | None = None
 
     def close(self) -> None:
-        """Close the file."""
-        if hasattr(self, "_request"):  # else __init__ refused it, and __del__ has come here
+        """Write what is to be written, and close the file."""
+        if not hasattr(self, "_opened"):  # __init__ refused the request, and __del__ has come here
+            return
+        written, self._written = self._written, []
+        try:
+            if written and self.request._uri_type == URI_FILENAME:
+                write_whole(self.request.filename, llicti_core.join(written))
+            elif written:
+                self.request.get_file().write(llicti_core.join(written))
+        finally:
             super().close()
 
-    def read(self, *, index: Index = None, threads: int | None = None, device: str = "cpu") -> NDArray[Any]:
-        """The pixels, (H, W) or (H, W, C); with an axis in front where `index` is `...`."""
-        stack = _is_stack(index)
-        try:
-            pixels = llicti_core.decode(_rewound(self.request).read(), threads=threads, device=device)
-        except llicti_core.LLCError as error:
-            raise OSError(str(error)) from error
-        return pixels[np.newaxis] if stack else pixels
+    def __exit__(self, kind: object, *details: object) -> None:
+        """Close the file; where an exception ends the block, nothing is written to it."""
+        if kind is not None:
+            self._written = []
+        super().__exit__(kind, *details)
 
-    def iter(self, *, threads: int | None = None, device: str = "cpu") -> Iterator[NDArray[Any]]:
-        """Yield the one image."""
-        yield self.read(threads=threads, device=device)
+    def read(
+        self,
+        *,
+        index: Index = None,
+        threads: int | None = None,
+        device: str = "cpu",
+        max_bytes: int | None = llicti_core.MAX_BYTES,
+    ) -> NDArray[Any]:
+        """The pixels of an image, (H, W) or (H, W, C); of several images with an axis in front.
+
+        max_bytes: the most that the array may take, None for no limit; OSError is raised where it would take more.
+        """
+        number = self._number(index)
+        if number is not None:
+            return self._read(number, threads, device, max_bytes)
+        headers = [self._header(number) for number in range(self._frames().count)]
+        first = headers[0]
+        if any((header.shape, header.dtype) != (first.shape, first.dtype) for header in headers):
+            msg = "images of different shapes or types make no stack: read them one by one"
+            raise ValueError(msg)
+        shape, dtype = (len(headers), *first.shape), np.dtype(first.dtype)
+        needed = math.prod(shape) * dtype.itemsize
+        if max_bytes is not None and needed > max_bytes:
+            msg = f"images take {needed} bytes, more than the {max_bytes} allowed"
+            raise OSError(msg)
+        stack = np.empty(shape, dtype)
+        for number in range(len(stack)):
+            stack[number] = self._read(number, threads, device, None)
+        return stack
+
+    def iter(
+        self, *, threads: int | None = None, device: str = "cpu", max_bytes: int | None = llicti_core.MAX_BYTES
+    ) -> Iterator[NDArray[Any]]:
+        """Yield the images, one after the other. max_bytes: the most that one may take."""
+        for index in range(self._frames().count):
+            yield self._read(index, threads, device, max_bytes)
 
     def write(
         self,
         ndimage: ArrayLike | Sequence[ArrayLike],
         *,
         is_batch: bool | None = None,
+        duration: float | Sequence[float] | None = None,
+        loop: int | None = None,
+        icc_profile: bytes | None = None,
+        exif: bytes | None = None,
+        xmp: bytes | None = None,
+        comment: bytes | None = None,
+        text: Mapping[str, str] | None = None,
+        dpi: tuple[float, float] | None = None,
+        gamma: float | None = None,
+        transparency: bytes | int | tuple[int, ...] | None = None,
+        background: int | tuple[int, ...] | None = None,
         model: str = "default",
         effort: int = 1,
         threads: int | None = None,
         device: str = "cpu",
     ) -> bytes | None:
-        """Write one image of shape (H, W) or (H, W, C).
+        """Write one image of shape (H, W) or (H, W, C), or several: a list, an array of four axes, or with
+        `is_batch=True` any array along its first axis.
 
-        A batch may be given too, if it is of one image: a list, an array of four axes, or any array with
-        `is_batch=True`. Raises TypeError for other dtypes and ValueError for other shapes; a file is
-        replaced only once the new one is complete. Returns the file's bytes where the target is "<bytes>".
+        duration: for how many milliseconds each is to be shown, or one number for all. The other metadata, which
+        llicti_core.Metadata describes, are those of every image. More images may follow by further calls: the file
+        is touched only once it is closed, and not where an exception ended the block that it was opened for.
+        Raises TypeError for other dtypes and ValueError for other shapes. Returns the bytes of a file of all
+        images so far where the target is "<bytes>".
         """
-        if self._written:
-            msg = "an LLC file holds one image, which has been written"
+        images = [_checked(image) for image in _images(ndimage, is_batch)]
+        if not images:
+            msg = "no images to write"
             raise ValueError(msg)
-        pixels = _single_image(ndimage, is_batch)
-        encoded = llicti_core.encode(pixels, model=model, effort=effort, threads=threads, device=device)
-        if self.request._uri_type == URI_FILENAME:
-            write_whole(self.request.filename, encoded)
-        else:
-            self.request.get_file().write(encoded)
-        self._written = True
-        return encoded if self.request._uri_type == URI_BYTES else None
+        durations = duration if isinstance(duration, (list, tuple)) else [duration] * len(images)
+        if len(durations) != len(images):
+            msg = f"{len(durations)} durations for {len(images)} images"
+            raise ValueError(msg)
+        metadata = llicti_core.Metadata(
+            icc_profile, exif, xmp, comment, text, dpi, gamma, transparency, background, loop
+        )
+        encoded = [
+            llicti_core.encode(
+                image,
+                metadata=metadata._replace(duration=shown),
+                model=model,
+                effort=effort,
+                threads=threads,
+                device=device,
+            )
+            for image, shown in zip(images, durations, strict=True)
+        ]
+        self._written += encoded
+        return llicti_core.join(self._written) if self.request._uri_type == URI_BYTES else None
 
     def properties(self, index: Index = None) -> ImageProperties:
-        """Shape and dtype of what `read` returns, from the header alone."""
-        header = self._header()
-        dtype = np.dtype(header.dtype)
-        if _is_stack(index):
-            return ImageProperties((1, *header.shape), dtype, n_images=1, is_batch=True)
-        return ImageProperties(header.shape, dtype)
+        """Shape and dtype of what `read` returns, from the header alone; of a stack, from that of the first image."""
+        number = self._number(index)
+        if number is not None:
+            header = self._header(number)
+            return ImageProperties(header.shape, np.dtype(header.dtype))
+        header = self._header(0)
+        count = header.n_frames
+        return ImageProperties((count, *header.shape), np.dtype(header.dtype), n_images=count, is_batch=True)
 
     def metadata(self, index: Index = None, exclude_applied: bool = True) -> dict[str, Any]:
-        """The header's fields, such as `mode` and `model`, except the size. None is applied to the pixels."""
-        _is_stack(index)
-        fields = self._header()._asdict()
-        return {name: value for name, value in fields.items() if name not in ("width", "height")}
+        """The header's fields, such as `mode` and `model`, except the size, and an image's metadata.
 
-    def _header(self) -> llicti_core.ImageInfo:
-        try:
-            return llicti_core.inspect(_rewound(self.request).read(llicti_core.MAX_HEADER_BYTES))
-        except llicti_core.LLCError as error:
-            raise OSError(str(error)) from error
+        An index of None or `...` means the first image, which has what is common to all. None is applied to the pixels.
+        """
+        number = self._number(index) or 0
+        with _errors():
+            metadata = llicti_core.read_metadata(self._frames().head(number))
+        fields = {name: value for name, value in metadata._asdict().items() if value is not None}
+        header = self._header(number)._asdict()
+        return {name: value for name, value in header.items() if name not in ("width", "height")} | fields
+
+    def _number(self, index: Index) -> int | None:
+        """The number of the image that an index means, None where it means all."""
+        if index is None and self._frames().count == 1:
+            return 0
+        return None if index is None or isinstance(index, EllipsisType) else index
+
+    def _frames(self) -> llicti_core.Frames:
+        if self._opened is None:
+            file = self.request.get_file()
+            file.seek(0)  # where Pillow too begins to read, wherever the caller left it
+            with _errors():
+                self._opened = llicti_core.Frames(file)
+        return self._opened
+
+    def _header(self, index: int) -> llicti_core.ImageInfo:
+        with _errors():
+            frames = self._frames()
+            return llicti_core.inspect(frames.head(index))._replace(n_frames=frames.count)
+
+    def _read(self, index: int, threads: int | None, device: str, max_bytes: int | None) -> NDArray[Any]:
+        with _errors():
+            single = self._frames().single(index)
+            return llicti_core.decode(single, threads=threads, device=device, max_bytes=max_bytes)
 
 
-def _rewound(request: Request) -> IO[bytes]:
-    """The requested file at its start, where Pillow too begins to read, wherever the caller left it."""
-    file: IO[bytes] = request.get_file()
-    file.seek(0)
-    return file
+@contextmanager
+def _errors() -> Iterator[None]:
+    """What the core raises, as imageio expects it."""
+    try:
+        yield
+    except llicti_core.LLCError as error:
+        raise OSError(str(error)) from error
+    except IndexError as error:
+        raise ValueError(str(error)) from error
 
 
 def _check_signature(request: Request) -> None:
@@ -134,32 +234,17 @@ def _check_extension(request: Request) -> None:
         raise InitializationError(msg)
 
 
-def _is_stack(index: Index) -> bool:
-    """Whether an index asks for all images stacked; raises ValueError where it asks for a second image."""
-    if index is Ellipsis:
-        return True
-    if index is not None and index != 0:
-        msg = f"no image {index}: an LLC file holds one image"
-        raise ValueError(msg)
-    return False
-
-
-def _single_image(ndimage: ArrayLike | Sequence[ArrayLike], is_batch: bool | None) -> NDArray[Any]:
-    """The (H, W) or (H, W, C) image in what imageio's writers accept."""
-    images: Sequence[ArrayLike] | NDArray[Any]
+def _images(ndimage: ArrayLike | Sequence[ArrayLike], is_batch: bool | None) -> Sequence[ArrayLike]:
+    """The images in what imageio's writers accept."""
     if isinstance(ndimage, (list, tuple)):
-        images = ndimage
-    else:
-        images = np.asarray(ndimage)
-        if not (images.ndim == 4 if is_batch is None else is_batch):
-            images = images[np.newaxis]
-    if len(images) != 1:
-        msg = f"an LLC file holds one image, not {len(images)}"
-        raise ValueError(msg)
-    return _checked(np.asarray(images[0]))
+        return ndimage
+    array = np.asarray(ndimage)
+    batch = array.ndim == 4 if is_batch is None else is_batch
+    return array if batch else array[np.newaxis]  # type: ignore[return-value]
 
 
-def _checked(pixels: NDArray[Any]) -> NDArray[Any]:
+def _checked(image: ArrayLike) -> NDArray[Any]:
+    pixels = np.asarray(image)
     if pixels.dtype.name not in _DTYPES:
         msg = f"cannot write dtype {pixels.dtype} as LLC, only {', '.join(_DTYPES)}"
         raise TypeError(msg)

@@ -3,49 +3,90 @@
 from __future__ import annotations
 
 from array import array
-from typing import IO
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from typing import IO, Any, cast
 
 from PIL import Image, ImageFile, ImagePalette, UnidentifiedImageError
 
 import llicti_core
+from llicti_plugin import info
 
 _RAW_MODES = {"1": "1;8", "I": "I;32S", "F": "F;32F"}
 """Pillow's names of what the samples of a mode look like, where it is not the mode's own; all little endian."""
 
 
 class LlcImageFile(ImageFile.ImageFile):
-    """An `.llc` file; `info["model"]` names the model that coded it, if one did."""
+    """An `.llc` file of one or more frames.
+
+    `info` has its metadata under Pillow's usual names, and `info["model"]`, the model that coded it, if one did.
+    `text` has its texts by name, as in PNG files; the languages that those may state are not kept.
+    """
 
     format = "LLC"
     format_description = "LLICTI learned lossless image"
+    n_frames, is_animated = 1, False  # of an image that has been unpickled, which has one frame alone
+    _frame = 0
 
     def _open(self) -> None:
         assert self.fp is not None
-        start = self.fp.tell()
+        self._start = self.fp.tell()
         try:
-            data = self.fp.read(llicti_core.MAX_HEADER_BYTES)
-            header = llicti_core.inspect(data)
-            if header.mode in ("P", "PA"):
-                self._set_palette(data + self.fp.read())
+            self._frames = llicti_core.Frames(self.fp)
+            self._show(0)
         except llicti_core.LLCError as error:
             raise SyntaxError(str(error)) from error
+        self.n_frames = self._frames.count
+        self.is_animated = self.n_frames > 1
+        if self.is_animated:
+            self._close_exclusive_fp_after_loading = False
+            self._fp = self.fp  # Pillow forgets `fp` when it has loaded a frame; it closes this one with the image
+
+    def _show(self, frame: int) -> None:
+        """Become an image of frame `frame`, whose pixels are yet to be loaded."""
+        head = self._frames.head(frame)
+        header = llicti_core.inspect(head)
+        metadata, palette = llicti_core.read_metadata(head), llicti_core.read_palette(head)
         if not header.mode:
             msg = f"Pillow has no mode for {header.channels} channels of {header.dtype}; llicti_core.decode reads them"
             raise UnidentifiedImageError(msg)  # which imageio takes for a hint to go on to its own plugin
 
+        if frame:
+            Image._decompression_bomb_check((header.width, header.height))  # Image.open does it for the first
+
+        self._frame = frame
         self._size = header.width, header.height
         self._mode = header.mode
+        self.palette = None
+        if palette:
+            try:
+                self.palette = ImagePalette.ImagePalette(palette.mode, palette.colours)
+            except ValueError as error:
+                raise llicti_core.UnsupportedError(str(error)) from error
+            self.palette.dirty = 1  # until it is loaded
+        self.info = info.to_info(metadata, header.mode)
+        self.text = dict(metadata.text or {})
         if header.model:
             self.info["model"] = header.model
         self._scale = 1
-        # A plain tuple, because Pillow before 11 has no ImageFile._Tile.
-        self.tile = [("llc", (0, 0, *self._size), start, (self._size, 1))]  # type: ignore[list-item]
+        self._set_tile(self._size)
 
-    def _set_palette(self, data: bytes) -> None:
-        palette = llicti_core.read_palette(data)
-        assert palette
-        self.palette = ImagePalette.ImagePalette(palette.mode, palette.colours)
-        self.palette.dirty = 1  # until it is loaded
+    def seek(self, frame: int) -> None:
+        """Become an image of another frame. Raises EOFError where there is none, OSError where it is damaged."""
+        if not self._seek_check(frame):
+            return
+        self.fp = cast("IO[bytes]", self._fp)
+        self.fp.seek(self._start)  # raises ValueError where the image has been closed
+        try:
+            self._show(frame)
+        except llicti_core.LLCError as error:
+            raise OSError(str(error)) from error
+        self.im = None  # type: ignore[assignment]  # its pixels, palette and size are those of another frame
+        self._reload_exif()
+
+    def tell(self) -> int:
+        """The number of the frame that this is an image of."""
+        return self._frame
 
     def draft(  # type: ignore[override]  # Pillow's own formats begin at whole pixels
         self, mode: str | None, size: tuple[int, int] | None
@@ -66,10 +107,16 @@ class LlcImageFile(ImageFile.ImageFile):
             scale = max([factor for factor in llicti_core.SCALES if factor <= most], default=1)
         self._size = -(-width // scale), -(-height // scale)
         self._scale = scale
-        self.tile = [("llc", (0, 0, *self._size), self.tile[0][2], ((width, height), scale))]  # type: ignore[list-item]
+        self._set_tile((width, height))
         inside = (1 - 1 / scale) / 2
         right, bottom = (min(old / scale + inside, new) for old, new in zip((width, height), self._size, strict=True))
         return self.mode, (inside, inside, right, bottom)
+
+    def _set_tile(self, size: tuple[int, int]) -> None:
+        """Have the frame, of this size, decoded to the image's size when it is loaded."""
+        arguments = (self._frames, self._frame, size, self._scale)
+        # A plain tuple, because Pillow before 11 has no ImageFile._Tile.
+        self.tile = [("llc", (0, 0, *self._size), self._start, arguments)]  # type: ignore[list-item]
 
     def verify(self) -> None:
         """Check the whole file. To be called directly after open; then the file is closed.
@@ -80,7 +127,7 @@ class LlcImageFile(ImageFile.ImageFile):
             msg = "verify must be called directly after open"
             raise RuntimeError(msg)
 
-        self.fp.seek(self.tile[0][2])
+        self.fp.seek(self._start)
         data = self.fp.read()
         super().verify()  # closes the file
         try:
@@ -95,9 +142,10 @@ class LlcImageFile(ImageFile.ImageFile):
 
 
 class LlcDecoder(ImageFile.PyDecoder):
-    """Decodes all of an image at once, when Pillow first needs the pixels.
+    """Decodes all of a frame at once, when Pillow first needs its pixels.
 
-    Its arguments are the width and height of the image, and the scale that `LlcImageFile.draft` has chosen.
+    Its arguments are the file's frames, which of them, its width and height, the scale that `LlcImageFile.draft` has
+    chosen, and, if the image has one, its `decoderconfig`: the number of threads.
     """
 
     _pulls_fd = True
@@ -108,15 +156,14 @@ class LlcDecoder(ImageFile.PyDecoder):
         Where the file ends early and `ImageFile.LOAD_TRUNCATED_IMAGES` is set, they are the best smaller version that
         it holds, enlarged such that every pixel known is where it belongs.
         """
-        assert self.fd is not None
-        size, scale = self.args
-        data = self.fd.read()
-        best = scale
+        frames, frame, size, scale, *config = self.args
+        best, threads = scale, next(iter(config), None)
         try:
+            data = frames.single(frame)
             if ImageFile.LOAD_TRUNCATED_IMAGES:
                 best = max(scale, llicti_core.best_scale(data))
             # The size was checked when the file was opened, against Image.MAX_IMAGE_PIXELS.
-            header, pixels, _ = llicti_core.decode_bytes(data, scale=best, max_bytes=None)
+            header, pixels, _ = llicti_core.decode_bytes(data, scale=best, threads=threads, max_bytes=None)
         except llicti_core.TruncatedError as error:
             msg = f"image file is truncated: {error}"
             raise OSError(msg) from error
@@ -154,20 +201,66 @@ def _swapped(pixels: bytearray) -> bytes:
 
 
 def save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    """Write an image of any mode. `Image.save` passes on `model`, `effort`, `threads` and `device` to the encoder."""
+    """Write an image of any mode. `Image.save` passes on `model`, `effort`, `threads` and `device`, and metadata."""
+    fp.write(_encoded(im, im.encoderinfo, animated=False))
+
+
+def save_all(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    """Write all frames of an image, then those of the images in `append_images`, to one file.
+
+    `duration` says how long, in milliseconds, to show all of them, or each, if it is a list; by default what the `info`
+    of each says. Other arguments are as those of `save`, for all frames.
+    """
+    images = [im, *im.encoderinfo.get("append_images", ())]
+    total = sum(getattr(image, "n_frames", 1) for image in images)
+    options = dict(im.encoderinfo)
+    if total > 1:
+        options = {"background": im.info.get("background"), "loop": im.info.get("loop"), **options}
+    durations = options.get("duration")
+    if isinstance(durations, (list, tuple)) and len(durations) != total:
+        msg = f"{len(durations)} durations for {total} frames"
+        raise ValueError(msg)
+    files: list[bytes] = []
+    for image in images:
+        with closing(_each_frame(image)) as frames:
+            for _ in frames:
+                if isinstance(durations, (list, tuple)):
+                    options["duration"] = durations[len(files)]
+                files.append(_encoded(image, options, animated=total > 1))
+    fp.write(llicti_core.join(files))
+
+
+def _each_frame(im: Image.Image) -> Generator[None]:
+    """Go to every frame of an image in turn, then back to where it was."""
+    count = getattr(im, "n_frames", 1)
+    if count == 1:  # not every image can seek then, such as one that has been unpickled
+        yield
+        return
+    frame = im.tell()
+    try:
+        for index in range(count):
+            im.seek(index)
+            yield
+    finally:
+        im.seek(frame)
+
+
+def _encoded(im: Image.Image, options: Mapping[str, Any], animated: bool) -> bytes:
+    """A file of one image, which is one of several frames where `animated`."""
     if im.width == 0 or im.height == 0:
         msg = "cannot write empty image as LLC"
         raise ValueError(msg)
 
     import numpy as np  # not needed to read, and slow to import
 
-    taken = ("model", "effort", "threads", "device")
-    options = {name: im.encoderinfo[name] for name in taken if name in im.encoderinfo}
+    im.load()
     palette = None
     if im.mode in ("P", "PA"):
         mode = im.im.getpalettemode()
         palette = llicti_core.Palette(mode, im.im.getpalette(mode, mode))
-    fp.write(llicti_core.encode(np.asarray(im), mode=im.mode, palette=palette, **options))
+    metadata = info.from_image(im, options, animated)
+    known = {name: options[name] for name in ("model", "effort", "threads", "device") if name in options}
+    return llicti_core.encode(np.asarray(im), mode=im.mode, palette=palette, metadata=metadata, **known)
 
 
 Image.register_decoder("llc", LlcDecoder)

@@ -24,6 +24,7 @@ def with_pillow() -> None:
 
     Image.register_open("LLC", _open, _accept)
     Image.register_save("LLC", _save)
+    Image.register_save_all("LLC", _save_all)
     Image.register_extension("LLC", ".llc")
     Image.register_mime("LLC", _MIME_TYPE)
 
@@ -42,6 +43,12 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     from .pillow import save
 
     save(im, fp, filename)
+
+
+def _save_all(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    from .pillow import save_all
+
+    save_all(im, fp, filename)
 
 
 def with_imageio() -> None:

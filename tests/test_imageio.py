@@ -126,7 +126,7 @@ def test_index(path: Path, pixels) -> None:
     assert_pixels_equal(iio.imread(path, index=...), pixels[np.newaxis])
     for function in (iio.imread, iio.improps, iio.immeta):
         for index in (1, -1):
-            with pytest.raises(ValueError, match="holds one image"):
+            with pytest.raises(ValueError, match=f"no frame {index} in a file of 1"):
                 function(path, index=index)
 
 
@@ -198,7 +198,7 @@ def test_dtypes_refused(dtype: str, path: Path, pixels) -> None:
     [
         ((4,), "cannot write shape"),
         ((4, 4, 256), "cannot encode"),
-        ((2, 4, 4, 3), "one image, not 2"),
+        ((0, 4, 4, 3), "no images"),
         ((1, 2, 4, 4, 3), "cannot write shape"),
         ((0, 4), "cannot write empty image"),
         ((4, 0, 3), "cannot write empty image"),
@@ -207,21 +207,6 @@ def test_dtypes_refused(dtype: str, path: Path, pixels) -> None:
 def test_shapes_refused(shape: tuple[int, ...], message: str, path: Path, pixels) -> None:
     with pytest.raises(ValueError, match=message):
         iio.imwrite(path, np.zeros(shape, np.uint8))
-    assert_pixels_equal(iio.imread(path), pixels)
-
-
-def test_lists_refused(tmp_path: Path, pixels) -> None:
-    for images in ([], [pixels, pixels]):
-        with pytest.raises(ValueError, match=f"one image, not {len(images)}"):
-            iio.imwrite(tmp_path / "a.llc", images)
-
-
-def test_second_write_refused(tmp_path: Path, pixels) -> None:
-    path = tmp_path / "a.llc"
-    with iio.imopen(path, "w") as plugin:
-        plugin.write(pixels)
-        with pytest.raises(ValueError, match="one image"):
-            plugin.write(pixels)
     assert_pixels_equal(iio.imread(path), pixels)
 
 
@@ -346,5 +331,5 @@ def test_v2_multiple_images(tmp_path: Path, pixels) -> None:
     iio2.mimwrite(path, [pixels])
     (only,) = iio2.mimread(path)
     assert_pixels_equal(np.asarray(only), pixels)
-    with pytest.raises(ValueError, match="one image, not 2"):
-        iio2.mimwrite(path, [pixels, pixels])
+    with pytest.raises(ValueError, match="no images"):
+        iio2.mimwrite(path, [])
