@@ -113,6 +113,11 @@ class Bytes:
         kind = "<" + kind
         return int(struct.unpack(kind, self.take(struct.calcsize(kind)))[0])
 
+    def real(self) -> float:
+        value = float(struct.unpack("<d", self.take(8))[0])
+        require(0 <= value < float("inf"), "number out of bounds")
+        return value
+
     def leb128(self) -> int:
         value = 0
         for place in range(9):
@@ -240,6 +245,7 @@ class Header:
     channels: int
     levels: bool
     groups: list[tuple[Group, Coding]]
+    after: int
     checksum: int
     tile_log2: int = 0
     model: str = ""
@@ -269,11 +275,30 @@ def next_section(file: Bytes, expected: bytes) -> Bytes:
             return payload
 
 
-def finish(file: Bytes) -> None:
-    """Only ancillary sections may be left."""
+def finish(file: Bytes, after: int) -> None:
+    """Only ancillary sections may be left, up to the next frame if there is one."""
     while file.at < len(file.data):
+        if after and file.data[file.at : file.at + 4] == b"HEAD":
+            return
         tag, _ = read_section(file)
         require(b"a" <= tag[:1] <= b"z", f"section {tag!r} behind the last")
+
+
+def frame_places(data: bytes) -> list[int]:  # 2.4
+    """Where the frames' HEADs begin, found from tags and lengths alone; the frames count themselves right."""
+    file, places = Bytes(data), []
+    require(file.take(8) == SIGNATURE, "wrong signature")
+    require(file.number("B") == 1, "unknown version")
+    while file.at < len(data):
+        start, tag = file.at, file.take(4)
+        if tag == b"HEAD":
+            places.append(start)
+        file.take(file.leb128() + 4)
+    require(len(places) > 0, "no frame")
+    for i, place in enumerate(places):
+        file.at = place
+        require(read_header(file).after == len(places) - 1 - i, "frames miscounted")
+    return places
 
 
 def list_groups(bits: int, channels: int) -> list[Group]:  # 8.3
@@ -306,8 +331,6 @@ def read_codings(head: Bytes, groups: list[Group]) -> list[Coding]:  # 2.3
 
 
 def read_header(file: Bytes) -> Header:
-    require(file.take(8) == SIGNATURE, "wrong signature")
-    require(file.number("B") == 1, "unknown version")
     tag, head = read_section(file)
     require(tag == b"HEAD", f"section {tag!r} where HEAD was expected")
     width, height = head.leb128(), head.leb128()
@@ -324,11 +347,11 @@ def read_header(file: Bytes) -> Header:
         require(1 <= channels <= 255, "channels out of bounds")
     bits = head.number("B") if levels else BITS[kind]
     require(1 <= bits <= BITS[kind], "bits out of bounds")
-    require(head.leb128() == 0, "more than one frame")
+    after = head.leb128()
     checksum = head.number("I")
     groups = list_groups(bits, channels)
     pairs = list(zip(groups, read_codings(head, groups), strict=True))
-    header = Header(width, height, mode, kind, channels, levels, pairs, checksum)
+    header = Header(width, height, mode, kind, channels, levels, pairs, after, checksum)
     if header.learned:
         header.tile_log2 = head.number("B")
         require(6 <= header.tile_log2 <= 15, "tile size out of bounds")
@@ -372,8 +395,9 @@ class Decoded(NamedTuple):
     palette: tuple[str, bytes] | None
 
 
-def decode(data: bytes, model: Model | None, watch: Watch | None = None) -> Decoded:
+def decode(data: bytes, model: Model | None, watch: Watch | None = None, frame: int = 0) -> Decoded:
     file = Bytes(data)
+    file.at = frame_places(data)[frame]
     header = read_header(file)
     if header.learned:
         require(
@@ -397,7 +421,7 @@ def decode(data: bytes, model: Model | None, watch: Watch | None = None) -> Deco
     for group, coding in header.groups:
         if not group.top and coding.kind == GENERIC:
             found[group] = read_generic(next_section(file, b"GENR"), header.height, header.width, coding.stored)
-    finish(file)
+    finish(file, header.after)
     samples = join(header, found, levels)
     require(zlib.crc32(samples) == header.checksum, "samples do not match their checksum")
     return Decoded(header, samples, palette)
@@ -434,6 +458,85 @@ def read_learned(file: Bytes, header: Header, model: Model, watch: Watch | None)
                     at += channels
         found[group] = bytes(pixels)
     return found
+
+
+# Metadata (2.5).
+
+METADATA = ("iccp", "exif", "xmpp", "cmnt", "text", "dpix", "gama", "trns", "back", "loop", "time")
+OWN = ("trns", "time")
+BLOBS = METADATA[:5]
+
+
+def read_metadata(data: bytes, frame: int = 0) -> dict[str, object]:
+    """What a frame has, its own or the first one's, by tag."""
+    places = frame_places(data)
+    found = metadata_sections(data, places[frame])
+    if frame:
+        first = metadata_sections(data, places[0])
+        found = {tag: payload for tag, payload in first.items() if tag not in OWN} | found
+    found = {tag: payload for tag, payload in found.items() if payload}
+    require(sum(map(len, found.values())) <= 2**26, "too much metadata")
+    for tag in BLOBS:
+        if tag in found:
+            found[tag] = blob(Bytes(found[tag]))
+    require(sum(map(len, found.values())) <= 2**26, "too much metadata")
+    return {tag: metadata_value(tag, Bytes(payload)) for tag, payload in found.items()}
+
+
+def metadata_sections(data: bytes, place: int) -> dict[str, bytes]:
+    file, found = Bytes(data), {}
+    file.at = place
+    read_section(file)
+    while file.at < len(data) and b"a" <= data[file.at : file.at + 1] <= b"z":
+        tag, payload = read_section(file)
+        name = tag.decode("latin-1")
+        require(name not in found, f"section {name} twice")
+        if name in METADATA:
+            found[name] = payload.data
+    return found
+
+
+def blob(source: Bytes) -> bytes:
+    how = source.number("B")
+    require(how in (0, 1), "blob packed in an unknown way")
+    if how == 0:
+        return source.take(len(source.data) - source.at)
+    stream = zlib.decompressobj(-15)
+    try:
+        data = stream.decompress(source.take(len(source.data) - source.at), 2**26 + 1)
+    except zlib.error as error:
+        raise Refused(f"blob cannot be inflated: {error}") from error
+    require(len(data) <= 2**26 and stream.eof and not stream.unused_data, "blob inflates to a wrong size")
+    return data
+
+
+def metadata_value(tag: str, source: Bytes) -> object:
+    if tag == "text":
+        require(len(source.data) <= 2**24, "too much text")
+        parts = []
+        while source.at < len(source.data):
+            encoded = source.take(source.leb128())
+            try:
+                parts.append(encoded.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise Refused(f"text that is not UTF-8: {error}") from error
+        names = parts[::2]
+        require(len(parts) % 2 == 0 and len(set(names)) == len(names) <= 4096, "names and texts do not pair")
+        return dict(zip(names, parts[1::2], strict=True))
+    if tag in BLOBS:
+        return source.data
+    value: object
+    if tag in ("trns", "back"):
+        count = source.number("B")
+        require(count <= 4, "pixel value of too many numbers")
+        value = tuple(source.number("H") for _ in range(count)) or source.take(len(source.data) - source.at)
+        require(count > 0 or len(source.data) <= 257, "more alphas than a palette has colours")
+    elif tag == "loop":
+        value = source.leb128()
+    else:
+        value = tuple(source.real() for _ in range(2 if tag == "dpix" else 1))
+    source.finish()
+    return value
 
 
 # Samples (8.1 to 8.3).

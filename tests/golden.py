@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import llicti_core.models
-from llicti_core import codec
+from llicti_core import Metadata, codec
 from llicti_core.container import pack_section
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -26,13 +27,43 @@ def files() -> list[Path]:
     return sorted(FIXTURES.glob("*.llc"))
 
 
-def pixels(path: Path) -> NDArray[Any]:
-    """What a golden file must decode to."""
+def pixels(path: Path, frame: int = 0) -> NDArray[Any]:
+    """What a frame of a golden file must decode to."""
     if path.with_suffix(".npy").exists():
         stored: NDArray[Any] = np.load(path.with_suffix(".npy"))
         return stored
-    with Image.open(path.with_suffix(".png")) as image:
+    with Image.open(frame_path(path, frame)) as image:
         return np.asarray(image)
+
+
+def frame_path(path: Path, frame: int) -> Path:
+    """Where the pixels of a frame are."""
+    return path.with_name(f"{path.stem}-{frame}.png") if frame else path.with_suffix(".png")
+
+
+def metadata(path: Path) -> list[Metadata]:
+    """What the frames of a golden file must have as metadata."""
+    stored = path.with_suffix(".json")
+    return [_unpacked(frame) for frame in json.loads(stored.read_text("utf-8"))] if stored.exists() else [Metadata()]
+
+
+def pack_metadata(frames: list[Metadata]) -> str:
+    """The reverse of `metadata`: JSON, with bytes in hex."""
+    fields = [{name: _packed(value) for name, value in frame._asdict().items()} for frame in frames]
+    return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
+
+
+def _packed(value: Any) -> Any:
+    return {"hex": value.hex()} if isinstance(value, bytes) else value
+
+
+def _unpacked(fields: dict[str, Any]) -> Metadata:
+    for name, value in fields.items():
+        if isinstance(value, list):
+            fields[name] = tuple(value)
+        elif isinstance(value, dict) and "hex" in value:
+            fields[name] = bytes.fromhex(value["hex"])
+    return Metadata(**fields)
 
 
 def model_path(name: str) -> Path:

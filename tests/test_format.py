@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zlib
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from images import noise, smooth
 from numpy.typing import NDArray
 
 import llicti_core
-from llicti_core import codec, engines, models, tables
+from llicti_core import Metadata, codec, engines, models, tables
 from llicti_core.container import pack_section, read_header, read_start
 from llicti_core.engines.native import NativeEngine, instruction_sets
 
@@ -33,13 +34,13 @@ def plain_model(path: Path) -> format_decoder.Model:
     return format_decoder.read_model(path.read_bytes())
 
 
-def plain_decode(data: bytes) -> Pixels:
+def plain_decode(data: bytes, frame: int = 0) -> Pixels:
     """What the decoder written from the document makes of a file."""
-    info = codec.inspect(data)
+    info = llicti_core.inspect(data, frame=frame)
     model = plain_model(golden.model_path(info.model)) if info.model else None
-    decoded = format_decoder.decode(data, model)
+    decoded = format_decoder.decode(data, model, frame=frame)
     samples = decoded.samples
-    assert decoded.palette == llicti_core.read_palette(data)
+    assert decoded.palette == llicti_core.read_palette(data, frame=frame)
     return np.frombuffer(samples, np.dtype(info.dtype).newbyteorder("<")).reshape(info.shape)
 
 
@@ -106,6 +107,88 @@ def test_document_decodes_golden_file(path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("path", golden.files(), ids=lambda path: path.stem)
 def test_engine_decodes_golden_file(path: Path, engine: str) -> None:
     assert codec.decode(path.read_bytes(), 2, ENGINES[engine]())[1] == golden.pixels(path).tobytes()
+
+
+@pytest.mark.usefixtures("fixture_models")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_frames_of_a_golden_file(engine: str) -> None:
+    path = golden.FIXTURES / "frames.llc"
+    data = path.read_bytes()
+    assert llicti_core.inspect(data).n_frames == 4
+    for frame in range(1, 4):
+        assert np.array_equal(plain_decode(data, frame), golden.pixels(path, frame))
+        single = llicti_core.Frames(io.BytesIO(data)).single(frame)
+        assert codec.decode(single, 1, ENGINES[engine]())[1] == golden.pixels(path, frame).tobytes()
+
+
+PLAIN_NAMES = {
+    "iccp": "icc_profile",
+    "exif": "exif",
+    "xmpp": "xmp",
+    "cmnt": "comment",
+    "text": "text",
+    "dpix": "dpi",
+    "gama": "gamma",
+    "trns": "transparency",
+    "back": "background",
+    "loop": "loop",
+    "time": "duration",
+}
+
+
+def plain_metadata(data: bytes, frame: int = 0) -> Metadata:
+    """What the decoder written from the document finds of a frame's metadata."""
+    found = format_decoder.read_metadata(data, frame)
+    return Metadata(
+        **{
+            PLAIN_NAMES[tag]: value[0] if isinstance(value, tuple) and len(value) == 1 else value
+            for tag, value in found.items()
+        }
+    )
+
+
+@pytest.mark.parametrize("path", golden.files(), ids=lambda path: path.stem)
+def test_metadata_of_golden_files(path: Path) -> None:
+    data = path.read_bytes()
+    for frame, metadata in enumerate(golden.metadata(path)):
+        assert llicti_core.read_metadata(data, frame=frame) == metadata
+        assert plain_metadata(data, frame) == metadata
+
+
+def test_golden_metadata_leaves_nothing_out() -> None:
+    (metadata,) = golden.metadata(golden.FIXTURES / "metadata.llc")
+    assert None not in metadata
+    data = (golden.FIXTURES / "metadata.llc").read_bytes()
+    assert {payload[:1] for tag, payload in golden.sections(data) if tag in (b"iccp", b"xmpp")} == {b"\0", b"\1"}
+
+
+@pytest.mark.parametrize("name", ["metadata", "frames"])
+def test_both_refuse_the_same_metadata(name: str) -> None:
+    """Damage behind good checksums."""
+    sections = golden.sections((golden.FIXTURES / f"{name}.llc").read_bytes())
+    chosen = [index for index, (tag, _) in enumerate(sections) if tag[:1].islower()]
+    rng = np.random.default_rng(0)
+    outcomes = []
+    for _ in range(300):
+        index = int(rng.choice(chosen))
+        tag, payload = sections[index]
+        damaged = bytearray(payload)
+        for _ in range(int(rng.integers(1, 3))):
+            at = int(rng.integers(len(damaged) + 1))
+            damaged[at : at + int(rng.integers(2))] = rng.bytes(int(rng.integers(2)))
+        data = golden.assembled([*sections[:index], (tag, bytes(damaged)), *sections[index + 1 :]])
+        outcomes.append(metadata_outcome(data, llicti_core.read_metadata))
+        assert metadata_outcome(data, plain_metadata) == outcomes[-1]
+    assert None in outcomes
+    assert len(set(map(str, outcomes))) > 30
+
+
+def metadata_outcome(data: bytes, function: Callable[[bytes], Metadata]) -> Metadata | None:
+    """The metadata of the first frame, None where it is refused."""
+    try:
+        return function(data)
+    except (Refused, llicti_core.FormatError):
+        return None
 
 
 @pytest.mark.usefixtures("fixture_models")
