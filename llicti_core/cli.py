@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from llicti_core.files import write_whole
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from llicti_core import ImageInfo
 
 LOSSLESS = (".png", ".bmp", ".pgm", ".pnm", ".ppm", ".tif", ".tiff")
 """What `llc decode` writes: the formats that Pillow never saves with loss."""
@@ -55,10 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    encode = commands.add_parser("encode", help="make .llc files of images (their pixels, not their metadata)")
-    encode.add_argument(
-        "files", nargs="+", type=Path, metavar="IN", help="8-bit grey or RGB, in any of Pillow's formats"
-    )
+    encode = commands.add_parser("encode", help="make .llc files of images, with their metadata")
+    encode.add_argument("files", nargs="+", type=Path, metavar="IN", help="in any of Pillow's formats")
     encode.add_argument("--model", default="default", help="name of an installed model")
     encode.add_argument(
         "--effort", type=int, choices=range(4), default=1, help="work that goes into fitting the model (default: 1)"
@@ -131,15 +129,17 @@ def _status(path: Path, options: argparse.Namespace) -> int:
 
 
 def _encode(path: Path, options: argparse.Namespace) -> None:
-    import llicti_core
+    import io
 
     target = _target(path, options)
     if target.suffix.lower() != ".llc":
         msg = f"{target.name} does not end in .llc"
         raise _CommandError(msg)
     _check_free(target, options)
-    pixels = _open_pixels(path)
-    write_whole(target, llicti_core.encode(pixels, model=options.model, effort=options.effort, threads=options.threads))
+    file = io.BytesIO()
+    with _opened(path) as image:
+        image.save(file, "LLC", save_all=True, model=options.model, effort=options.effort, threads=options.threads)
+    write_whole(target, file.getbuffer())
 
 
 def _decode(path: Path, options: argparse.Namespace) -> None:
@@ -147,30 +147,75 @@ def _decode(path: Path, options: argparse.Namespace) -> None:
 
     from PIL import Image
 
-    import llicti_core
-
     target = _target(path, options)
     if target.suffix.lower() not in LOSSLESS:
         msg = f"cannot write {target.name}: only {', '.join(LOSSLESS)}, which are always lossless"
         raise _CommandError(msg)
     _check_free(target, options)
-    pixels = llicti_core.decode(path.read_bytes(), scale=options.scale, region=options.region, threads=options.threads)
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, Image.registered_extensions()[target.suffix.lower()])
+    _read_header(path)  # says more of a damaged file than Pillow does
+    with _opened(path, ["LLC"]) as image:
+        image.decoderconfig = (options.threads,)
+        whole = options.scale == 1 and options.region is None
+        several = whole and image.n_frames > 1
+        if several and target.suffix.lower() not in (".tif", ".tiff"):
+            msg = f"cannot write {image.n_frames} images to {target.name}: only to .tif"
+            raise _CommandError(msg)
+        form = Image.registered_extensions()[target.suffix.lower()]
+        shown = image if whole else _part(image, path, options)
+        shown.save(file, form, save_all=several, **_metadata(image, form))
     write_whole(target, file.getbuffer())
 
 
-def _info(path: Path, options: argparse.Namespace) -> None:
+def _part(image: Any, path: Path, options: argparse.Namespace) -> Any:
+    """The scale and region of an image that were asked for; of several images in a file, of the first."""
+    from PIL import Image
+
+    import llicti_core
+
+    pixels = llicti_core.decode(path.read_bytes(), scale=options.scale, region=options.region, threads=options.threads)
+    mode = "I;16" if image.mode.startswith("I;16") else image.mode
+    part = Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes(), "raw", "1;8" if mode == "1" else mode)
+    if image.palette:
+        part.palette = image.palette.copy()
+        part.palette.dirty = 1
+    part.info = image.info
+    return part
+
+
+def _metadata(image: Any, form: str) -> dict[str, Any]:
+    """The arguments by which Pillow's writer of `form` is given metadata that it does not take from `info` itself."""
+    names = {"PNG": ("exif", "dpi"), "TIFF": ("exif", "dpi"), "BMP": ("dpi",)}.get(form, ())
+    arguments = {name: image.info[name] for name in names if name in image.info}
+    if form == "PNG":
+        from PIL.PngImagePlugin import PngInfo
+
+        texts = dict(image.text)
+        if "xmp" in image.info:
+            texts.setdefault("XML:com.adobe.xmp", image.info["xmp"].decode("utf-8", "replace"))
+        arguments["pnginfo"] = PngInfo()
+        for name, text in texts.items():
+            arguments["pnginfo"].add_itxt(name, text)
+    return arguments
+
+
+def _read_header(path: Path) -> ImageInfo:
     import llicti_core
 
     with path.open("rb") as file:
-        info = llicti_core.inspect(file.read(llicti_core.MAX_HEADER_BYTES))
+        return llicti_core.inspect(file.read(llicti_core.MAX_HEADER_BYTES))
+
+
+def _info(path: Path, options: argparse.Namespace) -> None:
+    info = _read_header(path)
     size = path.stat().st_size
-    bits = 8 * size / (info.width * info.height * info.channels)
+    several = f"the first of {info.n_frames} images, all of them " if info.n_frames > 1 else ""
+    samples = info.width * info.height * info.channels
+    per_sample = "" if several else f", {8 * size / samples:.3f} bits per sub-pixel"
     model = f"model {info.model} ({info.model_identity}), tiles of {info.tile_size}, " if info.model else ""
     print(
         f"{path}: {info.width}x{info.height} {info.mode or f'{info.channels} channels'}, {info.dtype}, "
-        f"{model}{size} bytes, {bits:.3f} bits per sub-pixel"
+        f"{model}{several}{size} bytes{per_sample}"
     )
 
 
@@ -195,24 +240,18 @@ def _check_free(target: Path, options: argparse.Namespace) -> None:
         raise _CommandError(msg)
 
 
-def _open_pixels(path: Path) -> NDArray[np.uint8]:
-    """The pixels of an image that holds nothing which its pixels alone would lose."""
-    import numpy as np
+@contextmanager
+def _opened(path: Path, formats: list[str] | None = None) -> Iterator[Any]:
+    """An image in one of these formats, or in any of Pillow's, .llc among them."""
     from PIL import Image, UnidentifiedImageError
 
+    import llicti_plugin
+
+    llicti_plugin.register()
     Image.MAX_IMAGE_PIXELS = None  # a guard for servers; this file was named by its owner
     try:
-        with Image.open(path) as image:
-            if image.mode not in ("L", "RGB"):
-                msg = f"mode {image.mode} is not supported, only L and RGB"
-                raise _CommandError(msg)
-            if getattr(image, "n_frames", 1) > 1:
-                msg = "more than one frame is not supported"
-                raise _CommandError(msg)
-            if "transparency" in image.info:
-                msg = "a transparent colour is not supported"
-                raise _CommandError(msg)
-            return np.asarray(image)
+        with Image.open(path, formats=formats) as image:
+            yield image
     except UnidentifiedImageError as error:
         msg = "not an image that Pillow can read"
         raise _CommandError(msg) from error

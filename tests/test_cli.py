@@ -10,7 +10,8 @@ from pathlib import Path
 import golden
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
+from PIL.PngImagePlugin import PngInfo
 
 import llicti_core
 from llicti_core import cli, models
@@ -99,17 +100,45 @@ def test_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "RGBA", "I;16"])
-def test_other_modes(mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Image.new(mode, (8, 8)).save(tmp_path / "a.png")
-    assert f"mode {mode} is not supported" in failure(["encode", tmp_path / "a.png"], capsys)
+def test_other_modes(mode: str, tmp_path: Path) -> None:
+    image = Image.new(mode, (8, 8), 1)
+    image.save(tmp_path / "a.png")
+    run("encode", tmp_path / "a.png")
+    run("decode", tmp_path / "a.llc", "-o", tmp_path / "b.png")
+    with Image.open(tmp_path / "b.png") as decoded:
+        assert decoded.mode == mode
+        assert decoded.tobytes() == image.tobytes()
 
 
-def test_what_pixels_alone_would_lose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_metadata(suffix: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[271] = "Camera works"
+    texts = PngInfo()
+    texts.add_itxt("Title", "Ω")
+    image = photograph(tmp_path / "a.png")
+    image.save(tmp_path / "a.png", icc_profile=b"a profile", exif=exif, dpi=(300, 300), pnginfo=texts)
+    run("encode", tmp_path / "a.png")
+    run("decode", tmp_path / "a.llc", "-o", tmp_path / f"b{suffix}")
+    with Image.open(tmp_path / "a.png") as before, Image.open(tmp_path / f"b{suffix}") as after:
+        assert after.tobytes() == before.tobytes()
+        assert after.info["icc_profile"] == b"a profile"
+        assert after.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+        assert after.getexif()[271] == "Camera works"
+        if suffix == ".png":
+            assert after.text == before.text == {"Title": "Ω"}
+
+
+def test_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pages = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
-    assert "frame" in failure(["encode", tmp_path / "pages.tif"], capsys)
-    pages[0].save(tmp_path / "clear.png", transparency=(255, 0, 0))
-    assert "transparent" in failure(["encode", tmp_path / "clear.png"], capsys)
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    run("encode", tmp_path / "a.tif")
+    run("info", tmp_path / "a.llc")
+    assert "the first of 2 images" in capsys.readouterr().out
+    run("decode", tmp_path / "a.llc", "-o", tmp_path / "b.tif")
+    with Image.open(tmp_path / "b.tif") as decoded:
+        assert [frame.tobytes() for frame in ImageSequence.Iterator(decoded)] == [page.tobytes() for page in pages]
+    assert "2 images" in failure(["decode", tmp_path / "a.llc"], capsys)
 
 
 def test_lossy_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
