@@ -129,6 +129,17 @@ def test_metadata(suffix: str, tmp_path: Path) -> None:
             assert after.text == before.text == {"Title": "Ω"}
 
 
+@pytest.mark.parametrize("mode", ["RGB", "P", "1", "CMYK"])
+def test_parts(mode: str, tmp_path: Path) -> None:
+    image = photograph(tmp_path / "a.png").convert(mode)
+    image.save(tmp_path / "a.llc")
+    run("decode", tmp_path / "a.llc", "-o", tmp_path / "b.tif", "--scale", 2, "--region", 10, 4, 20, 16)
+    with Image.open(tmp_path / "b.tif") as decoded:
+        assert decoded.mode == mode
+        assert np.array_equal(np.asarray(decoded), np.asarray(image)[4:20:2, 10:30:2])
+        assert np.array_equal(np.asarray(decoded.convert("RGB")), np.asarray(image.convert("RGB"))[4:20:2, 10:30:2])
+
+
 def test_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pages = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
