@@ -248,7 +248,8 @@ def _opened(path: Path, formats: list[str] | None = None) -> Iterator[Any]:
     import llicti_plugin
 
     llicti_plugin.register()
-    Image.MAX_IMAGE_PIXELS = None  # a guard for servers; this file was named by its owner
+    # The limit is a guard for servers; this file was named by its owner.
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with Image.open(path, formats=formats) as image:
             yield image
@@ -257,3 +258,5 @@ def _opened(path: Path, formats: list[str] | None = None) -> Iterator[Any]:
         raise _CommandError(msg) from error
     except SyntaxError as error:  # what some of Pillow's formats raise for a damaged file
         raise _CommandError(str(error)) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
