@@ -351,6 +351,8 @@ def _checked(pixels: NDArray[Any], mode: str | None, palette: Palette | None) ->
     if (mode in samples.PALETTE_MODES) != (palette is not None):
         msg = f"mode {mode!r} {'needs a' if palette is None else 'has no'} palette"
         raise UnsupportedError(msg)
+    if palette:
+        _check_palette(palette)
     if array.dtype == np.bool_:
         array = array.view(np.uint8) != 0  # True can be any byte, and is 255 in what Pillow gives
     return np.ascontiguousarray(array, array.dtype.newbyteorder("=")), mode
@@ -526,7 +528,20 @@ def _pack_palette(palette: Palette) -> bytes:
 
 
 def _read_palette(reader: Reader) -> Palette:
-    return Palette(reader.text(), bytes(reader.take(reader.left)))
+    palette = Palette(reader.text(), bytes(reader.take(reader.left)))
+    _check_palette(palette)
+    return palette
+
+
+def _check_palette(palette: Palette) -> None:
+    """Raises UnsupportedError where it has no known mode, too many colours, or part of one."""
+    channels = samples.PALETTE_CHANNELS.get(palette.mode)
+    if channels is None:
+        msg = f"palettes of mode {palette.mode!r} are not supported"
+        raise UnsupportedError(msg)
+    if len(palette.colours) > 256 * channels or len(palette.colours) % channels:
+        msg = f"a palette has {len(palette.colours)} bytes, {channels} for each of at most 256 colours are allowed"
+        raise UnsupportedError(msg)
 
 
 def _pack_coarse(tile: EncodedTile) -> bytes:

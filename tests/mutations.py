@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import lzma
 import struct
@@ -28,10 +29,13 @@ START = len(llicti_core.SIGNATURE) + 1
 NUMBERS = (0, 1, 2, 3, 31, 32, 33, 127, 128, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1)
 """Where numbers begin to need another byte, or sizes stop to fit."""
 
-TAGS = (b"HEAD", b"PLTE", b"LEVL", b"GENR", b"CORR", b"COAR", b"SCL4", b"SCL0", b"MORE", b"note")
+TAGS = (b"HEAD", b"PLTE", b"LEVL", b"GENR", b"CORR", b"COAR", b"SCL4", b"SCL0", b"MORE", b"note", b"text", b"trns")
 
 MAX_BYTES = 1 << 22
 """The largest images that are decoded."""
+
+MAX_FRAMES = 5
+"""The most frames of a file that are looked at."""
 
 REFERENCE_BYTES = 4000
 """The largest images that are decoded by the reference engine too, which is slow."""
@@ -58,6 +62,10 @@ def seeds() -> dict[str, bytes]:
     found["grey"] = _encoded(pixels[..., :1].repeat(3, 2))
     found["drawing"] = _encoded(pixels // 64 * 64)
     found["constant"] = _encoded(np.full((200, 300, 3), 7, np.uint8))
+    blobs: dict[str, Any] = {"icc_profile": b"profile" * 9, "exif": b"II*", "xmp": b"<x/>", "text": {"a": "b" * 50}}
+    numbers: dict[str, Any] = {"dpi": (72.0, 72.5), "gamma": 0.45, "transparency": 3, "loop": 2, "duration": 40.0}
+    found["described"] = _encoded(pixels[..., 0], metadata=llicti_core.Metadata(**blobs, **numbers, background=(1, 2)))
+    found["animation"] = llicti_core.join([found["described"], found["palette"], found["drawing"], found["levels"]])
     return found
 
 
@@ -210,7 +218,9 @@ def with_right_checksums(data: bytes) -> bytes:
 
         with mock.patch("zlib.crc32", recorded):
             try:
-                llicti_core.decode(join(start, sections, rest), threads=1, max_bytes=MAX_BYTES)
+                data = join(start, sections, rest)
+                for frame in range(min(MAX_FRAMES, llicti_core.inspect(data).n_frames)):
+                    llicti_core.decode_bytes(data, frame=frame, threads=1, max_bytes=MAX_BYTES)
             except llicti_core.LLCError as error:
                 if "checksum in the header" not in str(error):
                     break
@@ -227,41 +237,77 @@ _crc32 = zlib.crc32
 
 
 def check(data: bytes) -> bool:
-    """Whether a file decodes. Raises what is no LLCError, and AssertionError where what it decodes to is no image."""
+    """Whether a file decodes, all of it that is looked at. Raises what is no LLCError, and AssertionError where what
+    it decodes to is no image."""
+    try:
+        count = llicti_core.inspect(data).n_frames
+    except llicti_core.LLCError:
+        return False
+    decoded = [_check_frame(data, index) for index in range(min(count, MAX_FRAMES))]
+    if all(decoded) and count <= MAX_FRAMES:
+        joined = llicti_core.join([data, data])
+        for index in range(2 * count):
+            for read in (llicti_core.decode_bytes, llicti_core.read_metadata):
+                same_frame = _described(read, joined, index) == _described(read, data, index % count)
+                assert same_frame, "joining changes frames"
+    return all(decoded)
+
+
+def _described(read: Callable[..., Any], data: bytes, index: int) -> str:
+    """What is read of a frame but for the number of frames, which joining changes; NaN equal to itself."""
+    found = read(data, frame=index)
+    return repr(found._replace(info=found.info._replace(n_frames=0)) if hasattr(found, "info") else found)
+
+
+def _check_frame(data: bytes, index: int) -> bool:
+    """Whether a frame decodes."""
     info = pixels = None
     try:
-        info = llicti_core.inspect(data)
-        frame = llicti_core.decode_bytes(data, threads=1, max_bytes=MAX_BYTES)
-        pixels = llicti_core.decode(data, threads=1)
+        info = llicti_core.inspect(data, frame=index)
+        metadata = llicti_core.read_metadata(data, frame=index)
+        frame = llicti_core.decode_bytes(data, frame=index, threads=1, max_bytes=MAX_BYTES)
+        pixels = llicti_core.decode(data, frame=index, threads=1)
     except llicti_core.LLCError:
         pass
     else:
-        _check_again(data, frame, pixels)
+        _check_again(data, index, frame, pixels, metadata)
     if info:
-        _check_parts(data, info, pixels, Random(data))
+        _check_parts(data, index, info, pixels, Random(data))
     return pixels is not None
 
 
-def _check_again(data: bytes, frame: llicti_core.Frame, pixels: NDArray[Any]) -> None:
+def _check_again(
+    data: bytes, index: int, frame: llicti_core.Frame, pixels: NDArray[Any], metadata: llicti_core.Metadata
+) -> None:
     """An image that has been decoded is one that can be encoded; all engines decode the same."""
-    again = llicti_core.decode_bytes(_encoded(pixels, mode=frame.info.mode or None, palette=frame.palette), threads=1)
+    coded = _encoded(pixels, mode=frame.info.mode or None, palette=frame.palette, metadata=metadata)
+    again = llicti_core.decode_bytes(coded, threads=1)
     assert (again.pixels, again.palette) == (frame.pixels, frame.palette), "does not survive being coded again"
+    described = {name: value for name, value in metadata._asdict().items() if value not in (None, b"", {})}
+    kept = {name: value for name, value in llicti_core.read_metadata(coded)._asdict().items() if value is not None}
+    assert described == kept, "metadata does not survive being stored again"
     if pixels.nbytes <= REFERENCE_BYTES:
-        reference = codec.decode(data, 1, engines.get("reference"))
-        assert reference == frame, "engines differ"
+        single = llicti_core.Frames(io.BytesIO(data)).single(index)
+        reference = codec.decode(single, 1, engines.get("reference"))
+        assert (reference.pixels, reference.palette) == (frame.pixels, frame.palette), "engines differ"
 
 
-def _check_parts(data: bytes, info: llicti_core.ImageInfo, pixels: NDArray[Any] | None, rng: Random) -> None:
+def _check_parts(
+    data: bytes, index: int, info: llicti_core.ImageInfo, pixels: NDArray[Any] | None, rng: Random
+) -> None:
     """Small versions, regions and beginnings are parts of the whole, where that decodes."""
     scale = rng.choice(llicti_core.SCALES)
     x, y = rng.randrange(info.width) // scale * scale, rng.randrange(info.height) // scale * scale
     width, height = rng.randint(1, info.width - x), rng.randint(1, info.height - y)
     part = pixels is not None and pixels[y : y + height : scale, x : x + width : scale]
     try:
-        found = llicti_core.decode(data, scale=scale, region=(x, y, width, height), threads=1, max_bytes=MAX_BYTES)
+        region = x, y, width, height
+        found = llicti_core.decode(data, frame=index, scale=scale, region=region, threads=1, max_bytes=MAX_BYTES)
         assert pixels is None or same(found, part), "a part is not of the whole"
     except llicti_core.LLCError:
         assert pixels is None, "a part of what decodes does not"
+    if index:
+        return
     try:
         found, scale = llicti_core.decode_prefix(data[: rng.randint(0, len(data))], threads=1, max_bytes=MAX_BYTES)
         assert pixels is None or same(found, pixels[::scale, ::scale]), "a beginning is not of the whole"
@@ -276,8 +322,10 @@ def same(a: NDArray[Any], b: NDArray[Any]) -> bool:
 
 def check_pillow(data: bytes) -> None:
     """Open and load a file with Pillow. Raises what is neither OSError nor Pillow's own concern about size."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
+    allowed = OSError, Image.DecompressionBombError, Image.DecompressionBombWarning
+    limited = mock.patch.object(Image, "MAX_IMAGE_PIXELS", MAX_BYTES // 4)
+    with limited, contextlib.suppress(*allowed), Image.open(io.BytesIO(data)) as image:
+        image.load()
+        for index in range(1, min(MAX_FRAMES, getattr(image, "n_frames", 1))):
+            image.seek(index)
             image.load()
-    except (OSError, Image.DecompressionBombError, Image.DecompressionBombWarning):
-        pass

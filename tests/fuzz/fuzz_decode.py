@@ -22,7 +22,9 @@ with atheris.instrument_imports(include=["llicti_core"]):
     # The codec imports these when it needs them, which would be too late.
     import llicti_core.engines.native
     import llicti_core.engines.reference
+    import llicti_core.frames
     import llicti_core.generic
+    import llicti_core.metadata
     import llicti_core.parts
     import llicti_core.planes  # noqa: F401
 
