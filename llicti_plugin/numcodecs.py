@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import math
+import io
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numcodecs.abc import Codec
-from numcodecs.compat import ensure_ndarray, ndarray_copy
+from numcodecs.compat import ensure_contiguous_ndarray, ensure_ndarray, ndarray_copy
 
 import llicti_core
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+_CHANNELS = 4
+"""A last axis of at most this many is taken for that of the channels."""
 
 
 class Llc(Codec):
-    """Codes chunks as images: uint8, C order, (..., height, width) or (..., height, width, 3).
+    """Codes chunks as images: (..., height, width) or (..., height, width, channels) with 1 to 4 channels.
 
-    The axes in front are of length 1. model, effort: as for `llicti_core.encode`; decoding needs neither. Other
-    chunks raise `llicti_core.UnsupportedError`, damaged ones `llicti_core.LLCError`.
+    Of uint8, uint16, int32, float32 or bool, in C order and the machine's order of bytes. Axes in front count the
+    frames of a file. model, effort: as for `llicti_core.encode`; decoding needs neither. Other chunks raise
+    `llicti_core.UnsupportedError`, damaged ones `llicti_core.LLCError`.
     """
 
     codec_id = "llc"
@@ -30,21 +37,38 @@ class Llc(Codec):
     def encode(self, buf: Any) -> bytes:
         """The chunk as a `.llc` file."""
         # One thread, since those who store arrays code many chunks at once.
-        return llicti_core.encode(chunk_image(ensure_ndarray(buf)), model=self.model, effort=self.effort, threads=1)
+        images = _images(ensure_ndarray(buf))
+        files = [llicti_core.encode(image, model=self.model, effort=self.effort, threads=1) for image in images]
+        return files[0] if len(files) == 1 else llicti_core.join(files)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The pixels, (height, width) or (height, width, 3), or `out` filled with them."""
-        return ndarray_copy(llicti_core.decode(ensure_ndarray(buf), threads=1), out)
+        """The pixels, (height, width) or (height, width, channels), with an axis in front where there are several
+        frames; or `out` filled with them."""
+        limit = llicti_core.MAX_BYTES if out is None else ensure_ndarray(out).nbytes
+        return ndarray_copy(decode_chunk(buf, limit), out)
 
 
-def chunk_image(chunk: NDArray[Any]) -> NDArray[Any]:
-    """A chunk without the axes in front of its image's. Raises UnsupportedError where there is more than one image."""
+def decode_chunk(data: Any, max_bytes: int) -> NDArray[Any]:
+    """The pixels of a chunk, which may take no more than `max_bytes`. Raises LLCError."""
+    frames = llicti_core.Frames(io.BytesIO(ensure_contiguous_ndarray(data)))
+    images: list[NDArray[Any]] = []
+    for index in range(frames.count):
+        left = max_bytes - sum(image.nbytes for image in images)
+        images.append(llicti_core.decode(frames.single(index), threads=1, max_bytes=left))
+    if len({(image.shape, image.dtype) for image in images}) > 1:
+        msg = "a chunk has images of different shapes or types"
+        raise llicti_core.FormatError(msg)
+    return np.stack(images) if len(images) > 1 else images[0]
+
+
+def _images(chunk: NDArray[Any]) -> Sequence[NDArray[Any]]:
+    """The images in a chunk. Raises UnsupportedError."""
     # Decoding cannot know of another order: bytes would come back as they lie in a file, and in the wrong places.
-    if not chunk.flags.c_contiguous:
-        msg = "cannot encode a chunk that is not in C order"
+    if not chunk.flags.c_contiguous or not chunk.dtype.isnative:
+        msg = "cannot encode a chunk that is not in C order, or not in the machine's order of bytes"
         raise llicti_core.UnsupportedError(msg)
-    axes = 3 if chunk.ndim > 2 and chunk.shape[-1] == 3 else 2
-    if chunk.ndim < 2 or math.prod(chunk.shape[:-axes]) != 1:
-        msg = f"cannot encode a chunk of shape {chunk.shape}: only (..., height, width) and (..., height, width, 3)"
+    axes = 3 if chunk.ndim > 2 and chunk.shape[-1] <= _CHANNELS else 2
+    if chunk.ndim < 2 or not chunk.size:
+        msg = f"cannot encode a chunk of shape {chunk.shape}: only (..., height, width) and with channels behind"
         raise llicti_core.UnsupportedError(msg)
-    return chunk.reshape(chunk.shape[-axes:])
+    return list(chunk.reshape(-1, *chunk.shape[-axes:]))

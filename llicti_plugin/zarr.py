@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,13 @@ from zarr.abc.codec import ArrayBytesCodec
 
 import llicti_core
 
-from .numcodecs import Llc
+from .numcodecs import Llc, decode_chunk
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
+
+_DTYPES = ("uint8", "uint16", "int32", "float32", "bool")
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class LlcCodec(ArrayBytesCodec):
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
         """Raises UnsupportedError where no chunk of an array could be coded."""
-        if dtype.to_native_dtype() != np.uint8:
-            msg = f"cannot encode chunks of {dtype.to_native_dtype()} as LLC, only uint8"
+        if (name := dtype.to_native_dtype().name) not in _DTYPES:
+            msg = f"cannot encode chunks of {name} as LLC, only {', '.join(_DTYPES)}"
             raise llicti_core.UnsupportedError(msg)
         if len(shape) < 2:
             msg = f"cannot encode an array of shape {shape} as LLC: an image has height and width"
@@ -53,13 +56,16 @@ class LlcCodec(ArrayBytesCodec):
         raise NotImplementedError
 
     async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
-        pixels = np.ascontiguousarray(chunk_data.as_numpy_array())
+        chunk = chunk_data.as_numpy_array()
+        pixels = np.ascontiguousarray(chunk, chunk.dtype.newbyteorder("="))
         encoded = await asyncio.to_thread(Llc(self.model, self.effort).encode, pixels)
         return chunk_spec.prototype.buffer.from_bytes(encoded)
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        pixels = await asyncio.to_thread(Llc().decode, chunk_data.as_numpy_array())
-        if pixels.size != np.prod(chunk_spec.shape):
-            msg = f"a chunk of shape {chunk_spec.shape} holds an image of shape {pixels.shape}"
+        dtype = chunk_spec.dtype.to_native_dtype()
+        size = math.prod(chunk_spec.shape)
+        pixels = await asyncio.to_thread(decode_chunk, chunk_data.as_numpy_array(), size * dtype.itemsize)
+        if pixels.size != size or pixels.dtype.name != dtype.name:
+            msg = f"a chunk of {dtype} of shape {chunk_spec.shape} holds {pixels.dtype} pixels of shape {pixels.shape}"
             raise llicti_core.FormatError(msg)
         return chunk_spec.prototype.nd_buffer.from_numpy_array(pixels.reshape(chunk_spec.shape))

@@ -16,7 +16,19 @@ import llicti_core
 
 numcodecs = pytest.importorskip("numcodecs")
 
-SHAPES = [(17, 23), (17, 23, 3), (1, 1, 20, 30), (1, 9, 11, 3), (1, 5, 3), (4, 3), (1, 1)]
+SHAPES = [
+    (17, 23),
+    (17, 23, 3),
+    (1, 1, 20, 30),
+    (1, 9, 11, 3),
+    (1, 5, 3),
+    (4, 3),
+    (1, 1),
+    (9, 8, 4),
+    (3, 7, 11),
+    (2, 2, 5, 6, 1),
+]
+DTYPES = ("uint8", "uint16", "int32", "float32", "bool")
 
 
 @pytest.fixture
@@ -24,24 +36,24 @@ def zarr() -> Any:
     return pytest.importorskip("zarr")
 
 
-def pixels_of(shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Noise of any shape."""
-    return np.random.default_rng(len(shape)).integers(0, 256, shape, np.uint8)
+def pixels_of(shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray[Any, np.dtype[Any]]:
+    """Noise of any shape and type."""
+    return np.random.default_rng(len(shape)).integers(0, 256, shape).astype(dtype)
 
 
 # numcodecs
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_codec(shape: tuple[int, ...]) -> None:
-    codec = numcodecs.get_codec({"id": "llc"})
-    pixels = pixels_of(shape)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_codec(shape: tuple[int, ...], dtype: str) -> None:
+    codec = numcodecs.get_codec({"id": "llc", "effort": 0})
+    pixels = pixels_of(shape, dtype)
     encoded = codec.encode(pixels)
     decoded = codec.decode(encoded)
-    assert decoded.dtype == np.uint8
+    assert decoded.dtype == pixels.dtype
     np.testing.assert_array_equal(decoded.reshape(shape), pixels)
-    np.testing.assert_array_equal(llicti_core.decode(encoded).reshape(shape), pixels)
-    out = np.empty(shape, np.uint8)
+    out = np.empty(shape, dtype)
     codec.decode(bytearray(encoded), out)
     np.testing.assert_array_equal(out, pixels)
 
@@ -58,8 +70,7 @@ def test_codec_options() -> None:
     "chunk",
     [
         np.zeros(8, np.uint8),
-        np.zeros((2, 8, 8, 3), np.uint8),
-        np.zeros((2, 8, 8), np.uint8),
+        np.zeros((8, 8), np.dtype(np.uint16).newbyteorder()),
         np.zeros((8, 8), np.float64),
         np.zeros((8, 9, 3), np.uint8, order="F"),
         np.zeros((0, 8), np.uint8),
@@ -74,8 +85,20 @@ def test_codec_refuses(chunk: object) -> None:
 
 def test_codec_damaged() -> None:
     codec = numcodecs.get_codec({"id": "llc"})
+    pixels = smooth(8, 8)
     with pytest.raises(llicti_core.LLCError):
-        codec.decode(codec.encode(smooth(8, 8))[:-1])
+        codec.decode(codec.encode(pixels)[:-1])
+    with pytest.raises(llicti_core.UnsupportedError, match="allowed"):
+        codec.decode(codec.encode(pixels), np.empty((8, 7, 3), np.uint8))
+    with pytest.raises(llicti_core.FormatError, match="different"):
+        codec.decode(llicti_core.join([codec.encode(pixels), codec.encode(pixels[1:])]))
+
+
+def test_chunks_of_several_images_have_frames() -> None:
+    pixels = pixels_of((2, 3, 9, 8, 3))
+    encoded = numcodecs.get_codec({"id": "llc"}).encode(pixels)
+    assert llicti_core.inspect(encoded).n_frames == 6
+    np.testing.assert_array_equal(llicti_core.decode(encoded, frame=5), pixels[1, 2])
 
 
 def test_zarr_version_2(zarr: Any, tmp_path: Path) -> None:
@@ -107,11 +130,14 @@ def create(zarr: Any, folder: Path, shape: tuple[int, ...], chunks: tuple[int, .
         ((2, 2, 9, 11), {"chunks": (1, 1, 9, 11), "fill_value": 7}),
         ((64, 64, 3), {"chunks": (16, 16, 3), "shards": (32, 64, 3)}),
         ((40, 30), {"chunks": (32, 32), "compressors": {"name": "crc32c"}}),
+        ((5, 20, 30, 3), {"chunks": (2, 16, 16, 3)}),
+        *(((20, 30), {"chunks": (16, 30), "dtype": dtype}) for dtype in DTYPES[1:]),
+        ((20, 30), {"chunks": (16, 30), "dtype": ">u2"}),
     ],
 )
 def test_array(zarr: Any, tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any]) -> None:
     pixels = noise(*shape[-3:-1], 3) if shape[-1] == 3 else smooth(*shape[-2:], 1)
-    pixels = np.ascontiguousarray(np.broadcast_to(pixels, shape))
+    pixels = np.broadcast_to(pixels, shape).astype(options.get("dtype", "uint8"))
     create(zarr, tmp_path, shape, **options)[:] = pixels
     reopened = zarr.open_array(tmp_path, mode="r")
     np.testing.assert_array_equal(reopened[:], pixels)
@@ -152,9 +178,9 @@ def test_damaged_and_mistaken_chunks(zarr: Any, tmp_path: Path) -> None:
     chunk.write_bytes(data[:-1])
     with pytest.raises(llicti_core.LLCError):
         array[:]
-    for mistaken in (smooth(16, 17, 1), smooth(16, 16, 3)):
+    for mistaken in (smooth(16, 17, 1), smooth(16, 16, 3), smooth(8, 16, 1), smooth(8, 16, 1).astype(np.uint16)):
         chunk.write_bytes(llicti_core.encode(mistaken))
-        with pytest.raises(llicti_core.LLCError, match="holds an image"):
+        with pytest.raises(llicti_core.LLCError, match=r"holds|allowed"):
             array[:]
 
 
