@@ -55,7 +55,7 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
         return bytes(atheris.Mutate(payload, len(payload) + 16))
 
     changed = mutations.mutate(data, rng, OTHERS, mutate_bytes) if data else rng.choice(OTHERS)
-    if rng.random() < 0.3:
+    if rng.random() < 0.5:
         changed = mutations.with_right_checksums(changed)
     return changed if len(changed) <= max_size else data[:max_size]
 
