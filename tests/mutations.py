@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import lzma
+import os
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -70,7 +71,9 @@ def seeds() -> dict[str, bytes]:
 
 
 def _encoded(pixels: NDArray[Any], **options: Any) -> bytes:
-    return llicti_core.encode(pixels, effort=0, threads=1, **options)
+    """A file coded by a model that takes next to no time, even with sanitizers."""
+    with mock.patch.dict(os.environ, LLICTI_MODEL_PATH=str(golden.FIXTURES)):
+        return llicti_core.encode(pixels, model="fixture-b", effort=0, threads=1, **options)
 
 
 def split(data: bytes) -> tuple[bytes, list[Section], bytes]:
@@ -246,7 +249,7 @@ def check(data: bytes) -> bool:
     decoded = [_check_frame(data, index) for index in range(min(count, MAX_FRAMES))]
     if all(decoded) and count <= MAX_FRAMES:
         joined = llicti_core.join([data, data])
-        for index in range(2 * count):
+        for index in (0, count, 2 * count - 1):
             for read in (llicti_core.decode_bytes, llicti_core.read_metadata):
                 same_frame = _described(read, joined, index) == _described(read, data, index % count)
                 assert same_frame, "joining changes frames"
@@ -287,7 +290,8 @@ def _check_again(
     kept = {name: value for name, value in llicti_core.read_metadata(coded)._asdict().items() if value is not None}
     assert described == kept, "metadata does not survive being stored again"
     if pixels.nbytes <= REFERENCE_BYTES:
-        single = llicti_core.Frames(io.BytesIO(data)).single(index)
+        # What stands behind the first frame is not looked at for it.
+        single = llicti_core.Frames(io.BytesIO(data)).single(index) if index else data
         reference = codec.decode(single, 1, engines.get("reference"))
         assert (reference.pixels, reference.palette) == (frame.pixels, frame.palette), "engines differ"
 
