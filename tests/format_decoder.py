@@ -411,6 +411,8 @@ def decode(data: bytes, model: Model | None, watch: Watch | None = None, frame: 
     if header.mode in ("P", "PA"):
         section = next_section(file, b"PLTE")
         palette = section.text(), section.data[section.at :]
+        size = {"RGB": 3, "RGBA": 4, "CMYK": 4}.get(palette[0], 0)
+        require(size and len(palette[1]) <= 256 * size and len(palette[1]) % size == 0, "no palette")
     levels = read_levels(next_section(file, b"LEVL"), header) if header.levels else None
     found: dict[Group, bytes] = {}
     for group, coding in header.groups:

@@ -468,3 +468,15 @@ def test_damage_is_told(path: Any) -> None:
                 assert llicti_core.decode(golden.assembled(lying)).tobytes() == good
             except LLCError:
                 continue
+
+
+@pytest.mark.parametrize("palette", [("RGB", bytes(4)), ("RGBA", bytes(1028)), ("HSV", bytes(3)), ("", b"")], ids=str)
+def test_palettes_that_no_image_can_have(palette: tuple[str, bytes]) -> None:
+    pixels = np.zeros((2, 3), np.uint8)
+    with pytest.raises(UnsupportedError, match="palette"):
+        llicti_core.encode(pixels, mode="P", palette=llicti_core.Palette(*palette))
+    good = golden.sections(llicti_core.encode(pixels, mode="P", palette=llicti_core.Palette("RGB", b"")))
+    payload = bytes((len(palette[0]),)) + palette[0].encode() + palette[1]
+    bad = golden.assembled([(tag, payload if tag == b"PLTE" else content) for tag, content in good])
+    with pytest.raises(UnsupportedError, match="palette"):
+        llicti_core.decode(bad)
