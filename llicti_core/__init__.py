@@ -16,7 +16,7 @@ from llicti_core.metadata import Metadata
 from llicti_core.parts import SCALES, Region, part_of
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import IO, Any
 
     from numpy.typing import NDArray
 
@@ -85,7 +85,7 @@ def encode(
 
 
 def decode(
-    data: bytes | bytearray | memoryview,
+    data: bytes | bytearray | memoryview | IO[bytes],
     /,
     *,
     frame: int = 0,
@@ -97,7 +97,9 @@ def decode(
 ) -> NDArray[Any]:
     """The pixels of an image in a `.llc` file, or a part of them, checked against the checksums in it.
 
-    data: the file; at a scale above 1 its beginning can be enough (see `best_scale`). threads, device: as for `encode`.
+    data: the file; or one open for reading bytes that can seek, standing where it begins, of which no more is read
+        than needed. At a scale above 1 its beginning can be enough (see `best_scale`).
+    threads, device: as for `encode`.
     frame: which image, in a file of several. What stands behind it is not looked at, and may be missing.
     scale: one of SCALES, for every so manieth pixel of each row and column: `pixels[::scale, ::scale]`.
     region: (x, y, width, height), for the pixels in it alone. With a scale: every so manieth of each row and column
@@ -146,7 +148,7 @@ def best_scale(data: bytes | bytearray | memoryview, /) -> int:
 
 
 def decode_bytes(
-    data: bytes | bytearray | memoryview,
+    data: bytes | bytearray | memoryview | IO[bytes],
     /,
     *,
     frame: int = 0,
@@ -158,10 +160,8 @@ def decode_bytes(
 ) -> Frame:
     """What `decode` gives, without NumPy: the header's information, and the samples row by row, channels interleaved,
     little endian, bools as bytes; and the palette of modes P and PA."""
-    view = _bytes_view(data)
-    if frame:
-        view = memoryview(_frames(data).single(frame))
-    return _codec.decode(view, _thread_count(threads), _engines.on(device), max_bytes, scale, region)
+    needed, engine = _needed(data, frame, scale), _engines.on(device)
+    return _codec.decode(needed, _thread_count(threads), engine, max_bytes, scale, region)
 
 
 def inspect(data: bytes | bytearray | memoryview, /, *, frame: int = 0) -> ImageInfo:
@@ -198,6 +198,17 @@ def verify(data: bytes | bytearray | memoryview, /) -> None:
         single = frames.single(index)
         read_metadata(single)
         decode_bytes(single)
+
+
+def _needed(data: bytes | bytearray | memoryview | IO[bytes], frame: int, scale: int) -> memoryview:
+    """A file of one image that holds what decoding image `frame` of `data` at `scale` takes. Raises LLCError."""
+    try:
+        view = _bytes_view(data)  # type: ignore[arg-type]
+    except TypeError:
+        if not hasattr(data, "read"):
+            raise
+        return memoryview(Frames(data).single(frame, scale))  # type: ignore[arg-type]
+    return memoryview(_frames(view).single(frame, scale)) if frame else view
 
 
 def _frames(data: bytes | bytearray | memoryview) -> Frames:

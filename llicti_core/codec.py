@@ -25,6 +25,7 @@ from llicti_core.container import (
     pack_varint,
     read_header,
     read_start,
+    scale_tag,
     write_frame,
     write_start,
 )
@@ -230,7 +231,7 @@ def read_frame(
     if not header.scalable:
         for scale in range(part.scale - 1, -1, -1):
             for _ in range(header.learned):
-                sections.skip(_scale_tag(scale))
+                sections.skip(scale_tag(scale))
     for group, coding in groups:
         if not group.top and coding.kind == GENERIC:
             values[group] = _decode_generic(sections, header, group, coding, part)
@@ -458,7 +459,7 @@ def _group_sections(coded: list[_CodedGroup]) -> list[tuple[bytes, bytes]]:
     sections += [(_CORRECTIONS, zlib.compress(group.corrections, 9)) for group in learned if group.corrections]
     sections += [(_COARSE, b"".join(map(_pack_coarse, group.tiles))) for group in learned]
     for index in range(SCALES):
-        tag = _scale_tag(SCALES - 1 - index)
+        tag = scale_tag(SCALES - 1 - index)
         sections += [(tag, _pack_scale([tile.segments[index] for tile in group.tiles])) for group in learned]
     return sections + [(_GENERIC, group.payload) for group in generic_groups if not group.group.top]
 
@@ -493,7 +494,7 @@ def _read_learned(sections: Sections, header: Header, part: Part) -> list[Learne
     ]
     for scale in range(SCALES - 1, part.scale - 1, -1):
         for (_, channels, _), tiles in zip(learned, coded, strict=True):
-            payload = sections.take(_scale_tag(scale))
+            payload = sections.take(scale_tag(scale))
             for tile, segments in zip(tiles, _read_scale(payload, rectangles, touched, channels), strict=True):
                 tile.segments.append(segments)
     return [
@@ -553,11 +554,6 @@ def _pack_scale(tiles: list[list[bytes]]) -> bytes:
     """A scale's section: the length of every segment, then the segments."""
     segments = [segment for tile in tiles for segment in tile]
     return b"".join([*(pack_varint(len(segment)) for segment in segments), *segments])
-
-
-def _scale_tag(scale: int) -> bytes:
-    """Tag of a scale's section."""
-    return b"SCL%d" % scale
 
 
 def _read_coarse_section(sections: Sections, rectangles: list[Rectangle], channels: int) -> list[EncodedTile]:

@@ -412,6 +412,11 @@ def _open_section(reader: Reader, limit: int) -> tuple[bytes, int]:
     return tag, length
 
 
+def scale_tag(scale: int) -> bytes:
+    """Tag of a scale's section."""
+    return b"SCL%d" % scale
+
+
 def pack_text(text: str) -> bytes:
     """Length byte and ASCII."""
     encoded = text.encode("ascii")

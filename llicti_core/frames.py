@@ -15,6 +15,7 @@ from llicti_core.container import (
     pack_section,
     read_header,
     read_start,
+    scale_tag,
     write_start,
 )
 from llicti_core.errors import FormatError, TruncatedError
@@ -58,15 +59,34 @@ class Frames:
         metadata, palette = self._front(index)
         return b"".join((write_start(), self._raw_head(index), *metadata.values(), palette))
 
-    def single(self, index: int) -> bytes:
-        """Frame `index` as a file of its own, cut short where the file is. Raises IndexError as `head` does."""
+    def single(self, index: int, scale: int = 1) -> bytes:
+        """Frame `index` as a file of its own, cut short where the file is. Raises IndexError as `head` does.
+
+        scale: of what is to be decoded of it; what that does not take is left out, where it stands at the end.
+        """
         start = self._start(index) if index else 0
-        if index + 1 < self.count:
+        enough = self._enough(index, scale)
+        if enough is not None:
+            data = self._upto(start, enough - start)
+        elif index + 1 < self.count:
             data = self._exactly(start, self._end(self._starts[index]))
         else:
             self._file.seek(self._offset + start)
             data = self._file.read()
         return write_start() + data if index else data
+
+    def _enough(self, index: int, scale: int) -> int | None:
+        """Where the first section stands that frame `index` does not need at `scale`; None where it needs all."""
+        finer = scale.bit_length() - 2
+        if finer < 0 or not self._header(index).scalable:
+            return None
+        sections = self._sections(self._start(index))
+        next(sections)  # HEAD
+        try:
+            cut = (section for section in sections if section.tag in (HEAD, scale_tag(finer)))
+            return next((section.start for section in cut), None)
+        except TruncatedError:
+            return None
 
     def apart(self, index: int) -> tuple[Header, dict[bytes, bytes], bytes]:
         """Frame `index`'s header, its sections of metadata as in `head`, and its other sections. Raises as `head`."""

@@ -14,6 +14,7 @@ from imageio.core.v3_plugin_api import ImageProperties, PluginV3
 
 import llicti_core
 from llicti_core.files import write_whole
+from llicti_core.parts import Region, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,38 +68,49 @@ class LlcPlugin(PluginV3):
         self,
         *,
         index: Index = None,
+        scale: int = 1,
+        region: Region | None = None,
         threads: int | None = None,
         device: str = "cpu",
         max_bytes: int | None = llicti_core.MAX_BYTES,
     ) -> NDArray[Any]:
         """The pixels of an image, (H, W) or (H, W, C); of several images with an axis in front.
 
+        scale, region: for a part of each, as in llicti_core.decode; ValueError is raised where it has no such part.
+
         max_bytes: the most that the array may take, None for no limit; OSError is raised where it would take more.
         """
         number = self._number(index)
         if number is not None:
-            return self._read(number, threads, device, max_bytes)
+            return self._read(number, scale, region, threads, device, max_bytes)
         headers = [self._header(number) for number in range(self._frames().count)]
         first = headers[0]
         if any((header.shape, header.dtype) != (first.shape, first.dtype) for header in headers):
             msg = "images of different shapes or types make no stack: read them one by one"
             raise ValueError(msg)
-        shape, dtype = (len(headers), *first.shape), np.dtype(first.dtype)
+        part = part_of(first.width, first.height, scale, region)
+        shape, dtype = (len(headers), part.rows, part.columns, *first.shape[2:]), np.dtype(first.dtype)
         needed = math.prod(shape) * dtype.itemsize
         if max_bytes is not None and needed > max_bytes:
             msg = f"images take {needed} bytes, more than the {max_bytes} allowed"
             raise OSError(msg)
         stack = np.empty(shape, dtype)
         for number in range(len(stack)):
-            stack[number] = self._read(number, threads, device, None)
+            stack[number] = self._read(number, scale, region, threads, device, None)
         return stack
 
     def iter(
-        self, *, threads: int | None = None, device: str = "cpu", max_bytes: int | None = llicti_core.MAX_BYTES
+        self,
+        *,
+        scale: int = 1,
+        region: Region | None = None,
+        threads: int | None = None,
+        device: str = "cpu",
+        max_bytes: int | None = llicti_core.MAX_BYTES,
     ) -> Iterator[NDArray[Any]]:
-        """Yield the images, one after the other. max_bytes: the most that one may take."""
+        """Yield the images, one after the other. scale, region: as in `read`. max_bytes: the most that one may take."""
         for index in range(self._frames().count):
-            yield self._read(index, threads, device, max_bytes)
+            yield self._read(index, scale, region, threads, device, max_bytes)
 
     def write(
         self,
@@ -196,10 +208,20 @@ class LlcPlugin(PluginV3):
             frames = self._frames()
             return llicti_core.inspect(frames.head(index))._replace(n_frames=frames.count)
 
-    def _read(self, index: int, threads: int | None, device: str, max_bytes: int | None) -> NDArray[Any]:
+    def _read(
+        self,
+        index: int,
+        scale: int,
+        region: Region | None,
+        threads: int | None,
+        device: str,
+        max_bytes: int | None,
+    ) -> NDArray[Any]:
         with _errors():
-            single = self._frames().single(index)
-            return llicti_core.decode(single, threads=threads, device=device, max_bytes=max_bytes)
+            data = self._frames().single(index, scale)
+            return llicti_core.decode(
+                data, scale=scale, region=region, threads=threads, device=device, max_bytes=max_bytes
+            )
 
 
 @contextmanager

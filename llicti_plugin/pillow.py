@@ -159,7 +159,7 @@ class LlcDecoder(ImageFile.PyDecoder):
         frames, frame, size, scale, *config = self.args
         best, threads = scale, next(iter(config), None)
         try:
-            data = frames.single(frame)
+            data = frames.single(frame, scale)
             if ImageFile.LOAD_TRUNCATED_IMAGES:
                 best = max(scale, llicti_core.best_scale(data))
             # The size was checked when the file was opened, against Image.MAX_IMAGE_PIXELS.

@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import golden
+import imageio.v2 as iio2
+import imageio.v3 as iio
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -205,6 +207,70 @@ def test_sizes_that_a_header_lies_about_are_refused(scale: int) -> None:
         for region in (None, (0, 0, 32, 32), (2**31 - 128, 0, 64, 64)):
             with pytest.raises(LLCError):
                 llicti_core.decode(data, scale=scale, region=region)
+
+
+class CountingFile(io.BytesIO):
+    """A file that knows how much of it has been read."""
+
+    reached = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.reached = max(self.reached, self.tell())
+        return data
+
+
+def test_of_a_file_no_more_is_read_than_needed(tiled: tuple[NDArray[np.uint8], bytes]) -> None:
+    pixels, data = tiled
+    for scale, tag in [(32, b"SCL4"), (8, b"SCL2"), (2, b"SCL0")]:
+        file = CountingFile(data)
+        assert same(llicti_core.decode(file, scale=scale), pixels[::scale, ::scale])
+        assert file.reached <= data.index(tag) + llicti_core.MAX_HEADER_BYTES  # a block that small reads take
+    file = CountingFile(b"before" + data)
+    file.seek(6)
+    assert same(llicti_core.decode(file, region=(9, 8, 7, 6)), pixels[8:14, 9:16])
+    with pytest.raises(TypeError):
+        llicti_core.decode("photo.llc")  # type: ignore[arg-type]
+
+
+def test_parts_of_frames(tiled: tuple[NDArray[np.uint8], bytes]) -> None:
+    pixels = [photograph(90, 70), drawing(45, 70, 3), photograph(33, 40)]
+    data = llicti_core.join([llicti_core.encode(image, effort=0) for image in pixels])
+    for number, image in enumerate(pixels):
+        for scale in SCALES:
+            assert same(llicti_core.decode(data, frame=number, scale=scale), image[::scale, ::scale])
+        assert same(llicti_core.decode(io.BytesIO(data), frame=number, region=(5, 6, 7, 8)), image[6:14, 5:12])
+    found, scale = llicti_core.decode_prefix(data[: data.index(b"SCL1")])
+    assert scale == 4
+    assert same(found, pixels[0][::4, ::4])
+    with opened(data) as image:
+        assert image.draft(None, (17, 20)) is not None
+        assert image.size == (18, 23)
+        image.seek(2)
+        assert image.size == (40, 33)
+        assert image.draft(None, (20, 16)) is not None
+        assert same(np.asarray(image), pixels[2][::2, ::2])
+        image.seek(0)
+        assert same(np.asarray(image), pixels[0])
+
+
+def test_imageio(tiled: tuple[NDArray[np.uint8], bytes], tmp_path: Path) -> None:
+    pixels, data = tiled
+    path = tmp_path / "a.llc"
+    path.write_bytes(data)
+    assert same(iio.imread(path, scale=8), pixels[::8, ::8])
+    assert same(iio.imread(path, region=(5, 6, 7, 8)), pixels[6:14, 5:12])
+    assert same(iio2.imread(path, scale=8), pixels[::8, ::8])
+    for region in [(0, 0, 301, 1), (1, 0, 8, 8)]:
+        with pytest.raises(ValueError, match="region"):
+            iio.imread(path, scale=2, region=region)
+    path.write_bytes(data[: data.index(b"SCL1")])
+    assert same(iio.imread(path, scale=4), pixels[::4, ::4])
+    with pytest.raises(OSError, match="ends before"):
+        iio.imread(path, scale=2)
+    iio.imwrite(path, [pixels, pixels[::-1]])
+    assert same(iio.imread(path, scale=4, index=...), np.stack([pixels, pixels[::-1]])[:, ::4, ::4])
+    assert [image.shape for image in iio.imiter(path, scale=2)] == [(100, 150, 3)] * 2
 
 
 # Images that no model has coded, or not alone
