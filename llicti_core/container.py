@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
@@ -328,8 +328,6 @@ class Sections:
     def __init__(self, reader: Reader) -> None:
         """reader: standing behind the header of a frame."""
         self.reader = reader
-        self.ancillary: list[tuple[bytes, memoryview]] = []
-        """Those passed by whose tag begins with a small letter: they may be skipped by who does not know them."""
 
     def take(self, tag: bytes) -> Reader:
         """A reader of the next section but ancillary ones, which must be `tag`. Raises FormatError."""
@@ -356,10 +354,13 @@ class Sections:
             pass
         return count
 
-    def in_front(self) -> list[tuple[bytes, memoryview]]:
-        """The ancillary sections in front of the next that is not, (tag, payload) each."""
-        self._next()
-        return self.ancillary
+    def in_front(self) -> Iterator[tuple[bytes, memoryview]]:
+        """Read the ancillary sections in front of the next that is not, (tag, payload) each.
+
+        Their tags begin with a small letter: they may be skipped by who does not know them.
+        """
+        while self._tag()[:1].islower():
+            yield _read_section(self.reader, self.reader.left)
 
     def finish(self) -> None:
         """Go to the next frame or the end. Raises FormatError where another section stands in between."""
@@ -380,12 +381,12 @@ class Sections:
 
     def _next(self) -> bytes:
         """Tag of the next section that is not ancillary, in front of which the reader then stands; cut by the end."""
-        reader = self.reader
-        while True:
-            tag = bytes(reader.data[reader.at : reader.at + 4])
-            if not tag[:1].islower():
-                return tag
-            self.ancillary.append(_read_section(reader, reader.left))
+        for _ in self.in_front():
+            pass
+        return self._tag()
+
+    def _tag(self) -> bytes:
+        return bytes(self.reader.data[self.reader.at : self.reader.at + 4])
 
 
 def _read_section(reader: Reader, limit: int) -> tuple[bytes, memoryview]:

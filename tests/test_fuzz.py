@@ -83,7 +83,7 @@ def hostile_files() -> list[bytes]:
                 hostile.append(join(start, [*sections[:place], (tag, swollen), *sections[place + 1 :]]))
             long = tag + mutations.pack_varint(2**40) + payload
             hostile.append(join(start, sections[:place], long))
-        many = [(b"note", b"")] * 30_000
+        many = [(b"note", b"")] * 80_000
         hostile.append(join(start, [sections[0], *many, *sections[1:-1]]))
     return hostile
 
