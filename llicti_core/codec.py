@@ -55,6 +55,9 @@ EQUAL_NEIGHBOURS = 0.25
 
 MAX_EFFORT = 3
 
+_FEW_ROWS = 61
+"""Each of so many rows is looked at first. The first rows alone are often those of a frame around the picture."""
+
 MAX_BYTES = 2**32
 """What a decoder allows an image's samples to take, unless it is told otherwise."""
 
@@ -422,20 +425,22 @@ def _encode_group(
 
 
 def _channels_equal(values: NDArray[np.uint8]) -> bool:
-    """Whether the channels of a group are equal everywhere; the first row alone tells for most that are not."""
+    """Whether the channels of a group are equal everywhere; a few rows alone tell for most that are not."""
     import numpy as np
 
-    return values.shape[2] > 1 and all(np.array_equal(part[..., :-1], part[..., 1:]) for part in (values[:1], values))
+    if values.shape[2] == 1:
+        return False
+    return all(np.array_equal(part[..., :-1], part[..., 1:]) for part in (values[::_FEW_ROWS], values))
 
 
 def is_constant(values: NDArray[np.uint8]) -> bool:
-    return all(bool((part == values[0, 0]).all()) for part in (values[:1], values))
+    return all(bool((part == values[0, 0]).all()) for part in (values[::_FEW_ROWS], values))
 
 
 def _same(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
     import numpy as np
 
-    return a.shape == b.shape and np.array_equal(a[:1], b[:1]) and np.array_equal(a, b)
+    return a.shape == b.shape and all(np.array_equal(a[::step], b[::step]) for step in (_FEW_ROWS, 1))
 
 
 def may_be_generic(values: NDArray[np.uint8], size: int) -> bool:

@@ -149,7 +149,7 @@ def _decode_vp8l(reader: Reader, height: int, width: int, channels: int) -> byte
     if len(coded) < 5 or coded[0] != _VP8L_SIGNATURE or head != expected:
         msg = f"{name} is no opaque VP8L image of {width}x{height} pixels"
         raise FormatError(msg)
-    from PIL import Image, features
+    from PIL import WebPImagePlugin, features  # Image.open would import all of Pillow's plugins
 
     if not features.check("webp"):
         msg = f"{name} is coded as WebP, which this Pillow cannot read"
@@ -158,7 +158,7 @@ def _decode_vp8l(reader: Reader, height: int, width: int, channels: int) -> byte
     chunk = b"VP8L" + struct.pack("<I", len(coded)) + bytes(coded) + padding
     data = b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
     try:
-        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+        with WebPImagePlugin.WebPImageFile(io.BytesIO(data)) as image:
             image.load()
             return (image.getchannel("G") if channels == 1 else image.convert("RGB")).tobytes()
     except (OSError, SyntaxError, ValueError) as error:

@@ -34,7 +34,9 @@ def measure(pixels: Pixels) -> tuple[float, float]:
 
 
 def _process(path: Path) -> float:
-    environment = {name: value for name, value in os.environ.items() if name != "LLICTI_AUTOLOAD"}
+    # Compiled modules are kept, as an installation keeps them, whatever this process was told.
+    unwanted = ("LLICTI_AUTOLOAD", "PYTHONDONTWRITEBYTECODE")
+    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
     start = time.perf_counter()
     # Started in the folder of the image, since Python looks for modules where it starts.
     command = [sys.executable, "-c", _PROGRAM, path.name]

@@ -9,7 +9,6 @@ import sys
 from array import array
 from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llicti_core.errors import UnknownModelError
@@ -39,7 +38,9 @@ ACTIVATION_MAX = 127
 
 DEFAULT = "default"
 
-_BUNDLED = Path(__file__).parent
+_BUNDLED = os.path.dirname(__file__)  # pathlib would be a tenth of the time that opening a small file takes
+
+_EXTENSION = ".safetensors"
 
 _ALIASES = {DEFAULT: "llicti-d1", "fast": "llicti-f1"}
 """Names that stand for a bundled model."""
@@ -160,7 +161,7 @@ def input_size(neighbours: int) -> int:
     return 3 * neighbours + 3
 
 
-def write_model(model: Model, path: str | Path) -> None:
+def write_model(model: Model, path: str | os.PathLike[str]) -> None:
     """Check `model` and write it to a safetensors file."""
     import numpy as np
     from safetensors.numpy import save
@@ -168,14 +169,16 @@ def write_model(model: Model, path: str | Path) -> None:
     model.check_bounds()
     tensors = {name: np.asarray(model.tensors[name]) for name in model.spec.tensor_shapes()}
     # One entry of metadata, since the order of several is not kept and the same model shall give the same file.
-    Path(path).write_bytes(save(tensors, {"llicti": model.spec.to_json()}))
+    with open(path, "wb") as file:
+        file.write(save(tensors, {"llicti": model.spec.to_json()}))
 
 
-def read_model(path: str | Path) -> Model:
+def read_model(path: str | os.PathLike[str]) -> Model:
     """Read a model from a safetensors file. Raises OSError or ValueError."""
     from safetensors import SafetensorError, deserialize
 
-    data = Path(path).read_bytes()
+    with open(path, "rb") as file:
+        data = file.read()
     try:
         stored = dict(deserialize(data))  # type: ignore[no-untyped-call]
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -234,26 +237,27 @@ def load_exact(name: str, identity: bytes) -> Model:
 def available() -> list[str]:
     """Names of the installed models: bundled ones, those in the folders of LLICTI_MODEL_PATH, and those that other
     packages bring by an entry point of the group `llicti.models`."""
-    files = [path for folder in _folders() for path in folder.glob("*.safetensors")]
-    return sorted({path.stem for path in files} | {point.name for point in _entry_points()})
+    files = [name for folder in _folders() if os.path.isdir(folder) for name in os.listdir(folder)]
+    stems = {stem for stem, extension in map(os.path.splitext, files) if extension == _EXTENSION}
+    return sorted(stems | {point.name for point in _entry_points()})
 
 
-def _find(name: str) -> Iterator[Path]:
+def _find(name: str) -> Iterator[str]:
     """The files of the models called `name`; a name that no model can have finds none."""
     if not is_model_name(name):
         return
     for folder in _folders():
-        if (path := folder / f"{name}.safetensors").is_file():
+        if os.path.isfile(path := os.path.join(folder, name + _EXTENSION)):
             yield path
     for point in _entry_points():
         if point.name == name:
             yield _entry_point_file(point)
 
 
-def _folders() -> list[Path]:
+def _folders() -> list[str]:
     """Where models are looked for: this package, then the folders of LLICTI_MODEL_PATH."""
     paths = os.environ.get("LLICTI_MODEL_PATH", "").split(os.pathsep)
-    return [_BUNDLED, *(Path(path) for path in paths if path)]
+    return [_BUNDLED, *filter(None, paths)]
 
 
 def _entry_points() -> metadata.EntryPoints:
@@ -263,34 +267,34 @@ def _entry_points() -> metadata.EntryPoints:
     return metadata.entry_points(group="llicti.models")
 
 
-def _entry_point_file(point: metadata.EntryPoint) -> Path:
+def _entry_point_file(point: metadata.EntryPoint) -> str:
     """The file that an entry point stands for. Raises UnknownModelError where its package cannot be imported."""
     from importlib import resources
 
     try:
-        return Path(str(resources.files(point.value) / f"{point.name}.safetensors"))
+        return str(resources.files(point.value) / (point.name + _EXTENSION))
     except ImportError as error:
         msg = f"model {point.name!r} should be in package {point.value!r}, which cannot be imported: {error}"
         raise UnknownModelError(msg) from error
 
 
-def _read_installed(path: Path) -> Model:
+def _read_installed(path: str) -> Model:
     """The model in a file, which must be called as the file is. Raises UnknownModelError."""
     try:
-        model = _read_cached(path, path.stat().st_mtime_ns)
+        model = _read_cached(path, os.stat(path).st_mtime_ns)
     except (OSError, ValueError) as error:
         msg = f"model file {path} cannot be used: {error}"
         raise UnknownModelError(msg) from error
-    if model.spec.name != path.stem:
+    if model.spec.name + _EXTENSION != os.path.basename(path):
         msg = f"model file {path} holds a model called {model.spec.name!r}"
         raise UnknownModelError(msg)
     return model
 
 
 @lru_cache(maxsize=16)
-def _read_cached(path: Path, modified: int) -> Model:
+def _read_cached(path: str, modified: int) -> Model:
     """The model in a file as it was at the time `modified`."""
     model = read_model(path)
-    if path.parent != _BUNDLED:  # those were proved before they were shipped, and NumPy is slow to import
+    if os.path.dirname(path) != _BUNDLED:  # those were proved before they were shipped, and NumPy is slow to import
         model.check_bounds()
     return model
