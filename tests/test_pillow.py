@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from images import photograph
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 import llicti_core
@@ -208,6 +209,14 @@ def test_save_options(tmp_path: Path) -> None:
     with pytest.raises(llicti_core.LLCError, match="no-such-model"):
         im.save(tmp_path / "a.llc", model="no-such-model")
     assert not (tmp_path / "a.llc").exists()
+
+
+def test_the_fast_model_is_chosen_by_name(tmp_path: Path) -> None:
+    pixels = photograph()
+    Image.fromarray(pixels).save(tmp_path / "a.llc", model="fast")
+    with Image.open(tmp_path / "a.llc") as im:
+        assert im.info["model"] == "llicti-f1"
+        assert np.array_equal(np.asarray(im), pixels)
 
 
 @pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
