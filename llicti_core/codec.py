@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -425,22 +425,26 @@ def _encode_group(
 
 
 def _channels_equal(values: NDArray[np.uint8]) -> bool:
-    """Whether the channels of a group are equal everywhere; a few rows alone tell for most that are not."""
+    """Whether the channels of a group are equal everywhere."""
     import numpy as np
 
-    if values.shape[2] == 1:
-        return False
-    return all(np.array_equal(part[..., :-1], part[..., 1:]) for part in (values[::_FEW_ROWS], values))
+    return values.shape[2] > 1 and _everywhere(lambda part: np.array_equal(part[..., :-1], part[..., 1:]), values)
 
 
 def is_constant(values: NDArray[np.uint8]) -> bool:
-    return all(bool((part == values[0, 0]).all()) for part in (values[::_FEW_ROWS], values))
+    """Whether all pixels of `values`, uint8 [height, width, channels], are equal."""
+    return _everywhere(lambda part: bool((part == values[0, 0]).all()), values)
 
 
 def _same(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
     import numpy as np
 
-    return a.shape == b.shape and all(np.array_equal(a[::step], b[::step]) for step in (_FEW_ROWS, 1))
+    return a.shape == b.shape and _everywhere(np.array_equal, a, b)
+
+
+def _everywhere(holds: Callable[..., bool], *values: NDArray[np.uint8]) -> bool:
+    """Whether something holds for all rows of `values`; a few rows are looked at first, and mostly tell that not."""
+    return all(holds(*(array[::step] for array in values)) for step in (_FEW_ROWS, 1))
 
 
 def may_be_generic(values: NDArray[np.uint8], size: int) -> bool:
