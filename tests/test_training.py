@@ -83,6 +83,19 @@ def test_integers_do_what_the_trained_network_does(photographs: Photographs) -> 
             assert np.abs((fine + 8 >> 4) - floats[:, chosen]).max() <= 1
 
 
+def test_quantisation_may_set_in_late(photographs: Photographs) -> None:
+    trainer = Trainer(TrainingConfig(**{**vars(TINY), "quantise_from": 0.5}), photographs)
+    band, batch = BANDS[0], photographs.draw(BANDS[0], 8, [1, 1, 1, 1, 1], torch.Generator().manual_seed(0))
+    whole = set()
+    while (progress := trainer.progress()) < 1:
+        trainer._train_step()
+        outputs = trainer.network.bands[band.name](batch.inputs, batch.scale)
+        whole.add((progress >= 0.5, bool((outputs == outputs.round()).all())))
+    assert whole == {(False, False), (True, True)}
+    outputs = trainer.averaged.bands[band.name](batch.inputs, batch.scale)
+    assert (outputs == outputs.round()).all()  # validation is always that of the integers
+
+
 def test_contexts_are_the_codec_s(photographs: Photographs) -> None:
     """A context drawn at random is what the reference engine makes of the same pixel."""
     planes = np.arange(128 * 128 * 3).reshape(128, 128, 3) % 251

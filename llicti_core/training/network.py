@@ -1,4 +1,4 @@
-"""The float twin of the integer networks and mixture, quantised in the loop (docs/format.md, 5 and 6)."""
+"""The float twin of the integer networks and mixture, quantised in the loop or not (docs/format.md, 5 and 6)."""
 
 from __future__ import annotations
 
@@ -86,6 +86,7 @@ class BandNetwork(nn.Module):
     def __init__(self, neighbours: int, width: int, depth: int) -> None:
         super().__init__()
         self.inputs = input_size(neighbours)
+        self.quantised = True
         fans = [self.inputs] + [width] * depth
         outs = [width] * depth + [OUTPUTS]
         self.weights = nn.ParameterList(
@@ -107,9 +108,15 @@ class BandNetwork(nn.Module):
         return (ACTIVATION_UNIT / INPUT_UNIT if layer == 0 else 1.0), HIDDEN_SHIFT
 
     def integer_weight(self, layer: int) -> Tensor:
-        """The weight of `layer` in integer units, on its grid, still float."""
+        """The weight of `layer` in integer units, on its grid where `quantised`, still float."""
         unit, shift = self.layer_units(layer)
-        return _RoundWeight.apply(self.weights[layer], unit, shift) * unit
+        weight: Tensor = self.weights[layer]
+        return (_RoundWeight.apply(weight, unit, shift) if self.quantised else weight) * unit
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Activations, saturated as integers are; rounded where `quantised`."""
+        activated: Tensor = _RoundActivation.apply(x) if self.quantised else x.clamp(0, ACTIVATION_MAX)
+        return activated
 
     def forward(self, x: Tensor, scale: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Mixture parameters, float [groups, batch, 15], of contexts `x` [batch, inputs] of scales `scale` [batch]."""
@@ -117,14 +124,15 @@ class BandNetwork(nn.Module):
         bias = self.scale_bias.permute(1, 2, 0) * ACTIVATION_UNIT
         first = torch.cat((self.integer_weight(0), bias), dim=2).to(dtype)
         h = torch.matmul(torch.cat((x.to(dtype), one_hot), dim=1), first.transpose(1, 2))
-        h = _RoundActivation.apply(h)
+        h = self.activate(h)
         for layer in range(1, len(self.weights) - 1):
             weight = self.integer_weight(layer).to(dtype)
             offset = (self.biases[layer - 1] * ACTIVATION_UNIT).to(dtype)
-            h = _RoundActivation.apply(torch.baddbmm(offset, h, weight.transpose(1, 2)))
+            h = self.activate(torch.baddbmm(offset, h, weight.transpose(1, 2)))
         last = len(self.weights) - 1
         out = torch.bmm(h.float(), self.integer_weight(last).transpose(1, 2)) / FINE
-        return round_through(out + self.biases[-1] * self.units)
+        out = out + self.biases[-1] * self.units
+        return round_through(out) if self.quantised else out
 
 
 class Network(nn.Module):
@@ -134,6 +142,12 @@ class Network(nn.Module):
         super().__init__()
         self.bands = nn.ModuleDict({b.name: BandNetwork(len(b.neighbours), width, depth) for b in BANDS})
         self.width, self.depth = width, depth
+
+    def set_quantised(self, quantised: bool) -> None:
+        """Whether to compute as the integer model will, or in plain floats."""
+        for band in self.bands.values():
+            assert isinstance(band, BandNetwork)
+            band.quantised = quantised
 
 
 def mixture_bits(parameters: Tensor, residual: Tensor, ranges: tuple[int, int, int]) -> Tensor:

@@ -34,6 +34,7 @@ class TrainingConfig:
     ends, its schedule with it, after this time of training at the latest. batch: contexts a band and step.
     learning_rate: peak of the cosine schedule. warmup: steps to reach it. scale_weights: how often each scale
     is drawn, finest first. grey: share of contexts shown without colour. average: decay of the averaged weights.
+    quantise_from: share of the run after which weights and activations are quantised in the loop.
     """
 
     name: str = "custom"
@@ -47,6 +48,7 @@ class TrainingConfig:
     scale_weights: tuple[float, ...] = (0.68, 0.2, 0.07, 0.03, 0.02)
     grey: float = 1 / 32
     average: float = 0.999
+    quantise_from: float = 0.0
     seed: int = 0
 
     @classmethod
@@ -113,6 +115,7 @@ class Trainer:
     def _train_step(self) -> Tensor:
         """One optimiser step; returns the batch's bits per sub-pixel, on the device."""
         config = self.config
+        self.network.set_quantised(self.progress() >= config.quantise_from)
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * self._schedule()
         self.optimiser.zero_grad(set_to_none=True)
