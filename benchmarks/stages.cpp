@@ -120,14 +120,15 @@ int main(int argc, char** argv) {
     Correction correction;
     correction.gain.fill(64);
     correction.bias.fill(0);
+    const std::vector<Layer>& layers = model.bands[0].layers;
+    correction.hidden = layers[layers.size() - 2].bias;
     Picture picture(model, correction);
     const BandContext& context = picture.context();
     Chunk& chunk = thread_chunk();
     predict(context, 0, kChunk, chunk);
     report("gather", time_chunks([&](int64_t first) { gather(context, first, kChunk, 0, chunk); }));
     report("inputs", time_chunks([&](int64_t) {
-        prepare_inputs(context, chunk);
-        arrange(chunk.input, model.bands[0].layers[0].quads, chunk.arranged);
+        arrange_inputs(context, chunk);
     }));
     report("inputs, networks", time_chunks([&](int64_t) { run_networks(context, chunk); }));
     report("corrections, mixture", time_chunks([&](int64_t) {

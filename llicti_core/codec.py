@@ -29,7 +29,15 @@ from llicti_core.container import (
     write_frame,
     write_start,
 )
-from llicti_core.engines import CORRECTIONS_PER_SCALE, Corrections, EncodedTile, Engine, Rectangle
+from llicti_core.engines import (
+    NO_CORRECTIONS,
+    OUTPUTS_PER_SCALE,
+    Corrections,
+    EncodedTile,
+    Engine,
+    Rectangle,
+    hidden_per_scale,
+)
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.metadata import Metadata
 from llicti_core.parts import Part, Region, part_of
@@ -230,7 +238,7 @@ def read_frame(
     for group, coding in groups:
         if group.top and coding.kind == GENERIC:
             values[group] = _decode_generic(sections, header, group, coding, part)
-    learned = _read_learned(sections, header, part) if header.learned else []
+    learned = _read_learned(sections, header, part, weights) if weights else []
     if not header.scalable:
         for scale in range(part.scale - 1, -1, -1):
             for _ in range(header.learned):
@@ -365,7 +373,7 @@ def _checked(pixels: NDArray[Any], mode: str | None, palette: Palette | None) ->
 class _CodedGroup(NamedTuple):
     """A group as the sections have it.
 
-    values: what was coded, uint8 [height, width, stored channels]. payload: of GENR. corrections, tiles: of a learned
+    values: what was coded, uint8 [height, width, stored channels]. payload: of GENR, or of CORR. tiles: of a learned
     group.
     """
 
@@ -373,7 +381,6 @@ class _CodedGroup(NamedTuple):
     values: NDArray[np.uint8]
     coding: Coding
     payload: bytes = b""
-    corrections: Corrections = b""
     tiles: list[EncodedTile] = []  # noqa: RUF012  # never changed
 
 
@@ -417,7 +424,7 @@ def _encode_group(
         corrections = engine.fit(values, rectangles, weights, effort, threads)
         tiles = engine.encode(values, rectangles, corrections, weights, threads)
         coding = Coding(CORRECTED if corrections else LEARNED, equal)
-        candidates.append(_CodedGroup(group, values, coding, b"", corrections, tiles))
+        candidates.append(_CodedGroup(group, values, coding, _pack_corrections(corrections, weights), tiles))
     if not group.top or may_be_generic(values, _size(candidates)):
         payload = generic.encode(values, thorough=effort > 1)
         candidates.append(_CodedGroup(group, values, Coding(GENERIC, equal), payload))
@@ -465,7 +472,7 @@ def _group_sections(coded: list[_CodedGroup]) -> list[tuple[bytes, bytes]]:
     learned = [group for group in coded if group.coding.learned]
     generic_groups = [group for group in coded if group.coding.kind == GENERIC]
     sections = [(_GENERIC, group.payload) for group in generic_groups if group.group.top]
-    sections += [(_CORRECTIONS, zlib.compress(group.corrections, 9)) for group in learned if group.corrections]
+    sections += [(_CORRECTIONS, group.payload) for group in learned if group.coding.kind == CORRECTED]
     sections += [(_COARSE, b"".join(map(_pack_coarse, group.tiles))) for group in learned]
     for index in range(SCALES):
         tag = scale_tag(SCALES - 1 - index)
@@ -487,7 +494,7 @@ def _decode_generic(sections: Sections, header: Header, group: Group, coding: Co
     return generic.decode(sections.take(_GENERIC), header.height, header.width, coding.stored(group), part)
 
 
-def _read_learned(sections: Sections, header: Header, part: Part) -> list[LearnedGroup]:
+def _read_learned(sections: Sections, header: Header, part: Part, weights: models.Model) -> list[LearnedGroup]:
     """The learned groups; only the scales and tiles that `part` takes are read."""
     rectangles = list(tile_grid(header.width, header.height, header.tile_log2))
     touched = [part.touches(rectangle) for rectangle in rectangles]
@@ -497,7 +504,7 @@ def _read_learned(sections: Sections, header: Header, part: Part) -> list[Learne
         for group, coding in zip(header.groups, header.codings, strict=True)
         if coding.learned
     ]
-    corrections = [_read_corrections(sections) if corrected else b"" for _, _, corrected in learned]
+    corrections = [_read_corrections(sections, weights) if corrected else NO_CORRECTIONS for _, _, corrected in learned]
     coded = [
         list(compress(_read_coarse_section(sections, rectangles, channels), touched)) for _, channels, _ in learned
     ]
@@ -573,21 +580,31 @@ def _read_coarse_section(sections: Sections, rectangles: list[Rectangle], channe
     return [EncodedTile(ranges, phase, []) for ranges, phase in coarse]
 
 
-def _read_corrections(sections: Sections) -> Corrections:
+def _pack_corrections(corrections: Corrections, weights: models.Model) -> bytes:
+    """The payload of the CORR section; empty where nothing is corrected."""
+    if not corrections:
+        return b""
+    scales = len(corrections.hidden) // hidden_per_scale(weights)
+    return zlib.compress(bytes([scales]) + corrections.outputs + corrections.hidden, 9)
+
+
+def _read_corrections(sections: Sections, weights: models.Model) -> Corrections:
     """The corrections of the finest scales, one or more. Raises FormatError or TruncatedError."""
     reader = sections.take(_CORRECTIONS)
     payload = reader.take(reader.left)
     inflater = zlib.decompressobj()
     try:
-        stored = inflater.decompress(payload, SCALES * CORRECTIONS_PER_SCALE + 1)
+        stored = inflater.decompress(payload, 2 + SCALES * (OUTPUTS_PER_SCALE + hidden_per_scale(weights)))
     except zlib.error as error:
         msg = f"section {_CORRECTIONS!r} cannot be decompressed: {error}"
         raise FormatError(msg) from error
-    scales, rest = divmod(len(stored), CORRECTIONS_PER_SCALE)
-    if rest or not 1 <= scales <= SCALES or not inflater.eof or inflater.unused_data:
-        msg = f"section {_CORRECTIONS!r} holds {len(stored)} corrections, expected {CORRECTIONS_PER_SCALE} a scale"
+    deep = stored[0] if stored else 0
+    end = len(stored) - deep * hidden_per_scale(weights)
+    scales, rest = divmod(end - 1, OUTPUTS_PER_SCALE)
+    if rest or not max(1, deep) <= scales <= SCALES or not inflater.eof or inflater.unused_data:
+        msg = f"section {_CORRECTIONS!r} holds {len(stored)} bytes, which are not those of a whole number of scales"
         raise FormatError(msg)
-    return stored
+    return Corrections(stored[1:end], stored[end:])
 
 
 def _read_coarse(reader: Reader, rectangle: Rectangle, channels: int) -> tuple[list[tuple[int, int]], bytes]:

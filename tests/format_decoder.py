@@ -196,7 +196,7 @@ def read_model(data: bytes) -> Model:
             bias = tensor(f"{band}.{number}.bias", "I32", *scales, 4, o)
             multiplier = tensor(f"{band}.{number}.multiplier", "I32", 4, o)
             layer = Layer(chunks_of_chunks(weight, k, o), chunks_of_chunks(bias, o, 4), chunks(multiplier, o))
-            check_bound(layer, 128 if number == 0 else 127)
+            check_bound(layer, 128 if number == 0 else 127, last_hidden=number == depth - 1)
             bands[band].append(layer)
     return Model(name, width, depth, digest.digest()[:8], bands)
 
@@ -205,12 +205,14 @@ def chunks_of_chunks(flat: list[int], inner: int, outer: int) -> list[list[list[
     return [chunks(part, inner) for part in chunks(flat, inner * outer)]
 
 
-def check_bound(layer: Layer, peak: int) -> None:
+def check_bound(layer: Layer, peak: int, last_hidden: bool) -> None:
     for g, rows in enumerate(layer.weight):
         for o, row in enumerate(rows):
             reach = peak * sum(map(abs, row)) + max(abs(bias[g][o]) for bias in layer.bias)
             multiplier = layer.multiplier[g][o]
             require(multiplier >= 1, "multiplier below 1")
+            if last_hidden:
+                reach += 2**22 // multiplier + 1
             require(3 * reach < 2**31 and reach * multiplier < 2**31 - 2**14, "model can overflow")
 
 
@@ -432,7 +434,8 @@ def decode(data: bytes, model: Model | None, watch: Watch | None = None, frame: 
 def read_learned(file: Bytes, header: Header, model: Model, watch: Watch | None) -> dict[Group, bytes]:
     learned = header.learned
     corrections = [
-        read_corrections(next_section(file, b"CORR").data) if coding.kind == CORRECTED else {} for _, coding in learned
+        read_corrections(next_section(file, b"CORR").data, model) if coding.kind == CORRECTED else Corrections({}, {})
+        for _, coding in learned
     ]
     images = [make_tiles(header) for _ in learned]
     for (_, coding), tiles in zip(learned, images, strict=True):
@@ -769,8 +772,11 @@ def band_contexts(tile: Tile, scale: int, band: str) -> Iterator[Context]:
 # Network (5).
 
 
-Corrections = dict[tuple[int, str], tuple[list[int], list[int]]]
-"""Gains and biases of the 60 outputs, by scale and band."""
+class Corrections(NamedTuple):
+    """By scale and band: gains and biases of the 60 outputs; hidden[g][o] of the last hidden layer."""
+
+    outputs: dict[tuple[int, str], tuple[list[int], list[int]]]
+    hidden: dict[tuple[int, str], list[list[int]]]
 
 
 class Prediction(NamedTuple):
@@ -781,8 +787,9 @@ class Prediction(NamedTuple):
 
     def parameters(self, scale: int, band: str, inputs: list[int]) -> list[list[int]]:
         """out[g][o]"""
-        fine = network(self.model.bands[band], scale, inputs)
-        gain, bias = self.corrections.get((scale, band), ([0] * 60, [0] * 60))
+        hidden = self.corrections.hidden.get((scale, band), [[0] * self.model.width] * 4)
+        fine = network(self.model.bands[band], scale, inputs, hidden)
+        gain, bias = self.corrections.outputs.get((scale, band), ([0] * 60, [0] * 60))
         return [
             [
                 clamp((value * (64 + gain[i]) + 512 * bias[i] + 512) >> 10, -32768, 32767)
@@ -792,20 +799,28 @@ class Prediction(NamedTuple):
         ]
 
 
-def read_corrections(payload: bytes) -> Corrections:  # 5.2
+def read_corrections(payload: bytes, model: Model) -> Corrections:  # 5.2
+    deep_size = 12 * model.width
     stream = zlib.decompressobj()
     try:
-        stored = stream.decompress(payload, 5 * 360 + 1)
+        stored = stream.decompress(payload, 1 + 5 * (360 + deep_size) + 1)
     except zlib.error as error:
         raise Refused(f"corrections cannot be unpacked: {error}") from error
     require(stream.eof and not stream.unused_data, "corrections are not one zlib stream")
-    require(len(stored) in range(360, 5 * 360 + 1, 360), "corrections of no whole number of scales")
-    rows = chunks(list(struct.unpack(f"{len(stored)}b", stored)), 60)
-    places = [(scale, band) for scale in range(len(stored) // 360) for band in ("11", "01", "10")]
-    return {place: (rows[2 * n], rows[2 * n + 1]) for n, place in enumerate(places)}
+    require(len(stored) > 0, "corrections do not say how many there are")
+    deep, numbers = stored[0], list(struct.unpack(f"{len(stored) - 1}b", stored[1:]))
+    end = len(numbers) - deep * deep_size
+    require(end in range(360, 5 * 360 + 1, 360), "corrections of no whole number of scales")
+    require(deep <= end // 360, "a scale has corrections of hidden biases only")
+    rows, hidden = chunks(numbers[:end], 60), chunks_of_chunks(numbers[end:], model.width, 4)
+    places = [(scale, band) for scale in range(5) for band in ("11", "01", "10")]
+    return Corrections(
+        {place: (rows[2 * n], rows[2 * n + 1]) for n, place in enumerate(places[: end // 120])},
+        dict(zip(places, hidden, strict=False)),
+    )
 
 
-def network(layers: list[Layer], scale: int, inputs: list[int]) -> list[list[int]]:
+def network(layers: list[Layer], scale: int, inputs: list[int], hidden: list[list[int]]) -> list[list[int]]:
     """fine[g][o]"""
     fine = []
     for g in range(4):
@@ -813,6 +828,9 @@ def network(layers: list[Layer], scale: int, inputs: list[int]) -> list[list[int
         for number, layer in enumerate(layers):
             bias = layer.bias[scale if number == 0 else 0][g]
             total = [b + sum(map(mul, row, x)) for b, row in zip(bias, layer.weight[g], strict=True)]
+            if number == len(layers) - 2:
+                moves = zip(hidden[g], layer.multiplier[g], strict=True)
+                total = [t + (h * 32768 + (m >> 1)) // m for t, (h, m) in zip(total, moves, strict=True)]
             scaled = map(mul, total, layer.multiplier[g])
             if number < len(layers) - 1:
                 x = [clamp((value + 8192) >> 14, 0, 127) for value in scaled]

@@ -25,12 +25,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 from hypothesis import HealthCheck, given, settings
-from test_engines import Case, corrections, images, random_model, random_models
+from test_engines import Case, amounts, images, random_corrections, random_model, random_models
 
 import llicti_core.torch
 from llicti_core import codec, engines, models, pyramid
 from llicti_core.codec import tile_grid
-from llicti_core.engines import CORRECTIONS_PER_SCALE, EncodedTile, Rectangle, cuda
+from llicti_core.engines import NO_CORRECTIONS, EncodedTile, Rectangle, cuda
 from llicti_core.engines.cuda import CudaEngine, checksum, launch
 from llicti_core.engines.cuda.layout import Picture
 from llicti_core.engines.native import NativeEngine
@@ -61,19 +61,16 @@ def check(case: Case) -> None:
     assert (case.decode(ENGINE, coded, 1) == case.pixels).all()
 
 
-def random_corrections(scales: int, seed: int = 0) -> bytes:
-    return np.random.default_rng(seed).integers(-128, 128, scales * CORRECTIONS_PER_SCALE, np.int8).tobytes()
-
-
 def test_colour_with_corrections_and_several_hidden_layers() -> None:
-    case = Case(smooth(3, 4), random_model(31, 3, 127, (1, 20000), 1), random_corrections(2))
+    model = random_model(31, 3, 127, (1, 20000), 1)
+    case = Case(smooth(3, 4), model, random_corrections(model, 2, 1))
     coded = case.encode(ReferenceEngine(), 1)
     assert case.encode(ENGINE, 1) == coded
     assert (case.decode(ENGINE, coded, 1) == case.pixels).all()
 
 
 def test_grey() -> None:
-    check(Case(noise(4, 9, 1).reshape(4, 9, 1), NARROW, random_corrections(5, 1)))
+    check(Case(noise(4, 9, 1).reshape(4, 9, 1), NARROW, random_corrections(NARROW, 5, 5, 1)))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 3, 1), (2, 1, 3)])
@@ -94,9 +91,11 @@ def test_streams_and_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @few
-@given(images(24 if GPU else 6), random_models, corrections())
-def test_random_images_models_and_corrections(pixels: NDArray[np.uint8], model: Any, corrected: bytes) -> None:
-    check(Case(pixels, model, corrected))
+@given(images(24 if GPU else 6), random_models, amounts)
+def test_random_images_models_and_corrections(
+    pixels: NDArray[np.uint8], model: Any, corrected: tuple[int, int, int]
+) -> None:
+    check(Case(pixels, model, random_corrections(model, *corrected)))
 
 
 def pictures(sizes: list[tuple[int, int]], channels: int) -> tuple[list[NDArray[np.uint8]], list[Picture]]:
@@ -104,7 +103,7 @@ def pictures(sizes: list[tuple[int, int]], channels: int) -> tuple[list[NDArray[
     pixels = [smooth(*size, channels, seed).reshape(*size, channels) for seed, size in enumerate(sizes)]
     grids = [list(tile_grid(width, height, 3)) for height, width in sizes]
     return pixels, [
-        Picture(*size, grid, random_corrections(number % 3, number))
+        Picture(*size, grid, random_corrections(NARROW, number % 3, 1, number))
         for number, (size, grid) in enumerate(zip(sizes, grids, strict=True))
     ]
 
@@ -132,7 +131,7 @@ def test_scales_and_regions(scale: int, size: tuple[int, int]) -> None:
     region = case.pixels[2 * step :: step, step::step][:1, :1]
     decoded = np.zeros(region.shape, np.uint8)
     place = Rectangle(-2 * step, -step, *size)
-    ENGINE.decode(memoryview(decoded), [place], coded, b"", NARROW, 1, scale)
+    ENGINE.decode(memoryview(decoded), [place], coded, NO_CORRECTIONS, NARROW, 1, scale)
     assert (decoded == region).all()
 
 

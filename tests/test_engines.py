@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from llicti_core import models, pyramid
 from llicti_core.codec import tile_grid
-from llicti_core.engines import CORRECTIONS_PER_SCALE, Corrections, EncodedTile, Engine, Rectangle
+from llicti_core.engines import (
+    NO_CORRECTIONS,
+    OUTPUTS_PER_SCALE,
+    Corrections,
+    EncodedTile,
+    Engine,
+    Rectangle,
+    hidden_per_scale,
+)
 from llicti_core.engines.native import NativeEngine, instruction_sets
 from llicti_core.engines.reference import ReferenceEngine
 from llicti_core.models import ACTIVATION_MAX, HIDDEN_SHIFT, Model, ModelSpec
@@ -38,7 +46,7 @@ class Case:
 
     pixels: NDArray[np.uint8]
     model: Model
-    corrections: Corrections = b""
+    corrections: Corrections = NO_CORRECTIONS
     tile_log2: int = 6
 
     def encode(self, engine: Engine, threads: int) -> list[EncodedTile]:
@@ -133,7 +141,7 @@ def random_model(width: int, depth: int, weight: int, multipliers: tuple[int, in
             peak = 128 if biases.ndim == 3 else ACTIVATION_MAX
             reach = np.abs(weights.astype(np.int64)).sum(axis=2) * peak
             reach += np.abs(biases.astype(np.int64)).reshape(-1, *reach.shape).max(axis=0)
-            most = (2**31 - 2**HIDDEN_SHIFT - 1) // np.maximum(reach, 1)
+            most = (2**31 - 2**HIDDEN_SHIFT - 1 - 2**22) // (reach + 1)  # with room for corrections of hidden biases
             tensors[name] = np.clip(rng.integers(*multipliers, shape), 1, np.maximum(most, 1)).astype(form)
     model = Model(spec, tensors)
     model.check_bounds()
@@ -159,12 +167,15 @@ def parts(draw: st.DrawFn, height: int, width: int) -> Part:
     return Part(scale, y, x, draw(st.integers(1, height - y)), draw(st.integers(1, width - x)))
 
 
-@st.composite
-def corrections(draw: st.DrawFn) -> Corrections:
-    """None, or some of any value."""
-    scales = draw(st.integers(0, 5))
-    rng = np.random.default_rng(draw(st.integers(0, 100)))
-    return rng.integers(-128, 128, scales * CORRECTIONS_PER_SCALE, np.int8).tobytes()
+def random_corrections(model: Model, scales: int, deep: int, seed: int = 0) -> Corrections:
+    """Any of the outputs of `scales` scales, and of the hidden biases of up to `deep` of them."""
+    rng = np.random.default_rng(seed)
+    sizes = scales * OUTPUTS_PER_SCALE, min(scales, deep) * hidden_per_scale(model)
+    return Corrections(*(rng.integers(-128, 128, size, np.int8).tobytes() for size in sizes))
+
+
+amounts = st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 100))
+"""Of random_corrections, for any model."""
 
 
 @few
@@ -174,19 +185,19 @@ def test_engines_agree_on_images(pixels: NDArray[np.uint8], threads: int) -> Non
 
 
 @few
-@given(images(16), random_models, corrections())
+@given(images(16), random_models, amounts)
 def test_engines_agree_on_models_and_corrections(
-    pixels: NDArray[np.uint8], model: Model, corrected: Corrections
+    pixels: NDArray[np.uint8], model: Model, corrected: tuple[int, int, int]
 ) -> None:
-    check(Case(pixels, model, corrected))
+    check(Case(pixels, model, random_corrections(model, *corrected)))
 
 
 @settings(max_examples=120, deadline=None, derandomize=True)
-@given(images(80), random_models, corrections(), st.integers(1, 3))
+@given(images(80), random_models, amounts, st.integers(1, 3))
 def test_instruction_sets_agree_on_models_and_corrections(
-    pixels: NDArray[np.uint8], model: Model, corrected: Corrections, threads: int
+    pixels: NDArray[np.uint8], model: Model, corrected: tuple[int, int, int], threads: int
 ) -> None:
-    check(Case(pixels, model, corrected), threads, reference=False)
+    check(Case(pixels, model, random_corrections(model, *corrected)), threads, reference=False)
 
 
 @few
@@ -210,11 +221,12 @@ def test_engines_agree_whatever_the_threads(monkeypatch: pytest.MonkeyPatch, cha
 
 
 @few
-@given(images(80), corrections(), st.sampled_from([5, 6]), st.integers(1, 3), st.data())
+@given(images(80), amounts, st.sampled_from([5, 6]), st.integers(1, 3), st.data())
 def test_any_part_at_any_scale_is_what_the_whole_has_there(
-    pixels: NDArray[np.uint8], corrected: Corrections, tile_log2: int, threads: int, data: st.DataObject
+    pixels: NDArray[np.uint8], corrected: tuple[int, int, int], tile_log2: int, threads: int, data: st.DataObject
 ) -> None:
-    case = Case(pixels, random_model(8, 1, 60, (32, 200), 0), corrected, tile_log2)
+    model = random_model(8, 1, 60, (32, 200), 0)
+    case = Case(pixels, model, random_corrections(model, *corrected), tile_log2)
     coded = case.encode(NATIVE[-1], 1)
     for part in data.draw(st.lists(parts(*pixels.shape[:2]), min_size=1, max_size=6)):
         for engine in (ReferenceEngine(), *NATIVE):

@@ -8,25 +8,22 @@ import golden
 import numpy as np
 import pytest
 from images import noise, photograph, smooth
+from test_engines import random_corrections
 
 import llicti_core
 from llicti_core import FormatError, codec, engines, models
 from llicti_core.container import CORRECTED, Coding, read_header, read_start, write_frame, write_start
-from llicti_core.engines import CORRECTIONS_PER_SCALE, Corrections, Rectangle, _native, native, reference
+from llicti_core.engines import Rectangle, _native, hidden_per_scale, native, reference
 from llicti_core.pyramid import BANDS
 
 
-def random_corrections(scales: int, seed: int = 0) -> Corrections:
-    rng = np.random.default_rng(seed)
-    return rng.integers(-128, 128, scales * CORRECTIONS_PER_SCALE).astype(np.int8).tobytes()
-
-
-@pytest.mark.parametrize("scales", [0, 1, 3, 5])
-def test_engines_agree_on_any_corrections(scales: int) -> None:
+@pytest.mark.parametrize(("scales", "deep"), [(0, 0), (1, 0), (1, 1), (3, 2), (5, 5)])
+@pytest.mark.parametrize("name", ["default", "fast"])
+def test_engines_agree_on_any_corrections(name: str, scales: int, deep: int) -> None:
     pixels = photograph(70, 66)
     tiles = [Rectangle(0, 0, 70, 66)]
-    corrections = random_corrections(scales)
-    model = models.load()
+    model = models.load(name)
+    corrections = random_corrections(model, scales, deep)
     judge = engines.get("reference")
     expected = judge.encode(pixels, tiles, corrections, model, 1)[0].segments
     for isa in native.instruction_sets():
@@ -68,8 +65,34 @@ def test_the_reference_reads_a_fitted_file() -> None:
     model = models.load()
     tiles = [Rectangle(0, 0, 140, 150)]
     corrections = native.NativeEngine().fit(pixels, tiles, model, 2, 1)
-    assert any(corrections)
+    assert any(corrections.outputs)
     data = codec.encode(pixels, "default", 2, 1, native.NativeEngine())
+    assert codec.decode(data, 1, engines.get("reference"))[1] == pixels.tobytes()
+
+
+@pytest.mark.parametrize("isa", native.instruction_sets())
+def test_hidden_biases_pay_where_there_are_pixels_enough(isa: str) -> None:
+    model = models.load("fast")
+    engine = native.NativeEngine(isa)
+    tiles = [Rectangle(0, 0, 512, 512)]
+    pixels = photograph(512, 512)
+    corrections = engine.fit(pixels, tiles, model, 1, 2)
+    assert len(corrections.hidden) == 2 * hidden_per_scale(model)
+    assert any(corrections.hidden)
+    sizes = [
+        sum(len(segment) for scale in tile.segments for segment in scale)
+        for fitted in (corrections, corrections._replace(hidden=b""))
+        for tile in engine.encode(pixels, tiles, fitted, model, 2)
+    ]
+    assert sizes[0] + len(zlib.compress(corrections.hidden, 9)) < sizes[1]
+
+
+def test_a_file_with_hidden_biases_comes_back() -> None:
+    pixels = photograph(512, 512)
+    data = llicti_core.encode(pixels, model="fast")
+    payload = dict(golden.sections(data))[b"CORR"]
+    assert zlib.decompress(payload)[0] == 2
+    assert (llicti_core.decode(data) == pixels).all()
     assert codec.decode(data, 1, engines.get("reference"))[1] == pixels.tobytes()
 
 
@@ -91,13 +114,17 @@ def test_impossible_efforts_are_refused(effort: int) -> None:
         b"",
         b"no deflate stream",
         zlib.compress(b""),
-        zlib.compress(bytes(359)),
-        zlib.compress(bytes(6 * 360)),
-        zlib.compress(bytes(360))[:-1],
-        zlib.compress(bytes(360)) + b"more",
+        zlib.compress(bytes(1)),
+        zlib.compress(bytes(360)),
+        zlib.compress(bytes(1 + 6 * 360)),
+        zlib.compress(bytes(1 + 360))[:-1],
+        zlib.compress(bytes(1 + 360)) + b"more",
+        zlib.compress(b"\x01" + bytes(360)),
+        zlib.compress(b"\x02" + bytes(360 + 2 * 1152)),
+        zlib.compress(b"\xff" + bytes(1800 + 5 * 1152)),
         zlib.compress(bytes(50_000_000)),
     ],
-    ids=range(8),
+    ids=range(12),
 )
 def test_damaged_corrections_are_refused(payload: bytes) -> None:
     with golden.learned():
@@ -111,41 +138,48 @@ def test_damaged_corrections_are_refused(payload: bytes) -> None:
 def test_corrections_alone_are_no_file() -> None:
     header = read_header(read_start(llicti_core.encode(photograph(70, 70))))._replace(codings=(Coding(CORRECTED),))
     with pytest.raises(llicti_core.TruncatedError):
-        llicti_core.decode(write_start() + write_frame(header, [(b"CORR", zlib.compress(bytes(360)))]))
+        llicti_core.decode(write_start() + write_frame(header, [(b"CORR", zlib.compress(bytes(361)))]))
 
 
 @pytest.mark.parametrize("isa", native.instruction_sets())
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_gradient_is_torch_s(isa: str, channels: int) -> None:
-    """Bits and slopes of a sample of outputs, against automatic differentiation of the training loss."""
+    """Bits and slopes of a sample of activations, against automatic differentiation of the training loss."""
     torch = pytest.importorskip("torch")
     from llicti_core.training.network import mixture_bits
 
     rng = np.random.default_rng(3)
     planes = rng.integers(-60, 60, (64, 64, channels)).astype(np.int16)
     planes = np.cumsum(planes // 20, axis=1).clip(-120, 120).astype(np.int16)
-    inputs, base = reference._context(planes, 0, BANDS[0])
+    _, base = reference._context(planes, 0, BANDS[0])
     target = reference._phase(planes, 0, "11").reshape(-1, channels)
-    outputs = reference._network(inputs, reference._layers(models.load(), BANDS[0]), 0).reshape(60, -1)[:, :512] / 16
+    model = models.load()
+    last = reference._layers(model, BANDS[0])[-1]
     residual = np.zeros((512, 3))
     residual[:, :channels] = (target - base[:, :channels])[:512]
-    gain, bias = rng.normal(1, 0.1, 60), rng.normal(0, 1, 60)
-    bits, gain_slope, bias_slope = _native.estimate(
-        outputs.astype(np.float32),
+    sampled = rng.normal(0, 100, (4, 96, 512)).round().astype(np.int16)
+    gain, bias, hidden = rng.normal(1, 0.1, 60), rng.normal(0, 1, 60), rng.normal(0, 3, (4, 96, 1))
+    bits, *slopes = _native.estimate(
+        native._packed(model),
+        0,
+        sampled.reshape(-1, 512),
         residual.T.astype(np.float32).copy(),
         [(-128, 127), (-99, 100), (-255, 255)][:channels],
         gain.astype(np.float32),
         bias.astype(np.float32),
+        hidden.astype(np.float32).ravel(),
         isa,
     )
     g = torch.tensor(gain).view(4, 1, 15).requires_grad_()
     b = torch.tensor(bias).view(4, 1, 15).requires_grad_()
-    o = torch.tensor(outputs).view(4, 15, -1).transpose(1, 2)
-    expected = mixture_bits((o * g + b).reshape(4, 512, 15), torch.tensor(residual), (256, 200, 511))[
-        :, :channels
-    ].sum()
+    h = torch.tensor(hidden).requires_grad_()
+    activation = (torch.tensor(sampled) / 4 + h).clamp(0, 127)
+    unit = torch.tensor(last.multiplier / 2**16)
+    outputs = torch.einsum("gok,gkp->gpo", torch.tensor(last.weight).double() * unit.unsqueeze(2), activation)
+    outputs = outputs + (torch.tensor(last.bias) * unit).unsqueeze(1)
+    expected = mixture_bits((outputs * g + b), torch.tensor(residual), (256, 200, 511))[:, :channels].sum()
     expected.backward()
     assert np.isclose(bits, expected.item(), rtol=1e-4)
-    for slope, parameter in ((gain_slope, g), (bias_slope, b)):
+    for slope, parameter in zip(slopes, (g, b, h), strict=True):
         exact = parameter.grad.numpy().reshape(-1)
         assert np.allclose(slope, exact, rtol=2e-3, atol=2e-3 * np.abs(exact).max())

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import llicti_core
 from llicti_core import Metadata, codec, engines, models, tables
 from llicti_core.container import pack_section, read_header, read_start
+from llicti_core.engines import NO_CORRECTIONS, Corrections, hidden_per_scale
 from llicti_core.engines.native import NativeEngine, instruction_sets
 
 Pixels = NDArray[np.uint8]
@@ -208,17 +209,35 @@ def test_golden_files_leave_no_part_of_the_format_out() -> None:
     assert any(info.width * info.height * 3 >= 480_000 for info in infos if info.mode == "RGB")  # two streams
     assert models.load().spec.name in {info.model for info in infos}
     files = [path.read_bytes() for path in golden.files()]
-    assert {length // 360 for length in map(len, map(corrections, files))} >= {0, 1, 2, 5}
-    gains = np.concatenate([np.frombuffer(corrections(data), np.int8).reshape(-1, 2, 60)[:, 0] for data in files])
-    assert gains.min() == -128
-    assert gains.max() == 127
+    corrected = [found for found in map(corrections, files) if found]
+    assert len(corrected) < len(files)
+    assert {len(found.outputs) // 360 for found in corrected} >= {1, 2, 5}
+    assert {deep for _, deep in map(corrected_scales, files)} >= {0, 1, 5}
+    assert any(deep < scales for scales, deep in map(corrected_scales, files) if deep)
+    gains = np.concatenate([np.frombuffer(found.outputs, np.int8).reshape(-1, 2, 60)[:, 0] for found in corrected])
+    for values in (gains, np.frombuffer(b"".join(found.hidden for found in corrected), np.int8)):
+        assert values.min() == -128
+        assert values.max() == 127
     assert any(tag[:1].islower() for data in files for tag, _ in golden.sections(data))
 
 
-def corrections(data: bytes) -> bytes:
-    """What the CORR section of a file unpacks to, if it has one."""
-    payloads = [payload for tag, payload in golden.sections(data) if tag == b"CORR"]
-    return zlib.decompress(payloads[0]) if payloads else b""
+def corrections(data: bytes) -> Corrections:
+    """What the first CORR section of a file unpacks to, if it has one."""
+    payloads = [zlib.decompress(payload) for tag, payload in golden.sections(data) if tag == b"CORR"]
+    if not payloads:
+        return NO_CORRECTIONS
+    per_scale = hidden_per_scale(models.load(llicti_core.inspect(data).model))
+    end = len(payloads[0]) - payloads[0][0] * per_scale
+    return Corrections(payloads[0][1:end], payloads[0][end:])
+
+
+def corrected_scales(data: bytes) -> tuple[int, int]:
+    """Scales with corrections of outputs, and of hidden biases."""
+    found = corrections(data)
+    if not found:
+        return 0, 0
+    per_scale = hidden_per_scale(models.load(llicti_core.inspect(data).model))
+    return len(found.outputs) // 360, len(found.hidden) // per_scale
 
 
 def test_document_prints_the_tables() -> None:
@@ -281,9 +300,30 @@ SECTION_CHANGES: dict[str, tuple[bool, Callable[[Sections], Sections]]] = {
     "no stream": (True, lambda s: changed_corrections(s, lambda _: b"no zlib")),
     "no scales": (True, lambda s: changed_corrections(s, lambda _: zlib.compress(b""))),
     "part of a scale": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c + bytes(180)))),
-    "six scales": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c + bytes(5 * 360)))),
-    "scale of zeros": (False, lambda s: changed_corrections(s, lambda c: zlib.compress(c + bytes(360)))),
-    "four scales of zeros": (False, lambda s: changed_corrections(s, lambda c: zlib.compress(c + bytes(4 * 360)))),
+    "a byte more": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c + bytes(1)))),
+    "six scales": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(outputs(c) + bytes(5 * 360)))),
+    "only a number of scales": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c[:1]))),
+    "hidden biases missing": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c[:-1]))),
+    "hidden biases only": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c[:1] + c[361:]))),
+    "two scales of hidden biases, one of outputs": (
+        True,
+        lambda s: changed_corrections(s, lambda c: zlib.compress(b"\x02" + c[1:] + c[361:])),
+    ),
+    "no hidden biases": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(outputs(c)))),  # other pixels
+    "scale of zeros": (
+        False,
+        lambda s: changed_corrections(s, lambda c: zlib.compress(c[:361] + bytes(360) + c[361:])),
+    ),
+    "four scales of zeros": (
+        False,
+        lambda s: changed_corrections(s, lambda c: zlib.compress(c[:361] + bytes(4 * 360) + c[361:])),
+    ),
+    "two scales of zeros, of both kinds": (
+        False,
+        lambda s: changed_corrections(
+            s, lambda c: zlib.compress(b"\x02" + c[1:361] + bytes(360) + c[361:] + bytes(len(c) - 361))
+        ),
+    ),
     "stored": (False, lambda s: changed_corrections(s, lambda c: zlib.compress(c, 0))),
     "no Adler-32": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c)[:-4])),
     "more behind": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c) + b"x")),
@@ -295,6 +335,11 @@ SECTION_CHANGES: dict[str, tuple[bool, Callable[[Sections], Sections]]] = {
 
 def changed_corrections(sections: Sections, change: Callable[[bytes], bytes]) -> Sections:
     return [(tag, change(zlib.decompress(payload)) if tag == b"CORR" else payload) for tag, payload in sections]
+
+
+def outputs(stored: bytes) -> bytes:
+    """The corrections of one scale without those of hidden biases."""
+    return b"\0" + stored[1:361]
 
 
 def with_dictionary(stored: bytes) -> bytes:

@@ -38,11 +38,30 @@ class EncodedTile(NamedTuple):
     segments: list[list[bytes]]
 
 
-Corrections = bytes
-"""An image's own corrections of the network's outputs, int8 [scales, 3, 2, 60], for the finest scales: by band, then
-gain less one in 1/64 and bias in halves of the parameter's unit, then by output. No scales: no corrections."""
+class Corrections(NamedTuple):
+    """An image's own corrections of the networks, int8, for as many of the finest scales as there are of each kind.
 
-CORRECTIONS_PER_SCALE = len(BANDS) * 2 * GROUPS * OUTPUTS
+    outputs: [scales, 3, 2, 60], by band, then gain less one in 1/64 and bias in halves of the parameter's unit, then by
+    output. hidden: [scales, 3, 4, width], by band, group and channel, of the last hidden layer's biases, in
+    2 / 2**HIDDEN_SHIFT of what they are multiplied to (docs/format.md, 5.2).
+    """
+
+    outputs: bytes = b""
+    hidden: bytes = b""
+
+    def __bool__(self) -> bool:
+        return bool(self.outputs)
+
+
+NO_CORRECTIONS = Corrections()
+
+OUTPUTS_PER_SCALE = len(BANDS) * 2 * GROUPS * OUTPUTS
+"""Bytes of `Corrections.outputs`."""
+
+
+def hidden_per_scale(model: Model) -> int:
+    """Bytes of `Corrections.hidden`."""
+    return len(BANDS) * GROUPS * model.spec.width
 
 
 class Engine(Protocol):

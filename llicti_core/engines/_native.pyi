@@ -13,19 +13,22 @@ def fit(
     plan: list[int],
     threads: int,
     isa: str,
-) -> bytes: ...
+) -> tuple[bytes, bytes]: ...
 def estimate(
-    outputs: NDArray[np.float32],
+    model: PackedModel,
+    band: int,
+    activations: NDArray[np.int16],
     residuals: NDArray[np.float32],
     ranges: list[tuple[int, int]],
     gain: NDArray[np.float32],
     bias: NDArray[np.float32],
+    hidden: NDArray[np.float32],
     isa: str,
-) -> tuple[float, list[float], list[float]]: ...
+) -> tuple[float, list[float], list[float], list[float]]: ...
 def encode(
     pixels: NDArray[np.uint8],
     tiles: list[tuple[int, ...]],
-    corrections: bytes,
+    corrections: tuple[bytes, bytes],
     model: PackedModel,
     threads: int,
     isa: str,
@@ -34,7 +37,7 @@ def decode(
     pixels: memoryview,
     tiles: list[tuple[int, ...]],
     coded: list[tuple[list[tuple[int, int]], memoryview, list[list[bytes]]]],
-    corrections: bytes,
+    corrections: tuple[bytes, bytes],
     model: PackedModel,
     scale: int,
     threads: int,

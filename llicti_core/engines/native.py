@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from llicti_core import tables
-from llicti_core.engines import Corrections, EncodedTile, Rectangle, _native
+from llicti_core.engines import NO_CORRECTIONS, Corrections, EncodedTile, Rectangle, _native
 from llicti_core.errors import FormatError
 from llicti_core.models import Model
 from llicti_core.pyramid import BANDS, PHASES, SCALES, Band, scale_size, stream_count
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FIT_PLANS = {1: [2, 8192, 256, 160], 2: [3, 16384, 512, 256], 3: [4, 65536, 1024, 800]}
+FIT_PLANS = {1: [2, 8192, 256, 160], 2: [3, 16384, 512, 256], 3: [4, 32768, 1024, 800]}
 """By effort: finest scales that are fitted, pixels of each band that are looked at, pixels and number of steps of the
 optimiser."""
 
@@ -36,9 +36,9 @@ class NativeEngine:
     ) -> Corrections:
         """See Engine.fit."""
         if not effort:
-            return b""
+            return NO_CORRECTIONS
         jobs = _jobs(tiles, pixels.shape[2])
-        return _native.fit(pixels, jobs, _packed(model), FIT_PLANS[effort], threads, self.isa)
+        return Corrections(*_native.fit(pixels, jobs, _packed(model), FIT_PLANS[effort], threads, self.isa))
 
     def encode(
         self,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llicti_core import tables
 from llicti_core.color import grey_to_y, rgb_to_ycocg, y_to_grey, ycocg_to_rgb
-from llicti_core.engines import Corrections, EncodedTile, Rectangle
+from llicti_core.engines import NO_CORRECTIONS, Corrections, EncodedTile, Rectangle
 from llicti_core.errors import FormatError
 from llicti_core.models import (
     ACTIVATION_MAX,
@@ -61,7 +61,7 @@ class ReferenceEngine:
         self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, effort: int, threads: int
     ) -> Corrections:
         """None: fitting is no part of the definition."""
-        return b""
+        return NO_CORRECTIONS
 
     def encode(
         self,
@@ -207,13 +207,26 @@ def _requantise(total: Ints, layer: _Layer, shift: int) -> Ints:
     return (total * layer.multiplier + (1 << (shift - 1))) >> shift
 
 
-def _network(inputs: Ints, layers: Sequence[_Layer], scale: int) -> Ints:
-    """Outputs [groups, pixels, 15] in sixteenths of their unit, for inputs [pixels, inputs]."""
-    first, *hidden, last = layers
-    total = np.einsum("gok,pk->pgo", first.weight, inputs, optimize=True) + first.bias[scale]
-    x = np.clip(_requantise(total, first, HIDDEN_SHIFT), 0, ACTIVATION_MAX)
-    for layer in hidden:
-        total = np.einsum("gok,pgk->pgo", layer.weight, x, optimize=True) + layer.bias
+def hidden_shifts(model: Model, hidden: bytes) -> Ints:
+    """What `Corrections.hidden` adds to accumulators of the last hidden layer, [scales, 3, groups, width]."""
+    stored = np.frombuffer(hidden, np.int8).reshape(-1, len(BANDS), GROUPS, model.spec.width).astype(np.int64)
+    multiplier = np.stack([_layers(model, band)[-2].multiplier for band in BANDS])
+    shifts: Ints = (stored * (2 << HIDDEN_SHIFT) + (multiplier >> 1)) // multiplier
+    return shifts
+
+
+def _network(inputs: Ints, layers: Sequence[_Layer], scale: int, shift: Ints | int = 0) -> Ints:
+    """Outputs [groups, pixels, 15] in sixteenths of their unit, for inputs [pixels, inputs].
+
+    shift: of the accumulators of the last hidden layer, [groups, width].
+    """
+    *hidden, last = layers
+    x = inputs
+    for number, layer in enumerate(hidden):
+        subscripts, bias = ("gok,pgk->pgo", layer.bias) if number else ("gok,pk->pgo", layer.bias[scale])
+        total = np.einsum(subscripts, layer.weight, x, optimize=True) + bias
+        if number == len(hidden) - 1:
+            total += shift
         x = np.clip(_requantise(total, layer, HIDDEN_SHIFT), 0, ACTIVATION_MAX)
     total = np.einsum("gok,pgk->pgo", last.weight, x, optimize=True) + last.bias
     return _requantise(total, last, OUTPUT_SHIFT).transpose(1, 0, 2)
@@ -256,15 +269,18 @@ class _Mixture:
 
 @dataclass(frozen=True)
 class _Predictor:
-    """A model, and an image's corrections of its outputs."""
+    """A model, and an image's corrections: of outputs, int8 [scales, 3, 2, groups, 1, 15], and accumulators
+    (hidden_shifts)."""
 
     model: Model
-    corrections: NDArray[np.int8]
+    outputs: NDArray[np.int8]
+    hidden: Ints
 
     def predict(self, planes: NDArray[np.int16], scale: int, band: Band, ranges: list[tuple[int, int]]) -> _Mixture:
         """The mixtures of a band, from the phases before it."""
         inputs, base = _context(planes, scale, band)
-        fine = _network(inputs, _layers(self.model, band), scale)
+        shift = self.hidden[scale, BANDS.index(band)] if scale < len(self.hidden) else 0
+        fine = _network(inputs, _layers(self.model, band), scale, shift)
         scales, means, logits, coefficients = self._parameters(fine, scale, band).reshape(GROUPS, -1, 3, COMPONENTS)
         return _Mixture(
             ranges,
@@ -278,15 +294,15 @@ class _Predictor:
     def _parameters(self, fine: Ints, scale: int, band: Band) -> Ints:
         """Outputs [groups, pixels, 15], corrected, rounded to their parameters' units and saturated to 16 bits."""
         gain, bias = np.zeros((2, GROUPS, 1, OUTPUTS), np.int64)
-        if scale < len(self.corrections):
-            gain, bias = self.corrections[scale, BANDS.index(band)].astype(np.int64)
+        if scale < len(self.outputs):
+            gain, bias = self.outputs[scale, BANDS.index(band)].astype(np.int64)
         corrected: Ints = (fine * (64 + gain) + 512 * bias + 512) >> (FINE_SHIFT + GAIN_SHIFT)
         return np.clip(corrected, MIN_PARAMETER, MAX_PARAMETER)
 
 
 def _predictor(model: Model, corrections: Corrections) -> _Predictor:
-    stored = np.frombuffer(corrections, np.int8)
-    return _Predictor(model, stored.reshape(-1, len(BANDS), 2, GROUPS, 1, OUTPUTS))
+    outputs = np.frombuffer(corrections.outputs, np.int8).reshape(-1, len(BANDS), 2, GROUPS, 1, OUTPUTS)
+    return _Predictor(model, outputs, hidden_shifts(model, corrections.hidden))
 
 
 def _weights(logits: Ints, ranges: list[tuple[int, int]]) -> Ints:

@@ -149,6 +149,8 @@ class Model:
                 weight, bias, multiplier = (np.asarray(part).astype(np.int64) for part in layer)
                 reach = np.abs(weight).sum(axis=2) * (128 if number == 0 else ACTIVATION_MAX)
                 reach = reach + np.abs(bias).reshape(-1, *reach.shape).max(axis=0)
+                if number == self.spec.depth - 1:  # and what the greatest correction adds (docs/format.md, 5.2)
+                    reach = reach + (256 << HIDDEN_SHIFT) // np.maximum(multiplier, 1) + 1
                 # Three times: an engine may store signed inputs with 128 added, and take it off in the bias.
                 fits = 3 * reach.max() < 2**31 and (reach * multiplier).max() < 2**31 - 2**HIDDEN_SHIFT
                 if weight.min() < -127 or multiplier.min() < 1 or not fits:

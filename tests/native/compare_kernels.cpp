@@ -93,10 +93,16 @@ public:
             correction_.gain[i] = random_int(0, 127);
             correction_.bias[i] = (i < kOutputs ? random_int(0, 87) : random_int(-40, 40)) * 1024;
         }
+        const Layer& layer = model_->bands[0].layers[model_->bands[0].layers.size() - 2];
+        context_.scale = random_int(0, kScales - 1);
+        const int32_t* biases = layer.biases(context_.scale, 0);
+        correction_.hidden.assign(biases, biases + layer.row(kGroups, 0));
+        for (int i = 0; i < kGroups * layer.out; i++) {
+            correction_.hidden[layer.row(i / layer.out, i % layer.out)] += random_int(-500, 500);
+        }
         context_.model = model_.get();
         context_.band = &model_->bands[0];
         context_.correction = &correction_;
-        context_.scale = random_int(0, kScales - 1);
         context_.channels = one_in(4) ? 1 : 3;
         context_.width = width_;
         context_.target_stride = width_;
@@ -216,37 +222,49 @@ private:
         int64_t starts[kChunk / kSampleRun];
         for (int64_t& start : starts) start = random_int(0, picture_.pixels() - kSampleRun);
         auto mine = std::make_unique<SampleChunk>(), expected = std::make_unique<SampleChunk>();
-        kernels_.sample(context, starts, *mine);
-        kGenericKernels.sample(context, starts, *expected);
+        kernels_.sample(context, starts, true, *mine);
+        kGenericKernels.sample(context, starts, true, *expected);
+        if (mine->hidden != expected->hidden) return "sample, activations";
         if (std::memcmp(mine->output, expected->output, sizeof(mine->output))) return "sample, outputs";
         const size_t residuals = size_t(context.channels) * sizeof(mine->residual[0]);
         if (std::memcmp(mine->residual, expected->residual, residuals)) return "sample, residuals";
-        float gain[kParameters], bias[kParameters], slopes[2][2 * kParameters] = {};
+        const OutputLayer layer(context.band->layers.back());
+        Fit fit, slopes[2];
         for (int o = 0; o < kParameters; o++) {
-            gain[o] = float(random_int(32, 96)) / 64;
-            bias[o] = float(random_int(-10, 10));
+            fit.gain[o] = float(random_int(32, 96)) / 64;
+            fit.bias[o] = float(random_int(-10, 10));
         }
-        double bits[2][2];
+        if (one_in(2)) {
+            fit.hidden.resize(size_t(kGroups) * layer.width);
+            for (float& bias : fit.hidden) bias = float(random_int(-10, 10));
+        }
+        double bits[2];
         for (int i = 0; i < 2; i++) {
             const Kernels& kernels = i ? kernels_ : kGenericKernels;
-            for (bool sloping : {false, true}) {
-                bits[i][sloping] = kernels.estimate(expected.get(), 1, context.ranges, context.channels, gain, bias,
-                                                    sloping ? slopes[i] : nullptr, sloping ? slopes[i] + kParameters : nullptr);
-            }
+            const auto estimate = [&](Fit* slope) {
+                return kernels.estimate(expected.get(), 1, layer, context.ranges, context.channels, fit, slope);
+            };
+            bits[i] = estimate(nullptr);
+            estimate(&slopes[i]);
         }
-        if (!near(bits[1][0], bits[0][0], bits[0][0])) return "estimate, bits";
-        for (int half = 0; half < 2 * kParameters; half += kParameters) {
-            float most = 0;
-            for (int o = half; o < half + kParameters; o++) most = std::max(most, std::abs(slopes[0][o]));
-            for (int o = half; o < half + kParameters; o++) {
-                if (!near(slopes[1][o], slopes[0][o], most)) return "estimate, slopes";
-            }
+        if (!near(bits[1], bits[0], bits[0])) return "estimate, bits";
+        if (!near(slopes[1].gain, slopes[0].gain) || !near(slopes[1].bias, slopes[0].bias) ||
+            !near(slopes[1].hidden, slopes[0].hidden)) {
+            return "estimate, slopes";
         }
         return "";
     }
 
     static bool near(double value, double expected, double size) {
         return std::abs(value - expected) <= 1e-3 * size + 1e-3;
+    }
+
+    template <class Floats>
+    static bool near(const Floats& values, const Floats& expected) {
+        float most = 0;
+        for (float x : expected) most = std::max(most, std::abs(x));
+        return std::equal(values.begin(), values.end(), expected.begin(), expected.end(),
+                          [&](float x, float y) { return near(x, y, most); });
     }
 
     const Kernels& kernels_;

@@ -151,7 +151,7 @@ class _Flight:
         self.streams = len(layout.streams)
         self.planes = self._empty(torch.int16, layout.pixels, kernels.PITCH.value)
         self.tile_table, self.stream_table = self._put(layout.tiles), self._put(layout.streams)
-        self.corrections = self._put(layout.corrections)
+        self.corrections, self.moves = self._put(layout.outputs), self._put(model.moves(layout.hidden))
         widest = max(band.inputs for band in model.bands)
         self.inputs = self._empty(torch.int8, layout.room, LANES, widest)
         self.bases = self._empty(torch.int16, layout.room, 3, LANES)
@@ -244,8 +244,8 @@ class _Flight:
         blocks = triton.cdiv(longest, _PREDICTED)
         launch.start(
             kernel, self.streams * blocks, *buffers, self.tile_table, self.stream_table, ranges, packed.weights,
-            packed.numbers, self.corrections, *tables, blocks, *where, step.scale, step.band, model.depth, **sizes,
-            W=model.width, BLOCK=_PREDICTED, num_warps=8 if model.width > 128 else 4, num_stages=1,
+            packed.numbers, self.corrections, self.moves, *tables, blocks, *where, step.scale, step.band, model.depth,
+            **sizes, W=model.width, BLOCK=_PREDICTED, num_warps=8 if model.width > 128 else 4, num_stages=1,
             maxnreg=_REGISTERS,
         )  # fmt: skip
         return True

@@ -239,30 +239,36 @@ def _load_inputs(inputs, batch, p, active, K: tl.constexpr):
 
 
 @triton.jit
-def _layer(x, weights, biases, multipliers, K: tl.constexpr, W: tl.constexpr):
+def _layer(x, weights, biases, moves, last, multipliers, K: tl.constexpr, W: tl.constexpr):
     """Activations int8 [pixels, W] of a hidden layer for inputs int8 [pixels, K], weights int8 [W, K].
 
-    Models are proved to keep the product within 32 bits (7.3).
+    moves: int32 [W], added to the biases of the `last` hidden layer. Models are proved to keep the product within 32
+    bits (7.3).
     """
     k = tl.arange(0, K)
     o = tl.arange(0, W)
     total = tl.dot(x, tl.load(weights + o[None, :] * K + k[:, None]), out_dtype=tl.int32)
-    scaled = ((total + tl.load(biases + o)[None, :]) * tl.load(multipliers + o)[None, :] + 8192) >> 14
+    bias = tl.load(biases + o) + tl.where(last, tl.load(moves + o), 0)
+    scaled = ((total + bias[None, :]) * tl.load(multipliers + o)[None, :] + 8192) >> 14
     return tl.minimum(tl.maximum(scaled, 0), 127).to(tl.int8)
 
 
 @triton.jit
-def _hidden(x, weights, numbers, group, level, depth, K: tl.constexpr, W: tl.constexpr):
+def _hidden(x, weights, numbers, moves, group, level, depth, K: tl.constexpr, W: tl.constexpr):
     """Activations int8 [pixels, W] of the last hidden layer of a group, for inputs int8 [pixels, K].
 
     weights: int8, one after the other [4, W, K], [depth - 1, 4, W, W] and [4, OUTPUTS, W]. numbers: int32, biases
     [5, 4, W] and multipliers [4, W]; for each further hidden layer both, [2, 4, W]; for the outputs [2, 4, OUTPUTS].
+    moves: int32 [4, W], what the picture's corrections add to biases of the last hidden layer (5.2).
     """
-    h = _layer(x, weights + group * (W * K), numbers + (level * 4 + group) * W, numbers + (20 + group) * W, K, W)
+    moves += group * W
+    biases = numbers + (level * 4 + group) * W
+    h = _layer(x, weights + group * (W * K), biases, moves, depth == 1, numbers + (20 + group) * W, K, W)
     weights += 4 * W * K + group * (W * W)
     numbers += (24 + group) * W
     for layer in range(depth - 1):
-        h = _layer(h, weights + layer * (4 * W * W), numbers + layer * (8 * W), numbers + (layer * 8 + 4) * W, W, W)
+        biases = numbers + layer * (8 * W)
+        h = _layer(h, weights + layer * (4 * W * W), biases, moves, layer == depth - 2, biases + 4 * W, W, W)
     return h
 
 
@@ -337,6 +343,7 @@ def encode_band(
     weights,
     numbers,
     corrections,
+    moves,
     exponential,
     mantissas,
     tail,
@@ -371,13 +378,15 @@ def encode_band(
     ranges += tile * (2 * CHANNELS)
     batch = tl.load(streams + stream * STREAM_FIELDS + BATCH)
     x = _load_inputs(inputs, batch, p, active, K)
-    corrections += ((tl.load(tiles + tile * TILE_FIELDS + PICTURE) * 5 + level) * 3 + band) * 120
+    corrected = (tl.load(tiles + tile * TILE_FIELDS + PICTURE) * 5 + level) * 3 + band
+    corrections += corrected * 120
+    moves += corrected * (4 * W)
     o = tl.arange(0, OUTPUTS)
-    h = _hidden(x, weights, numbers, 0, level, depth, K, W)
+    h = _hidden(x, weights, numbers, moves, 0, level, depth, K, W)
     index = tl.minimum(tl.maximum(_outputs(h, weights, numbers, corrections, 0, o, depth, K, W), 0), 87)
-    h = _hidden(x, weights, numbers, 1, level, depth, K, W)
+    h = _hidden(x, weights, numbers, moves, 1, level, depth, K, W)
     mean = _outputs(h, weights, numbers, corrections, 1, o, depth, K, W)
-    h = _hidden(x, weights, numbers, 2, level, depth, K, W)
+    h = _hidden(x, weights, numbers, moves, 2, level, depth, K, W)
     logit = _outputs(h, weights, numbers, corrections, 2, o, depth, K, W)
     weight = _weights(logit, o, ranges, exponential, CHANNELS)
 
@@ -394,7 +403,7 @@ def encode_band(
         co_base = tl.load(base + LANES, mask=active, other=0).to(tl.int32)
         cg_base = tl.load(base + 2 * LANES, mask=active, other=0).to(tl.int32)
         # Channels in columns: `a` and `b` of group 3 are wanted in those of Co and Cg, five further on; `d` in its own.
-        h = _hidden(x, weights, numbers, 3, level, depth, K, W)
+        h = _hidden(x, weights, numbers, moves, 3, level, depth, K, W)
         by_y = _outputs(h, weights, numbers, corrections, 3, o - 5, depth, K, W)
         by_y = tl.minimum(tl.maximum(by_y, -256), 255)
         by_co = _outputs(h, weights, numbers, corrections, 3, o, depth, K, W)
@@ -441,6 +450,7 @@ def predict_band(
     weights,
     numbers,
     corrections,
+    moves,
     exponential,
     blocks,
     scale,
@@ -470,17 +480,19 @@ def predict_band(
     active = p < count
     batch = tl.load(streams + stream * STREAM_FIELDS + BATCH)
     x = _load_inputs(inputs, batch, p, active, K)
-    corrections += ((tl.load(tiles + tile * TILE_FIELDS + PICTURE) * 5 + level) * 3 + band) * 120
+    corrected = (tl.load(tiles + tile * TILE_FIELDS + PICTURE) * 5 + level) * 3 + band
+    corrections += corrected * 120
+    moves += corrected * (4 * W)
     o = tl.arange(0, OUTPUTS)
-    h = _hidden(x, weights, numbers, 0, level, depth, K, W)
+    h = _hidden(x, weights, numbers, moves, 0, level, depth, K, W)
     index = tl.minimum(tl.maximum(_outputs(h, weights, numbers, corrections, 0, o, depth, K, W), 0), 87)
-    h = _hidden(x, weights, numbers, 1, level, depth, K, W)
+    h = _hidden(x, weights, numbers, moves, 1, level, depth, K, W)
     mean = _outputs(h, weights, numbers, corrections, 1, o, depth, K, W)
-    h = _hidden(x, weights, numbers, 2, level, depth, K, W)
+    h = _hidden(x, weights, numbers, moves, 2, level, depth, K, W)
     logit = _outputs(h, weights, numbers, corrections, 2, o, depth, K, W)
     weight = _weights(logit, o, ranges + tile * (2 * CHANNELS), exponential, CHANNELS)
     if CHANNELS == 3:
-        h = _hidden(x, weights, numbers, 3, level, depth, K, W)
+        h = _hidden(x, weights, numbers, moves, 3, level, depth, K, W)
         coefficient = _outputs(h, weights, numbers, corrections, 3, o, depth, K, W)
         index |= tl.minimum(tl.maximum(coefficient, -256), 255) * 128
 

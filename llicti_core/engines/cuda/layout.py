@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llicti_core.engines import CORRECTIONS_PER_SCALE, Corrections, Rectangle
+from llicti_core.engines import OUTPUTS_PER_SCALE, Corrections, Rectangle
 from llicti_core.pyramid import BANDS, LANES, SCALES, Band, phase_size, scale_size, stream_count
 
 Ints = NDArray[np.int64]
@@ -64,9 +64,10 @@ def parts(pictures: Sequence[Picture], scale: int, at_once: int) -> Iterator[lis
 class Layout:
     """The tables of the tiles that are in flight together.
 
-    tiles int64 [tiles, 11], streams int64 [streams, 4]: see kernels.py. corrections int8 [pictures, 5, 3, 2, 60]:
-    zeros where a picture has none. runs int64 [15, streams]: pixels of each stream in each step. batches int64
-    [16, streams]: where each step begins in the buffer of intervals, and where the last ends.
+    tiles int64 [tiles, 11], streams int64 [streams, 4]: see kernels.py. outputs int8 [pictures, 5, 3, 2, 60]:
+    corrections, zeros where a picture has none. hidden: those of hidden biases, by picture. runs int64
+    [15, streams]: pixels of each stream in each step. batches int64 [16, streams]: where each step begins in the buffer
+    of intervals, and where the last ends.
     pixels: of all tiles. largest: of the largest tile. coarse: of the largest tile's coarsest phase. room: batches of
     the buffers of parameters. intervals: batches of that of intervals.
     """
@@ -88,9 +89,10 @@ class Layout:
             self.pixels += rows * columns
             coarse_bytes += coarse * channels
             self.largest, self.coarse = max(self.largest, rows * columns), max(self.coarse, coarse)
-        self.corrections = np.zeros((len(shown), SCALES * CORRECTIONS_PER_SCALE), np.int8)
-        for stored, picture in zip(self.corrections, shown, strict=True):
-            stored[: len(picture.corrections)] = np.frombuffer(picture.corrections, np.int8)
+        self.outputs = np.zeros((len(shown), SCALES * OUTPUTS_PER_SCALE), np.int8)
+        for stored, picture in zip(self.outputs, shown, strict=True):
+            stored[: len(picture.corrections.outputs)] = np.frombuffer(picture.corrections.outputs, np.int8)
+        self.hidden = [picture.corrections.hidden for picture in shown]
 
         counts = self.tiles[:, 2]
         tile_of = np.repeat(np.arange(len(part)), counts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +13,9 @@ from torch import Tensor
 
 from llicti_core import tables
 from llicti_core.engines.cuda import kernels
-from llicti_core.models import Model, input_size
-from llicti_core.pyramid import BANDS, Band
+from llicti_core.engines.reference import hidden_shifts
+from llicti_core.models import GROUPS, Model, input_size
+from llicti_core.pyramid import BANDS, SCALES, Band
 
 LEAST = 32
 """Tensor cores multiply bytes in rows of at least this many."""
@@ -33,14 +35,23 @@ class PackedBand(NamedTuple):
 
 
 class PackedModel(NamedTuple):
-    """A model of `width`, padded to a power of two, and `depth`, and the tables of docs/format.md, 6.1, int32."""
+    """`model`, its width padded to a power of two, its depth, and the tables of docs/format.md, 6.1, int32."""
 
+    model: Model
     width: int
     depth: int
     bands: list[PackedBand]
     exponential: Tensor
     mantissas: Tensor
     tail: Tensor
+
+    def moves(self, hidden: Sequence[bytes]) -> NDArray[np.int32]:
+        """What `Corrections.hidden` of pictures add to biases, [pictures, 5, 3, 4, width]."""
+        moves = np.zeros((len(hidden), SCALES, len(BANDS), GROUPS, self.width), np.int32)
+        for rows, stored in zip(moves, hidden, strict=True):
+            shifts = hidden_shifts(self.model, stored)
+            rows[: len(shifts), :, :, : shifts.shape[-1]] = shifts
+        return moves
 
 
 _packed: OrderedDict[tuple[bytes, torch.device], PackedModel] = OrderedDict()
@@ -55,6 +66,7 @@ def pack(model: Model, device: torch.device) -> PackedModel:
         knots = tail[:-1] * 65536 + tail[:-1] - tail[1:]
         numbers = (tables.WEIGHT_EXP, tables.SCALE_MANTISSA, knots)
         _packed[key] = PackedModel(
+            model,
             width,
             model.spec.depth,
             [_pack_band(model, band, width, device) for band in BANDS],

@@ -11,31 +11,53 @@ constexpr int kMaxTiles = 4;                     // of a large image, that sampl
 constexpr int kRuns = kChunk / kSampleRun;
 constexpr int kLeastPixels = 4096;               // of a band, for it to be worth a fit
 constexpr float kGainUnit = 1.0f / 64, kBiasUnit = 0.5f;
+constexpr int kHiddenUnit = 2;                   // activations
 constexpr double kStoredBits = 7.0;              // about what a stored number costs, compressed
+constexpr double kHiddenBits = 5.0;              // and one of the hidden biases, which are more alike
+constexpr int kPixelsPerHidden = 128;            // of a band, for fitting one of its hidden biases to pay
 
 // How far a bias is moved by a first step, by group: in units of the parameter.
 constexpr float kBiasStep[kGroups] = {0.4f, 0.8f, 0.8f, 0.8f};
 constexpr float kGainStep = 0.015f;
+constexpr float kHiddenStep = 0.5f;  // activations
+
+// Channels of the last hidden layer, of all groups.
+int hidden_rows(const Band& band) { return kGroups * band.layers[band.layers.size() - 2].out; }
+
+// Leave out scales at the end that are all zeros, `size` bytes each.
+void cut_zeros(std::vector<int8_t>& stored, size_t size) {
+    const auto zero = [](int8_t value) { return value == 0; };
+    while (!stored.empty() && std::all_of(stored.end() - ptrdiff_t(size), stored.end(), zero)) {
+        stored.resize(stored.size() - size);
+    }
+}
 
 struct PyramidTile {
     std::vector<Scale> scales;
     std::vector<Range> ranges;
 };
 
-using Values = std::array<float, kParameters>;
-
-struct Affine {
-    Values gain, bias;
+// What all fits of an image share.
+struct Job {
+    std::vector<PyramidTile>& tiles;
+    const Model& model;
+    const Corrections& none;
+    const Kernels& kernels;
+    const FitPlan& plan;
+    // Ranges only decide which channels are coded and a floor: those of the first tile serve for all.
+    const std::vector<Range>& ranges() const { return tiles[0].ranges; }
 };
 
 // A sample of one band of one scale: chunks to fit to, and chunks to judge by.
 struct Samples {
     std::vector<SampleChunk> fitted, judged;
     int64_t pixels;  // of the whole band, in the tiles looked at
+    bool hidden;     // whether activations are sampled, and hidden biases worth a try
 };
 
-Samples draw_samples(std::vector<PyramidTile>& tiles, const Model& model, const Corrections& none, const Kernels& kernels,
-                     int scale, const Band& band, int count) {
+Samples draw_samples(const Job& job, int scale, const Band& band) {
+    std::vector<PyramidTile>& tiles = job.tiles;
+    const int count = job.plan.samples;
     Samples samples{};
     std::vector<PyramidTile*> used;
     for (PyramidTile& tile : tiles) {
@@ -44,6 +66,7 @@ Samples draw_samples(std::vector<PyramidTile>& tiles, const Model& model, const 
         if (pixels >= kLeastPixels / kMaxTiles) used.push_back(&tile);
     }
     if (samples.pixels < kLeastPixels || used.empty()) return samples;
+    samples.hidden = samples.pixels >= int64_t(kPixelsPerHidden) * hidden_rows(band);
     const int chunks = int(std::min<int64_t>(count, samples.pixels / 2)) / kChunk;
     const int total = chunks + chunks / 2;
     samples.fitted.reserve(chunks + 1);
@@ -58,16 +81,25 @@ Samples draw_samples(std::vector<PyramidTile>& tiles, const Model& model, const 
         }
         std::vector<SampleChunk>& to = n % 3 == 2 ? samples.judged : samples.fitted;
         to.emplace_back();
-        kernels.sample(band_context(model, none, band, scale, tile.scales[scale], tile.ranges), starts, to.back());
+        job.kernels.sample(band_context(job.model, job.none, band, scale, tile.scales[scale], tile.ranges), starts,
+                           samples.hidden, to.back());
     }
     return samples;
 }
 
+Fit no_fit() {
+    Fit fit;
+    fit.gain.fill(1);
+    return fit;
+}
+
 // Adam on gains and biases, over one batch of the sample after the other; step sizes fall to zero over the second half.
-Affine descend(const Samples& samples, const Kernels& kernels, const std::vector<Range>& ranges, const FitPlan& plan) {
-    Affine at, first_moment{}, second_moment{};
-    at.gain.fill(1);
-    at.bias.fill(0);
+Fit descend(const Samples& samples, const Job& job, const OutputLayer& layer, bool with_hidden) {
+    const FitPlan& plan = job.plan;
+    const std::vector<Range>& ranges = job.ranges();
+    Fit at = no_fit(), first_moment{}, second_moment{}, slope;
+    const size_t hidden = with_hidden ? size_t(kGroups) * layer.width : 0;
+    for (Fit* fit : {&at, &first_moment, &second_moment}) fit->hidden.resize(hidden);
     float mean_share = 1, square_share = 1;  // of the moments that is still their start, zero
     const auto step = [&](float& value, float& m, float& v, float slope, float rate) {
         m += 0.1f * (slope - m);
@@ -78,9 +110,7 @@ Affine descend(const Samples& samples, const Kernels& kernels, const std::vector
     const int chunks = int(samples.fitted.size()), batch = std::min(chunks, plan.batch / kChunk);
     for (int t = 1, next = 0; t <= plan.steps; t++, next += batch) {
         if (next + batch > chunks) next = 0;
-        Affine slope{};
-        kernels.estimate(&samples.fitted[next], batch, ranges.data(), int(ranges.size()), at.gain.data(), at.bias.data(),
-                         slope.gain.data(), slope.bias.data());
+        job.kernels.estimate(&samples.fitted[next], batch, layer, ranges.data(), int(ranges.size()), at, &slope);
         const float rate = std::min(1.0f, 2.0f * (1.0f - float(t - 1) / float(plan.steps)));
         mean_share *= 0.9f;
         square_share *= 0.99f;
@@ -88,6 +118,9 @@ Affine descend(const Samples& samples, const Kernels& kernels, const std::vector
             step(at.gain[o], first_moment.gain[o], second_moment.gain[o], slope.gain[o], rate * kGainStep);
             step(at.bias[o], first_moment.bias[o], second_moment.bias[o], slope.bias[o],
                  rate * kBiasStep[o / kOutputs]);
+        }
+        for (size_t k = 0; k < hidden; k++) {
+            step(at.hidden[k], first_moment.hidden[k], second_moment.hidden[k], slope.hidden[k], rate * kHiddenStep);
         }
     }
     return at;
@@ -97,43 +130,72 @@ int8_t rounded(float value, float unit, int low, int high) {
     return int8_t(std::min(std::max(int(std::lround(value / unit)), low), high));
 }
 
-// What the judging sample says that `stored` corrections save, in bits for the whole band.
-double saving(const Samples& samples, const Kernels& kernels, const std::vector<Range>& ranges, const int8_t* stored) {
-    Affine none, corrected;
-    none.gain.fill(1);
-    none.bias.fill(0);
+// A band's corrections as the file has them: gains and biases of outputs; and by group and channel, without padding.
+struct Stored {
+    int8_t output[2 * kParameters] = {};
+    std::vector<int8_t> hidden;
+};
+
+Stored round_fit(const Fit& fit, const Band& band) {
+    Stored stored;
     for (int o = 0; o < kParameters; o++) {
-        corrected.gain[o] = 1 + kGainUnit * stored[o];
-        corrected.bias[o] = kBiasUnit * stored[kParameters + o];
+        stored.output[o] = rounded(fit.gain[o] - 1, kGainUnit, -64, 63);
+        stored.output[kParameters + o] = rounded(fit.bias[o], kBiasUnit, -128, 127);
     }
-    const auto bits = [&](const Affine& affine) {
-        return kernels.estimate(samples.judged.data(), int(samples.judged.size()), ranges.data(), int(ranges.size()),
-                                affine.gain.data(), affine.bias.data(), nullptr, nullptr);
-    };
-    return (bits(none) - bits(corrected)) * double(samples.pixels) / double(samples.judged.size() * kChunk);
+    const Layer& layer = band.layers[band.layers.size() - 2];
+    for (int i = 0; !fit.hidden.empty() && i < hidden_rows(band); i++) {
+        const size_t row = layer.row(i / layer.out, i % layer.out);
+        stored.hidden.push_back(rounded(fit.hidden[row], kHiddenUnit, -128, 127));
+    }
+    return stored;
 }
 
-// Corrections of one band at one scale, into `stored`; all zero where they do not pay.
-void fit_band(std::vector<PyramidTile>& tiles, const Model& model, const Corrections& none, const Kernels& kernels,
-              const FitPlan& plan, int scale, const Band& band, int8_t* stored) {
-    const Samples samples = draw_samples(tiles, model, none, kernels, scale, band, plan.samples);
-    if (samples.judged.empty()) return;
-    // Ranges only decide which channels are coded and a floor: those of the first tile serve for all.
-    const std::vector<Range>& ranges = tiles[0].ranges;
-    const Affine fitted = descend(samples, kernels, ranges, plan);
+// And back.
+Fit unrounded(const Stored& stored, const Band& band) {
+    Fit fit;
     for (int o = 0; o < kParameters; o++) {
-        stored[o] = rounded(fitted.gain[o] - 1, kGainUnit, -64, 63);
-        stored[kParameters + o] = rounded(fitted.bias[o], kBiasUnit, -128, 127);
+        fit.gain[o] = 1 + kGainUnit * stored.output[o];
+        fit.bias[o] = kBiasUnit * stored.output[kParameters + o];
     }
-    if (saving(samples, kernels, ranges, stored) < 2 * kParameters * kStoredBits) {
-        std::fill(stored, stored + 2 * kParameters, int8_t(0));
+    const Layer& layer = band.layers[band.layers.size() - 2];
+    if (!stored.hidden.empty()) fit.hidden.resize(layer.row(kGroups, 0));
+    for (int i = 0; i < int(stored.hidden.size()); i++) {
+        fit.hidden[layer.row(i / layer.out, i % layer.out)] = float(kHiddenUnit * stored.hidden[i]);
     }
+    return fit;
+}
+
+// What the judging sample says that `fit` saves, in bits for the whole band.
+double saving(const Samples& samples, const Job& job, const OutputLayer& layer, const Fit& fit) {
+    const std::vector<Range>& ranges = job.ranges();
+    const auto bits = [&](const Fit& at) {
+        return job.kernels.estimate(samples.judged.data(), int(samples.judged.size()), layer, ranges.data(),
+                                    int(ranges.size()), at, nullptr);
+    };
+    return (bits(no_fit()) - bits(fit)) * double(samples.pixels) / double(samples.judged.size() * kChunk);
+}
+
+// Corrections of one band at one scale; none where they do not pay.
+Stored fit_band(const Job& job, int scale, const Band& band) {
+    const Samples samples = draw_samples(job, scale, band);
+    if (samples.judged.empty()) return {};
+    const OutputLayer layer(band.layers.back());
+    const auto fit = [&](bool hidden) { return round_fit(descend(samples, job, layer, hidden), band); };
+    const auto saved = [&](const Stored& stored) { return saving(samples, job, layer, unrounded(stored, band)); };
+    Stored best = fit(samples.hidden);
+    double pays = saved(best);
+    if (samples.hidden) {
+        Stored shallow = best;
+        shallow.hidden.clear();
+        if (pays - kHiddenBits * hidden_rows(band) < saved(shallow)) pays = saved(best = fit(false));
+    }
+    return pays < 2 * kParameters * kStoredBits ? Stored{} : best;
 }
 
 }  // namespace
 
-std::vector<int8_t> fit_corrections(const std::vector<Pixels>& tiles, const Model& model, const Kernels& kernels,
-                                    const FitPlan& plan, Team& team) {
+StoredCorrections fit_corrections(const std::vector<Pixels>& tiles, const Model& model, const Kernels& kernels,
+                                  const FitPlan& plan, Team& team) {
     const int looked_at = std::min(int(tiles.size()), kMaxTiles);
     std::vector<PyramidTile> pyramids(looked_at);
     for (int i = 0; i < looked_at; i++) {
@@ -141,29 +203,53 @@ std::vector<int8_t> fit_corrections(const std::vector<Pixels>& tiles, const Mode
         pyramids[i].ranges = find_ranges(image, team);
         pyramids[i].scales = build_pyramid(image, team);
     }
-    std::vector<int8_t> stored(size_t(plan.scales) * kCorrectionBytes);
-    const Corrections none = unpack_corrections(nullptr, 0);
+    const Corrections none = unpack_corrections({}, model);
+    const Job job{pyramids, model, none, kernels, plan};
     const int fits = 3 * plan.scales;
+    std::vector<Stored> stored(fits);
     team.run(fits, [&](int task) {
         const int i = fits - 1 - task;  // the band with the most neighbours first, so that none is left waiting for it
-        fit_band(pyramids, model, none, kernels, plan, i / 3, model.bands[i % 3], &stored[size_t(i) * 2 * kParameters]);
+        stored[i] = fit_band(job, i / 3, model.bands[i % 3]);
     });
-    const auto zero = [](int8_t value) { return value == 0; };
-    while (!stored.empty() && std::all_of(stored.end() - kCorrectionBytes, stored.end(), zero)) {
-        stored.resize(stored.size() - kCorrectionBytes);
+    StoredCorrections corrections;
+    for (int i = 0; i < fits; i++) {
+        stored[i].hidden.resize(hidden_rows(model.bands[i % 3]));
+        corrections.outputs.insert(corrections.outputs.end(), stored[i].output, stored[i].output + 2 * kParameters);
+        corrections.hidden.insert(corrections.hidden.end(), stored[i].hidden.begin(), stored[i].hidden.end());
     }
-    return stored;
+    cut_zeros(corrections.outputs, kOutputsPerScale);
+    const size_t hidden_per_scale = 3 * size_t(hidden_rows(model.bands[0]));
+    cut_zeros(corrections.hidden, hidden_per_scale);
+    // No scale has hidden biases alone.
+    const size_t least = corrections.hidden.size() / hidden_per_scale * kOutputsPerScale;
+    corrections.outputs.resize(std::max(corrections.outputs.size(), least));
+    return corrections;
 }
 
-Corrections unpack_corrections(const int8_t* stored, int scales) {
+Corrections unpack_corrections(const StoredCorrections& stored, const Model& model) {
     Corrections corrections;
-    for (int s = 0; s < kScales; s++) {
-        for (Correction& correction : corrections[s]) {
-            for (int o = 0; o < kParameters; o++) {
-                correction.gain[o] = (1 << kGainShift) + (s < scales ? stored[o] : 0);
-                correction.bias[o] = (s < scales ? stored[kParameters + o] : 0) * (1 << (kFineShift + kGainShift - 1));
+    size_t output = 0, hidden = 0;
+    for (int i = 0; i < 3 * kScales; i++) {
+        const Band& band = model.bands[i % 3];
+        const Layer& layer = band.layers[band.layers.size() - 2];
+        Correction& correction = corrections[i / 3][i % 3];
+        const bool corrected = output < stored.outputs.size();
+        for (int o = 0; o < kParameters; o++) {
+            correction.gain[o] = (1 << kGainShift) + (corrected ? stored.outputs[output + o] : 0);
+            correction.bias[o] =
+                (corrected ? stored.outputs[output + kParameters + o] : 0) * (1 << (kFineShift + kGainShift - 1));
+        }
+        if (corrected) output += 2 * kParameters;
+        const int32_t* biases = layer.biases(i / 3, 0);
+        correction.hidden.assign(biases, biases + layer.row(kGroups, 0));
+        const bool deep = hidden < stored.hidden.size();
+        for (int g = 0; deep && g < kGroups; g++) {
+            for (int o = 0; o < layer.out; o++) {
+                const int32_t multiplier = layer.multipliers(g, o)[0];
+                const int32_t moved = stored.hidden[hidden++] * (kHiddenUnit << kHiddenShift) + (multiplier >> 1);
+                // Rounded down, also where it is negative.
+                correction.hidden[layer.row(g, o)] += moved / multiplier - (moved % multiplier < 0);
             }
-            if (s < scales) stored += 2 * kParameters;
         }
     }
     return corrections;

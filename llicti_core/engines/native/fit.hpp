@@ -16,13 +16,19 @@ struct FitPlan {
     int steps;
 };
 
-constexpr int kCorrectionBytes = 3 * 2 * kParameters;  // of one scale
+constexpr int kOutputsPerScale = 3 * 2 * kParameters;
 
-// The corrections of the finest scales that pay for their bytes: int8 by scale, band, (gain, bias) and output.
-std::vector<int8_t> fit_corrections(const std::vector<Pixels>& tiles, const Model& model, const Kernels& kernels,
-                                    const FitPlan& plan, Team& team);
+// As the file has them, for as many of the finest scales as there are of each kind: int8 by scale, band, (gain, bias) and
+// output; and of the last hidden layer's biases by scale, band, group and channel.
+struct StoredCorrections {
+    std::vector<int8_t> outputs, hidden;
+};
+
+// The corrections that pay for their bytes.
+StoredCorrections fit_corrections(const std::vector<Pixels>& tiles, const Model& model, const Kernels& kernels,
+                                  const FitPlan& plan, Team& team);
 
 // From the file's numbers to what kernels use; scales beyond those stored are left as they are.
-Corrections unpack_corrections(const int8_t* stored, int scales);
+Corrections unpack_corrections(const StoredCorrections& stored, const Model& model);
 
 }  // namespace llicti

@@ -68,11 +68,12 @@ inline void store_products(Totals& totals) {
 
 // From the accumulators of a tile of outputs to their activations.
 template <bool is_short>
-inline void requantise_tile(const Layer& layer, int group, int output, int scale, const Totals& totals, Activation* y) {
+inline void requantise_tile(const Layer& layer, int group, int output, const int32_t* biases, const Totals& totals,
+                            Activation* y) {
     for (int o = 0; o < 16; o += 4) {
         const Requantiser<is_short> requantise(layer, group, output + o);
         __m512i bias[4];
-        for (int i = 0; i < 4; i++) bias[i] = _mm512_set1_epi32(layer.biases(scale, group, output + o)[i]);
+        for (int i = 0; i < 4; i++) bias[i] = _mm512_set1_epi32(biases[output + o + i]);
         for (int v = 0; v < kVectors; v++) {
             const auto total = [&](int i) {
                 return _mm512_add_epi32(bias[i], _mm512_load_si512(&totals.value[o + i][16 * v]));
@@ -82,36 +83,38 @@ inline void requantise_tile(const Layer& layer, int group, int output, int scale
     }
 }
 
-inline void finish_tile(const Layer& layer, int group, int tile, int scale, const Totals& totals, Activation* y) {
-    if (layer.is_short(group, 16 * tile)) requantise_tile<true>(layer, group, 16 * tile, scale, totals, y);
-    else requantise_tile<false>(layer, group, 16 * tile, scale, totals, y);
+inline void finish_tile(const Layer& layer, int group, int tile, const int32_t* biases, const Totals& totals,
+                        Activation* y) {
+    if (layer.is_short(group, 16 * tile)) requantise_tile<true>(layer, group, 16 * tile, biases, totals, y);
+    else requantise_tile<false>(layer, group, 16 * tile, biases, totals, y);
 }
 
 // Compilers do not know that loading a tile reads memory: what was written must be in place before.
 inline void finish_writes() { std::atomic_signal_fence(std::memory_order_seq_cst); }
 
-void dense_hidden(const Layer& layer, int group, int scale, const Activation* x, Activation* y) {
+void dense_hidden(const Layer& layer, int group, const int32_t* biases, const Activation* x, Activation* y) {
     Totals totals[2];
     finish_writes();
     // While the processor multiplies for a tile, the one before is requantised.
     for (int tile = 0; tile < layer.tiles; tile++) {
         multiply(layer, group, 16 * tile, x);
-        if (tile) finish_tile(layer, group, tile - 1, scale, totals[(tile - 1) % 2], y);
+        if (tile) finish_tile(layer, group, tile - 1, biases, totals[(tile - 1) % 2], y);
         store_products(totals[tile % 2]);
     }
-    finish_tile(layer, group, layer.tiles - 1, scale, totals[(layer.tiles - 1) % 2], y);
+    finish_tile(layer, group, layer.tiles - 1, biases, totals[(layer.tiles - 1) % 2], y);
 }
 
-void dense_output(const Layer& layer, int group, int scale, const Activation* x, int32_t (*y)[kChunk]) {
+void dense_output(const Layer& layer, int group, int output, const int32_t* biases, const Activation* x,
+                  int32_t (*y)[kChunk]) {
     Totals totals;
     finish_writes();
-    multiply(layer, group, 0, x);
+    multiply(layer, group, output, x);
     store_products(totals);
-    for (int o = 0; o < kOutputs; o++) {
-        const __m512i bias = _mm512_set1_epi32(layer.biases(scale, group, 0)[o]);
+    for (int o = 0; o < 16; o++) {
+        const __m512i bias = _mm512_set1_epi32(biases[output + o]);
         for (int p = 0; p < kChunk; p += 16) {
             const __m512i total = _mm512_add_epi32(bias, _mm512_load_si512(&totals.value[o][p]));
-            store_output(total, layer.multipliers(group, 0)[o], &y[o][p]);
+            store_output(total, layer.multipliers(group, output)[o], &y[o][p]);
         }
     }
 }
@@ -129,9 +132,9 @@ bool decode_with_tiles(const BandContext& context, int64_t start, int64_t stop, 
     return decode(context, start, stop, decoder);
 }
 
-void sample_with_tiles(const BandContext& context, const int64_t* starts, SampleChunk& samples) {
+void sample_with_tiles(const BandContext& context, const int64_t* starts, bool hidden, SampleChunk& samples) {
     const Tiles tiles;
-    sample(context, starts, samples);
+    sample(context, starts, hidden, samples);
 }
 
 }  // namespace

@@ -75,9 +75,10 @@ private:
 
 // Calls visit(output, pixel, block) for the accumulators of every block of a group.
 template <class Visit>
-inline void for_each_block(const Layer& layer, int group, int scale, const Activation* x, Visit visit) {
-    for (int output = 0; output < 16 * layer.tiles; output += 4) {
-        const int32_t* bias = layer.biases(scale, group, output);
+inline void for_each_block(const Layer& layer, int group, int first, int last, const int32_t* biases, const Activation* x,
+                           Visit visit) {
+    for (int output = first; output < last; output += 4) {
+        const int32_t* bias = biases + output;
         for (int p = 0; p < kChunk; p += 2 * kPixels) {
             Block block;
             for (int o = 0; o < 4; o++) block.total[o][0] = block.total[o][1] = _mm256_set1_epi32(bias[o]);
@@ -111,8 +112,8 @@ inline __m256i requantise(const Layer& layer, int group, int output, __m256i a, 
     return _mm256_shuffle_epi8(packed, _mm256_broadcastsi128_si256(transpose));
 }
 
-void dense_hidden(const Layer& layer, int group, int scale, const Activation* x, Activation* y) {
-    for_each_block(layer, group, scale, x, [&](int output, int p, const Block& block) {
+void dense_hidden(const Layer& layer, int group, const int32_t* biases, const Activation* x, Activation* y) {
+    for_each_block(layer, group, 0, 16 * layer.tiles, biases, x, [&](int output, int p, const Block& block) {
         for (int v = 0; v < 2; v++) {
             store(y + output * kChunk + 4 * (p + kPixels * v),
                   requantise(layer, group, output, block.total[0][v], block.total[1][v], block.total[2][v],
@@ -121,14 +122,15 @@ void dense_hidden(const Layer& layer, int group, int scale, const Activation* x,
     });
 }
 
-void dense_output(const Layer& layer, int group, int scale, const Activation* x, int32_t (*y)[kChunk]) {
-    for_each_block(layer, group, scale, x, [&](int output, int p, const Block& block) {
+void dense_output(const Layer& layer, int group, int first, const int32_t* biases, const Activation* x,
+                  int32_t (*y)[kChunk]) {
+    for_each_block(layer, group, first, first + 16, biases, x, [&](int output, int p, const Block& block) {
         const int32_t* m = layer.multipliers(group, output);
         for (int o = 0; o < 4; o++) {
             for (int v = 0; v < 2; v++) {
                 const __m256i scaled = _mm256_mullo_epi32(block.total[o][v], _mm256_set1_epi32(m[o]));
                 const __m256i half = _mm256_set1_epi32(1 << (kOutputShift - 1));
-                store(&y[output + o][p + kPixels * v], _mm256_srai_epi32(_mm256_add_epi32(scaled, half), kOutputShift));
+                store(&y[output - first + o][p + kPixels * v], _mm256_srai_epi32(_mm256_add_epi32(scaled, half), kOutputShift));
             }
         }
     });

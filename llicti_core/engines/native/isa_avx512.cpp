@@ -56,16 +56,22 @@ using Totals = __m512i[4][kVectors];
     fourth.store(totals[3]);
 }
 
-inline void accumulate(const Layer& layer, int group, int output, int scale, const Activation* x, Totals& totals) {
-    const int32_t* bias = layer.first ? layer.offset_biases(scale, group, output) : layer.biases(scale, group, output);
+inline void accumulate(const Layer& layer, int group, int output, const int32_t* biases, const Activation* x,
+                       Totals& totals) {
+    int32_t bias[4];
+    // Modulo 2**32, like the accumulators that start from it.
+    for (int o = 0; o < 4; o++) {
+        bias[o] = int32_t(uint32_t(biases[output + o]) - uint32_t(layer.first ? layer.input_offsets(group, output)[o] : 0));
+    }
     accumulate(layer.weights(group, output), size_t(layer.stride), bias, layer.quads, x, totals);
 }
 
 template <bool is_short>
-inline void hidden_tile(const Layer& layer, int group, int first, int scale, const Activation* x, Activation* y) {
+inline void hidden_tile(const Layer& layer, int group, int first, const int32_t* biases, const Activation* x,
+                        Activation* y) {
     for (int output = first; output < first + 16; output += 4) {
         Totals totals;
-        accumulate(layer, group, output, scale, x, totals);
+        accumulate(layer, group, output, biases, x, totals);
         const Requantiser<is_short> requantise(layer, group, output);
         for (int v = 0; v < kVectors; v++) {
             _mm512_store_si512(y + output * kChunk + 64 * v,
@@ -74,20 +80,21 @@ inline void hidden_tile(const Layer& layer, int group, int first, int scale, con
     }
 }
 
-void dense_hidden(const Layer& layer, int group, int scale, const Activation* x, Activation* y) {
+void dense_hidden(const Layer& layer, int group, const int32_t* biases, const Activation* x, Activation* y) {
     for (int output = 0; output < 16 * layer.tiles; output += 16) {
         const auto tile = layer.is_short(group, output) ? hidden_tile<true> : hidden_tile<false>;
-        tile(layer, group, output, scale, x, y);
+        tile(layer, group, output, biases, x, y);
     }
 }
 
-void dense_output(const Layer& layer, int group, int scale, const Activation* x, int32_t (*y)[kChunk]) {
-    for (int output = 0; output < 16; output += 4) {
+void dense_output(const Layer& layer, int group, int first, const int32_t* biases, const Activation* x,
+                  int32_t (*y)[kChunk]) {
+    for (int output = first; output < first + 16; output += 4) {
         Totals totals;
-        accumulate(layer, group, output, scale, x, totals);
+        accumulate(layer, group, output, biases, x, totals);
         const int32_t* multiplier = layer.multipliers(group, output);
         for (int o = 0; o < 4; o++) {
-            for (int v = 0; v < kVectors; v++) store_output(totals[o][v], multiplier[o], &y[output + o][16 * v]);
+            for (int v = 0; v < kVectors; v++) store_output(totals[o][v], multiplier[o], &y[output - first + o][16 * v]);
         }
     }
 }

@@ -39,28 +39,30 @@ inline void accumulate(const Weights& weights, const int32_t* bias, int inputs, 
 
 // Calls visit(output, pixel, accumulator times multiplier) for all of a group.
 template <class Visit>
-void for_each_product(const Layer& layer, int group, int scale, const Activation* x, Visit visit) {
-    for (int output = 0; output < 16 * layer.tiles; output += 4) {
+void for_each_product(const Layer& layer, int group, int first, int last, const int32_t* biases, const Activation* x,
+                      Visit visit) {
+    for (int output = first; output < last; output += 4) {
         const Weights weights(layer, group, output);
         const int32_t* multiplier = layer.multipliers(group, output);
         for (int p = 0; p < kChunk; p++) {
             int32_t total[4];
-            accumulate(weights, layer.biases(scale, group, output), 4 * layer.quads, x + p * kPixelInputs, total);
+            accumulate(weights, biases + output, 4 * layer.quads, x + p * kPixelInputs, total);
             for (int o = 0; o < 4; o++) visit(output + o, p, total[o] * multiplier[o]);
         }
     }
 }
 
-void dense_hidden(const Layer& layer, int group, int scale, const Activation* x, Activation* y) {
-    for_each_product(layer, group, scale, x, [&](int output, int p, int32_t product) {
+void dense_hidden(const Layer& layer, int group, const int32_t* biases, const Activation* x, Activation* y) {
+    for_each_product(layer, group, 0, 16 * layer.tiles, biases, x, [&](int output, int p, int32_t product) {
         const int32_t scaled = (product + (1 << (kHiddenShift - 1))) >> kHiddenShift;
         y[p * kPixelInputs + output] = Activation(std::min(std::max(scaled, 0), kActivationMax));
     });
 }
 
-void dense_output(const Layer& layer, int group, int scale, const Activation* x, int32_t (*y)[kChunk]) {
-    for_each_product(layer, group, scale, x, [&](int output, int p, int32_t product) {
-        y[output][p] = fine_output(product);
+void dense_output(const Layer& layer, int group, int first, const int32_t* biases, const Activation* x,
+                  int32_t (*y)[kChunk]) {
+    for_each_product(layer, group, first, first + 16, biases, x, [&](int output, int p, int32_t product) {
+        y[output - first][p] = fine_output(product);
     });
 }
 

@@ -44,10 +44,29 @@ struct StreamDecoder {
     const uint8_t* end;
 };
 
-// Pixels that corrections are fitted to: outputs before correction, in their parameters' units, and values minus bases.
+constexpr int kHiddenFraction = kHiddenShift - kOutputShift;  // bits behind the point of sampled activations
+
+// Pixels that corrections are fitted to: outputs before correction, in their parameters' units, and values minus bases;
+// and where biases of the last hidden layer are fitted too, its activations before they are cut off at 0 and 127.
 struct SampleChunk {
     alignas(64) float output[kParameters][kChunk];
     alignas(64) float residual[3][kChunk];
+    std::vector<int16_t> hidden;  // [group][channel, padded to 16][pixel], saturated
+};
+
+// Corrections on their way to what a file holds, or slopes by them.
+struct Fit {
+    std::array<float, kParameters> gain{}, bias{};  // by group, then by output
+    std::vector<float> hidden;                      // [group][channel, padded to 16], in activations; or empty
+};
+
+// An output layer in floats: parameter = sum over k of weight[k] * activation[k], + bias.
+struct OutputLayer {
+    explicit OutputLayer(const Layer& layer);
+
+    int width;                            // inputs of a group, padded to 16
+    std::vector<float> weight;            // [group][input][16], by output
+    std::array<float, kParameters> bias;
 };
 
 struct Kernels {
@@ -57,12 +76,13 @@ struct Kernels {
     uint32_t* (*encode)(const BandContext&, int64_t start, int64_t stop, uint32_t* intervals);
     // Decode pixels [start, stop) of the band. Returns false where the words run out.
     bool (*decode)(const BandContext&, int64_t start, int64_t stop, StreamDecoder&);
-    // Sample the runs of kSampleRun pixels that begin at each of `starts`, kChunk / kSampleRun of them.
-    void (*sample)(const BandContext&, const int64_t* starts, SampleChunk&);
-    // Estimated bits of `count` chunks when outputs are corrected by `gain` and `bias`, floats by output; adds the
-    // gradients to `gain_slope` and `bias_slope` unless they are null.
-    double (*estimate)(const SampleChunk*, int count, const Range* ranges, int channels, const float* gain,
-                       const float* bias, float* gain_slope, float* bias_slope);
+    // Sample the runs of kSampleRun pixels that begin at each of `starts`, kChunk / kSampleRun of them; with or without
+    // activations.
+    void (*sample)(const BandContext&, const int64_t* starts, bool hidden, SampleChunk&);
+    // Estimated bits of `count` chunks, sampled with activations where `fit` has hidden biases. Unless `slope` is null, it
+    // is set to their gradient, and the bits are not computed.
+    double (*estimate)(const SampleChunk*, int count, const OutputLayer&, const Range* ranges, int channels,
+                       const Fit& fit, Fit* slope);
 };
 
 extern const Kernels kGenericKernels;

@@ -42,6 +42,7 @@ struct Layer {
     // whose inputs are signed, has a bias for every scale.
     Layer(int in, int out, int scales, const int8_t* weight, const int32_t* bias, const int32_t* multiplier);
 
+    int out;     // outputs of a group
     int quads;   // of 4 inputs, the last one padded
     int tiles;   // of 16 outputs, the last one padded
     int stride;  // from a row of weights to the next
@@ -49,7 +50,7 @@ struct Layer {
     std::vector<int8_t> weight;        // [group][16 * tiles][stride]
     std::vector<int16_t> split_weight; // the same of the first layer, the even of every four inputs before the odd ones
     std::vector<int32_t> bias;         // [scale or 1][group][16 * tiles]
-    std::vector<int32_t> offset_bias;  // the same for inputs stored as value + 128
+    std::vector<int32_t> input_offset; // what inputs stored as value + 128 take off a bias, [group][16 * tiles]
     std::vector<int32_t> multiplier;   // [group][16 * tiles]
     // For a tile all of whose multipliers m are in [32, 8192), 16 bits are enough to requantise: with an accumulator
     // saturated to t in [0, 65535], (t * m + 2**13) >> 14 is (((t * 8m) >> 16) + 1) >> 1, or both exceed 127.
@@ -62,20 +63,13 @@ struct Layer {
     const int16_t* split_weights(int group, int output) const {
         return &split_weight[row(group, output) * size_t(stride)];
     }
-    const int32_t* biases(int scale, int group, int output) const { return &bias[bias_row(scale, group, output)]; }
-    const int32_t* offset_biases(int scale, int group, int output) const {
-        return &offset_bias[bias_row(scale, group, output)];
-    }
+    const int32_t* biases(int scale, int group) const { return &bias[row(first ? scale * kGroups + group : group, 0)]; }
+    const int32_t* input_offsets(int group, int output) const { return &input_offset[row(group, output)]; }
     const int32_t* multipliers(int group, int output) const { return &multiplier[row(group, output)]; }
     const uint16_t* short_multipliers(int group, int output) const {
         return &short_multiplier[4 * row(group, output)];
     }
     bool is_short(int group, int output) const { return short_tile[row(group, output) / 16]; }
-
-private:
-    size_t bias_row(int scale, int group, int output) const {
-        return row(first ? scale * kGroups + group : group, output);
-    }
 };
 
 struct Neighbour {
@@ -90,9 +84,11 @@ struct Band {
     std::vector<Layer> layers;
 };
 
-// What an image's own fit does to the outputs of a band: parameter = (fine * gain + bias) / 1024, rounded.
+// What an image's own fit does to a band: parameter = (fine * gain + bias) / 1024, rounded; and the biases of the last
+// hidden layer, the model's own included.
 struct Correction {
     std::array<int32_t, kParameters> gain, bias;  // by group, then by output
+    std::vector<int32_t> hidden;                  // [group][16 * tiles] of that layer
 };
 
 // By scale and band.

@@ -21,6 +21,7 @@ using namespace llicti;
 namespace {
 
 using Int8Array = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
+using Int16Array = nb::ndarray<const int16_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Int32Array = nb::ndarray<const int32_t, nb::c_contig, nb::device::cpu>;
 using FloatArray = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using PixelArray = nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
@@ -105,7 +106,17 @@ void for_each_tile(const std::vector<Tile>& tiles, int threads, Code code) {
 }
 
 // plan: scales, samples, batch, steps. Returns int8 corrections by scale, band, (gain, bias) and output, as bytes.
-nb::bytes fit(const ConstPixelArray& pixels, const nb::list& tile_list, const PackedModel& packed,
+// (outputs, hidden), as Corrections of the Python side has them.
+StoredCorrections cast_corrections(const nb::tuple& pair) {
+    const auto numbers = [&](int i) {
+        const auto bytes = nb::cast<nb::bytes>(pair[i]);
+        const auto* first = static_cast<const int8_t*>(bytes.data());
+        return std::vector<int8_t>(first, first + bytes.size());
+    };
+    return {numbers(0), numbers(1)};
+}
+
+nb::tuple fit(const ConstPixelArray& pixels, const nb::list& tile_list, const PackedModel& packed,
               const std::vector<int>& plan, int threads, const std::string& isa) {
     const Kernels& kernels = find_kernels(isa);
     const size_t shape[3] = {pixels.shape(0), pixels.shape(1), pixels.shape(2)};
@@ -113,43 +124,52 @@ nb::bytes fit(const ConstPixelArray& pixels, const nb::list& tile_list, const Pa
     for (const Tile& tile : cast_tiles(tile_list)) {
         tiles.push_back(tile_pixels(const_cast<uint8_t*>(pixels.data()), shape, tile));
     }
-    std::vector<int8_t> stored;
+    StoredCorrections stored;
     {
         nb::gil_scoped_release released;
         Team team(std::min(threads, 3 * plan[0]));  // a task for each band of each scale
         stored = fit_corrections(tiles, packed.model(), kernels, {plan[0], plan[1], plan[2], plan[3]}, team);
     }
-    return nb::bytes(stored.data(), stored.size());
+    return nb::make_tuple(nb::bytes(stored.outputs.data(), stored.outputs.size()),
+                          nb::bytes(stored.hidden.data(), stored.hidden.size()));
 }
 
-// Bits of sampled outputs [60, n] and residuals [3, n], n a multiple of kChunk, and their slopes by gain and bias; so that
-// tests can compare them with automatic differentiation.
-nb::tuple estimate(const FloatArray& outputs, const FloatArray& residuals, const std::vector<std::vector<int>>& ranges,
-                   std::vector<float> gain, std::vector<float> bias, const std::string& isa) {
-    const size_t count = outputs.shape(1);
+// Bits of sampled activations int16 [channels of all groups, n] of a band, in 1 / 2**kHiddenFraction, and residuals [3, n],
+// n a multiple of kChunk; and their slopes by gain, bias and hidden bias; so that tests can compare them with automatic
+// differentiation. The model's width must be a multiple of 16.
+nb::tuple estimate(const PackedModel& packed, int band, const Int16Array& activations, const FloatArray& residuals,
+                   const std::vector<std::vector<int>>& ranges, const std::vector<float>& gain,
+                   const std::vector<float>& bias, const std::vector<float>& hidden, const std::string& isa) {
+    const size_t count = residuals.shape(1);
     std::vector<SampleChunk> chunks(count / kChunk);
     for (size_t i = 0; i < chunks.size() * kChunk; i++) {
         SampleChunk& chunk = chunks[i / kChunk];
-        for (size_t o = 0; o < kParameters; o++) chunk.output[o][i % kChunk] = outputs.data()[o * count + i];
+        chunk.hidden.resize(hidden.size() * kChunk);
+        for (size_t k = 0; k < hidden.size(); k++) {
+            chunk.hidden[k * kChunk + i % kChunk] = activations.data()[k * count + i];
+        }
         for (size_t c = 0; c < 3; c++) chunk.residual[c][i % kChunk] = residuals.data()[c * count + i];
     }
     std::vector<Range> channels;
     for (const auto& range : ranges) channels.push_back({range[0], range[1]});
-    std::vector<float> gain_slope(kParameters), bias_slope(kParameters);
-    const Kernels& kernels = find_kernels(isa);
-    const auto run = [&](float* gains, float* biases) {
-        return kernels.estimate(chunks.data(), int(chunks.size()), channels.data(), int(channels.size()), gain.data(),
-                                bias.data(), gains, biases);
+    Fit fit, slope;
+    std::copy(gain.begin(), gain.end(), fit.gain.begin());
+    std::copy(bias.begin(), bias.end(), fit.bias.begin());
+    fit.hidden = hidden;
+    const OutputLayer layer(packed.model().bands[band].layers.back());
+    const auto run = [&](Fit* slopes) {
+        return find_kernels(isa).estimate(chunks.data(), int(chunks.size()), layer, channels.data(),
+                                          int(channels.size()), fit, slopes);
     };
-    run(gain_slope.data(), bias_slope.data());
-    return nb::make_tuple(run(nullptr, nullptr), gain_slope, bias_slope);
+    run(&slope);
+    const auto list = [](const auto& numbers) { return std::vector<float>(numbers.begin(), numbers.end()); };
+    return nb::make_tuple(run(nullptr), list(slope.gain), list(slope.bias), slope.hidden);
 }
 
-nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const nb::bytes& stored,
+nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const nb::tuple& stored,
                 const PackedModel& packed, int threads, const std::string& isa) {
     const Kernels& kernels = find_kernels(isa);
-    const Corrections corrections =
-        unpack_corrections(static_cast<const int8_t*>(stored.data()), int(stored.size() / kCorrectionBytes));
+    const Corrections corrections = unpack_corrections(cast_corrections(stored), packed.model());
     const std::vector<Tile> tiles = cast_tiles(tile_list);
     std::vector<CodedTile> coded(tiles.size());
     const size_t shape[3] = {pixels.shape(0), pixels.shape(1), pixels.shape(2)};
@@ -177,11 +197,10 @@ nb::list encode(const ConstPixelArray& pixels, const nb::list& tile_list, const 
 
 // coded: (ranges, coarse, segments) of every tile. scale: pixels are every 2**scale'th of each row and column.
 // Returns what is wrong with the data, or an empty string.
-std::string decode(const PixelArray& pixels, const nb::list& tile_list, const nb::list& coded, const nb::bytes& stored,
+std::string decode(const PixelArray& pixels, const nb::list& tile_list, const nb::list& coded, const nb::tuple& stored,
                    const PackedModel& packed, int scale, int threads, const std::string& isa) {
     const Kernels& kernels = find_kernels(isa);
-    const Corrections corrections =
-        unpack_corrections(static_cast<const int8_t*>(stored.data()), int(stored.size() / kCorrectionBytes));
+    const Corrections corrections = unpack_corrections(cast_corrections(stored), packed.model());
     const std::vector<Tile> tiles = cast_tiles(tile_list);
     std::vector<TileView> views;
     for (nb::handle item : coded) {
@@ -224,8 +243,8 @@ NB_MODULE(_native, module) {
         .def(nb::init<const std::vector<std::vector<int>>&, const nb::list&>(), nb::arg("tables"), nb::arg("bands"));
     module.def("fit", &fit, nb::arg("pixels"), nb::arg("tiles"), nb::arg("model"), nb::arg("plan"), nb::arg("threads"),
                nb::arg("isa"));
-    module.def("estimate", &estimate, nb::arg("outputs"), nb::arg("residuals"), nb::arg("ranges"), nb::arg("gain"),
-               nb::arg("bias"), nb::arg("isa"));
+    module.def("estimate", &estimate, nb::arg("model"), nb::arg("band"), nb::arg("activations"), nb::arg("residuals"),
+               nb::arg("ranges"), nb::arg("gain"), nb::arg("bias"), nb::arg("hidden"), nb::arg("isa"));
     module.def("encode", &encode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("corrections"), nb::arg("model"), nb::arg("threads"),
                nb::arg("isa"));
     module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("corrections"),
