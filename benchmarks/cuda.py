@@ -189,11 +189,11 @@ def profile(label: str, pixels: int, work: Callable[[], object], ceilings: dict[
 
 
 def floor_seconds(pixels: int, ceilings: dict[str, float]) -> dict[str, float]:
-    """The least time of kernels by what docs/performance.md counts: products of the networks, bytes of the others."""
+    """The least time of kernels by what docs/performance.md counts: products of the network, bytes of the others."""
     model = weights.pack(models.load(), CudaEngine().device)
-    last = 16 * model.width
-    products = [model.width * (band.inputs + (model.depth - 1) * model.width) + last for band in model.bands]
-    networks = GROUPS * sum(products) / len(BANDS)
+    group = 16 * model.width
+    hidden = [model.width * (band.inputs + (model.depth - 1) * model.width) for band in model.bands]
+    network = sum(hidden) / len(BANDS) + GROUPS * group
     bytes_moved = {
         "gather_band": 8 + 128 + 6,
         "decode_band": 16 * 4 + 16 * 2 + 6 + 8,
@@ -202,8 +202,8 @@ def floor_seconds(pixels: int, ceilings: dict[str, float]) -> dict[str, float]:
         "encode_streams": 12 + 2,
     }
     floors = {name: count * pixels / ceilings["bytes"] for name, count in bytes_moved.items()}
-    floors["predict_band"] = networks * pixels / ceilings["products"]
-    floors["encode_band"] = (networks + last) * pixels / ceilings["products"]
+    floors["predict_band"] = network * pixels / ceilings["products"]
+    floors["encode_band"] = (network + group) * pixels / ceilings["products"]
     return floors
 
 

@@ -28,8 +28,9 @@ std::mt19937 random_bits(1);
 int random_int(int low, int high) { return low + int(random_bits() % uint32_t(high - low + 1)); }
 
 Layer random_layer(int in, int out, int scales) {
-    std::vector<int8_t> weight(size_t(kGroups) * out * in);
-    std::vector<int32_t> bias(size_t(scales) * kGroups * out), multiplier(size_t(kGroups) * out);
+    const size_t rows = size_t(out);
+    std::vector<int8_t> weight(rows * in);
+    std::vector<int32_t> bias(scales * rows), multiplier(rows);
     for (int8_t& w : weight) w = int8_t(random_int(-60, 60));
     for (int32_t& b : bias) b = random_int(-5000, 5000);
     for (int32_t& m : multiplier) m = random_int(40, 200);
@@ -49,7 +50,7 @@ Model random_model(int width, int depth) {
     band.nearest = {17, 23, 25, 31};
     const int inputs = 3 * int(band.neighbours.size()) + 3;
     for (int l = 0; l <= depth; l++) {
-        band.layers.push_back(random_layer(l ? width : inputs, l < depth ? width : kOutputs, l ? 1 : kScales));
+        band.layers.push_back(random_layer(l ? width : inputs, l < depth ? width : kParameters, l ? 1 : kScales));
     }
     return model;
 }
@@ -116,7 +117,7 @@ int main(int argc, char** argv) {
     if (syscall(SYS_arch_prctl, 0x1023, 18)) return 1;  // see processor.cpp
     const Tiles tiles;
 #endif
-    const Model model = random_model(argc > 1 ? std::atoi(argv[1]) : 96, argc > 2 ? std::atoi(argv[2]) : 3);
+    const Model model = random_model(argc > 1 ? std::atoi(argv[1]) : 192, argc > 2 ? std::atoi(argv[2]) : 3);
     Correction correction;
     correction.gain.fill(64);
     correction.bias.fill(0);
@@ -130,7 +131,7 @@ int main(int argc, char** argv) {
     report("inputs", time_chunks([&](int64_t) {
         arrange_inputs(context, chunk);
     }));
-    report("inputs, networks", time_chunks([&](int64_t) { run_networks(context, chunk); }));
+    report("inputs, network", time_chunks([&](int64_t) { run_network(context, chunk); }));
     report("corrections, mixture", time_chunks([&](int64_t) {
         correct_outputs(correction, chunk);
         for (int c = 0; c < 3; c++) prepare_mixture(context, c, chunk);

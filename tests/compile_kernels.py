@@ -1,15 +1,20 @@
 """Compiles every kernel as the CUDA engine starts it, for GPUs that need not be there; run in a process of its own.
 
-    python compile_kernels.py 90 narrow | default
+    python compile_kernels.py 90 192 [quick]
 
-Prints a JSON object for each kernel: its name, what it was compiled for, and its use of shared memory.
+The arguments are the compute capability and the width of a model; its depth is nothing that kernels are compiled for.
+`quick` leaves out what differs little. Prints a JSON object for each kernel: its name, what it was compiled for, the
+bytes of shared memory and of stack and the registers that it takes, and whether it uses tensor cores.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 import sys
+import tempfile
 from typing import Any
 
 os.environ.pop("TRITON_INTERPRET", None)
@@ -22,7 +27,6 @@ from triton._C.libtriton import ir
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 
-from llicti_core import models
 from llicti_core.codec import tile_grid
 from llicti_core.engines import NO_CORRECTIONS, cuda
 from llicti_core.engines.cuda import checksum, launch
@@ -52,11 +56,12 @@ def record(started: dict[str, tuple[Any, ...]]) -> Any:
     return start
 
 
-def starts(width: str) -> list[tuple[Any, ...]]:
+def starts(capability: int, width: int) -> list[tuple[Any, ...]]:
     """Every way in which a colour and a grey image start kernels."""
-    model = random_model(16, 2, 60, (32, 200), 0) if width == "narrow" else models.load()
+    model = random_model(width, 2, 60, (32, 200), 0)
     started: dict[str, tuple[Any, ...]] = {}
     launch.start = record(started)
+    launch.capability = lambda device: divmod(capability, 10)
     cuda._Flight._empty = lambda self, dtype, *shape: torch.zeros(shape, dtype=dtype)
     device = torch.device("cpu")
     for channels in (3, 1):
@@ -84,9 +89,20 @@ def check_meaning(source: ASTSource, target: GPUTarget, options: dict[str, int])
     source.make_ir(target, chosen, backend.get_codegen_implementation(chosen), backend.get_module_map(), context)
 
 
-def main(capability: int, width: str) -> None:
-    for kernel, signature, constants, options in starts(width):
-        if width == "narrow" and constants.get("K") == 64:
+def registers_and_stack(cubin: bytes) -> list[int]:
+    """Registers, and bytes of stack, of a thread; the stack is where registers are spilled to."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
+        usage = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    (found,) = re.findall(r"REG:(\d+) STACK:(\d+)", usage)
+    return [int(number) for number in found]
+
+
+def main(capability: int, width: int, quick: bool) -> None:
+    for kernel, signature, constants, options in starts(capability, width):
+        if quick and constants.get("K") == 64:
             continue  # as 128, and compilation takes its time
         aligned = {
             (index,): [["tt.divisibility", 16]]
@@ -95,15 +111,16 @@ def main(capability: int, width: str) -> None:
         }
         source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
         target = GPUTarget("cuda", capability, 32)
-        if width == "narrow" and constants.get("CHANNELS") == 1:
+        if quick and constants.get("CHANNELS") == 1:
             check_meaning(source, target, options)
             continue
         compiled = triton.compile(source, target=target, options=options)
         assert compiled.asm["cubin"]
         wide = "wgmma" in compiled.asm["ptx"] or "mma.sync" in compiled.asm["ptx"]
-        facts = {"kernel": kernel.__name__, "options": {**constants, **options}}
-        print(json.dumps({**facts, "shared": compiled.metadata.shared, "tensor cores": wide}), flush=True)
+        registers, stack = registers_and_stack(compiled.asm["cubin"])
+        facts = {"kernel": kernel.__name__, "options": {**constants, **options}, "shared": compiled.metadata.shared}
+        print(json.dumps({**facts, "registers": registers, "stack": stack, "tensor cores": wide}), flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), int(sys.argv[2]), "quick" in sys.argv[3:])

@@ -141,11 +141,11 @@ class Bytes:
 
 
 class Layer(NamedTuple):
-    """weight[g][o][k], bias[s][g][o] (one s only behind layer 0), multiplier[g][o]."""
+    """weight[o][k], bias[s][o] (one s only behind layer 0), multiplier[o]."""
 
-    weight: list[list[list[int]]]
-    bias: list[list[list[int]]]
-    multiplier: list[list[int]]
+    weight: list[list[int]]
+    bias: list[list[int]]
+    multiplier: list[int]
 
 
 @dataclass
@@ -190,30 +190,25 @@ def read_model(data: bytes) -> Model:
         bands[band] = []
         for number in range(depth + 1):
             k = INPUTS[band] if number == 0 else width
-            o = 15 if number == depth else width
+            o = 60 if number == depth else width
             scales = (5,) if number == 0 else ()
-            weight = tensor(f"{band}.{number}.weight", "I8", 4, o, k)
-            bias = tensor(f"{band}.{number}.bias", "I32", *scales, 4, o)
-            multiplier = tensor(f"{band}.{number}.multiplier", "I32", 4, o)
-            layer = Layer(chunks_of_chunks(weight, k, o), chunks_of_chunks(bias, o, 4), chunks(multiplier, o))
+            weight = tensor(f"{band}.{number}.weight", "I8", o, k)
+            bias = tensor(f"{band}.{number}.bias", "I32", *scales, o)
+            multiplier = tensor(f"{band}.{number}.multiplier", "I32", o)
+            layer = Layer(chunks(weight, k), chunks(bias, o), multiplier)
             check_bound(layer, 128 if number == 0 else 127, last_hidden=number == depth - 1)
             bands[band].append(layer)
     return Model(name, width, depth, digest.digest()[:8], bands)
 
 
-def chunks_of_chunks(flat: list[int], inner: int, outer: int) -> list[list[list[int]]]:
-    return [chunks(part, inner) for part in chunks(flat, inner * outer)]
-
-
 def check_bound(layer: Layer, peak: int, last_hidden: bool) -> None:
-    for g, rows in enumerate(layer.weight):
-        for o, row in enumerate(rows):
-            reach = peak * sum(map(abs, row)) + max(abs(bias[g][o]) for bias in layer.bias)
-            multiplier = layer.multiplier[g][o]
-            require(multiplier >= 1, "multiplier below 1")
-            if last_hidden:
-                reach += 2**22 // multiplier + 1
-            require(3 * reach < 2**31 and reach * multiplier < 2**31 - 2**14, "model can overflow")
+    for o, (row, multiplier) in enumerate(zip(layer.weight, layer.multiplier, strict=True)):
+        reach = peak * sum(map(abs, row)) + max(abs(bias[o]) for bias in layer.bias)
+        require(min(row) >= -127, "weight below -127")
+        require(multiplier >= 1, "multiplier below 1")
+        if last_hidden:
+            reach += 2**22 // multiplier + 1
+        require(3 * reach < 2**31 and reach * multiplier < 2**31 - 2**14, "model can overflow")
 
 
 # Container (2).
@@ -773,10 +768,10 @@ def band_contexts(tile: Tile, scale: int, band: str) -> Iterator[Context]:
 
 
 class Corrections(NamedTuple):
-    """By scale and band: gains and biases of the 60 outputs; hidden[g][o] of the last hidden layer."""
+    """By scale and band: gains and biases of the 60 outputs; hidden of the last hidden layer's channels."""
 
     outputs: dict[tuple[int, str], tuple[list[int], list[int]]]
-    hidden: dict[tuple[int, str], list[list[int]]]
+    hidden: dict[tuple[int, str], list[int]]
 
 
 class Prediction(NamedTuple):
@@ -785,22 +780,19 @@ class Prediction(NamedTuple):
     model: Model
     corrections: Corrections
 
-    def parameters(self, scale: int, band: str, inputs: list[int]) -> list[list[int]]:
-        """out[g][o]"""
-        hidden = self.corrections.hidden.get((scale, band), [[0] * self.model.width] * 4)
+    def parameters(self, scale: int, band: str, inputs: list[int]) -> list[int]:
+        """out[o]"""
+        hidden = self.corrections.hidden.get((scale, band), [0] * self.model.width)
         fine = network(self.model.bands[band], scale, inputs, hidden)
-        gain, bias = self.corrections.outputs.get((scale, band), ([0] * 60, [0] * 60))
+        gains, biases = self.corrections.outputs.get((scale, band), ([0] * 60, [0] * 60))
         return [
-            [
-                clamp((value * (64 + gain[i]) + 512 * bias[i] + 512) >> 10, -32768, 32767)
-                for i, value in enumerate(row, 15 * g)
-            ]
-            for g, row in enumerate(fine)
+            clamp((value * (64 + gain) + 512 * bias + 512) >> 10, -32768, 32767)
+            for value, gain, bias in zip(fine, gains, biases, strict=True)
         ]
 
 
 def read_corrections(payload: bytes, model: Model) -> Corrections:  # 5.2
-    deep_size = 12 * model.width
+    deep_size = 3 * model.width
     stream = zlib.decompressobj()
     try:
         stored = stream.decompress(payload, 1 + 5 * (360 + deep_size) + 1)
@@ -812,7 +804,7 @@ def read_corrections(payload: bytes, model: Model) -> Corrections:  # 5.2
     end = len(numbers) - deep * deep_size
     require(end in range(360, 5 * 360 + 1, 360), "corrections of no whole number of scales")
     require(deep <= end // 360, "a scale has corrections of hidden biases only")
-    rows, hidden = chunks(numbers[:end], 60), chunks_of_chunks(numbers[end:], model.width, 4)
+    rows, hidden = chunks(numbers[:end], 60), chunks(numbers[end:], model.width)
     places = [(scale, band) for scale in range(5) for band in ("11", "01", "10")]
     return Corrections(
         {place: (rows[2 * n], rows[2 * n + 1]) for n, place in enumerate(places[: end // 120])},
@@ -820,24 +812,21 @@ def read_corrections(payload: bytes, model: Model) -> Corrections:  # 5.2
     )
 
 
-def network(layers: list[Layer], scale: int, inputs: list[int], hidden: list[list[int]]) -> list[list[int]]:
-    """fine[g][o]"""
-    fine = []
-    for g in range(4):
-        x = inputs
-        for number, layer in enumerate(layers):
-            bias = layer.bias[scale if number == 0 else 0][g]
-            total = [b + sum(map(mul, row, x)) for b, row in zip(bias, layer.weight[g], strict=True)]
-            if number == len(layers) - 2:
-                moves = zip(hidden[g], layer.multiplier[g], strict=True)
-                total = [t + (h * 32768 + (m >> 1)) // m for t, (h, m) in zip(total, moves, strict=True)]
-            scaled = map(mul, total, layer.multiplier[g])
-            if number < len(layers) - 1:
-                x = [clamp((value + 8192) >> 14, 0, 127) for value in scaled]
-            else:
-                x = [(value + 2048) >> 12 for value in scaled]
-        fine.append(x)
-    return fine
+def network(layers: list[Layer], scale: int, inputs: list[int], hidden: list[int]) -> list[int]:
+    """fine[o]"""
+    x = inputs
+    for number, layer in enumerate(layers):
+        bias = layer.bias[scale if number == 0 else 0]
+        total = [b + sum(map(mul, row, x)) for b, row in zip(bias, layer.weight, strict=True)]
+        if number == len(layers) - 2:
+            moves = zip(hidden, layer.multiplier, strict=True)
+            total = [t + (h * 32768 + (m >> 1)) // m for t, (h, m) in zip(total, moves, strict=True)]
+        scaled = map(mul, total, layer.multiplier)
+        if number < len(layers) - 1:
+            x = [clamp((value + 8192) >> 14, 0, 127) for value in scaled]
+        else:
+            x = [(value + 2048) >> 12 for value in scaled]
+    return x
 
 
 # Mixture (6).
@@ -868,19 +857,19 @@ class Pixel:
         self.value: list[int] = []
 
     @cached_property
-    def out(self) -> list[list[int]]:
+    def out(self) -> list[int]:
         """Computed only if a channel is coded."""
         return self.prediction.parameters(self.scale_number, self.band, self.inputs)
 
     def mixture(self, c: int) -> Mixture:
         """The mixture of channel c, once the channels before it are decoded."""
         low, high = self.ranges[c]
-        scales, means, logits = (row[5 * c : 5 * c + 5] for row in self.out[:3])
+        scales, means, logits = (self.out[15 * g + 5 * c : 15 * g + 5 * c + 5] for g in range(3))
         top = max(logits)
         share = [EXP[min(top - logit, 127)] for logit in logits]
         unit = (((2**27 - 1) // sum(share)) * (65536 - (high - low + 1))) >> 16
         weight = [(s * unit) >> 11 for s in share]
-        a, b, d = chunks([clamp(out, -256, 255) for out in self.out[3]], 5)
+        a, b, d = chunks([clamp(out, -256, 255) for out in self.out[45:]], 5)
         residual = [value - base for value, base in zip(self.value, self.base, strict=False)]
         if c == 0:
             shift = [0] * 5

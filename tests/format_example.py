@@ -161,8 +161,8 @@ def _marked(steps: list[dict[str, object]]) -> str:
     assert isinstance(pixel, Pixel)
     lines = [f"Pixel {MARKED} of these, of band 10 at scale 0, has the inputs", ""]
     lines += _wrapped(pixel.inputs)
-    lines += ["", "and its four groups give `out`", ""]
-    for row in pixel.out:
+    lines += ["", "and the outputs `out`, those of each g (5.3) in a line of their own", ""]
+    for row in format_decoder.chunks(pixel.out, 15):
         lines += _wrapped(row)
     lines += ["", "from which follow, channel by channel:", ""]
     for name, (_, mixture) in zip(("Y", "Co", "Cg"), chosen, strict=True):

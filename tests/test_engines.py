@@ -138,9 +138,9 @@ def random_model(width: int, depth: int, weight: int, multipliers: tuple[int, in
             tensors[name] = rng.integers(-8000, 8001, shape, form)
         else:
             weights, biases = tensors[name.replace(kind, "weight")], tensors[name.replace(kind, "bias")]
-            peak = 128 if biases.ndim == 3 else ACTIVATION_MAX
-            reach = np.abs(weights.astype(np.int64)).sum(axis=2) * peak
-            reach += np.abs(biases.astype(np.int64)).reshape(-1, *reach.shape).max(axis=0)
+            peak = 128 if biases.ndim == 2 else ACTIVATION_MAX
+            reach = np.abs(weights.astype(np.int64)).sum(axis=1) * peak
+            reach += np.abs(biases.astype(np.int64)).reshape(-1, len(reach)).max(axis=0)
             most = (2**31 - 2**HIDDEN_SHIFT - 1 - 2**22) // (reach + 1)  # with room for corrections of hidden biases
             tensors[name] = np.clip(rng.integers(*multipliers, shape), 1, np.maximum(most, 1)).astype(form)
     model = Model(spec, tensors)

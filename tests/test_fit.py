@@ -16,6 +16,8 @@ from llicti_core.container import CORRECTED, Coding, read_header, read_start, wr
 from llicti_core.engines import Rectangle, _native, hidden_per_scale, native, reference
 from llicti_core.pyramid import BANDS
 
+HIDDEN = hidden_per_scale(models.load())
+
 
 @pytest.mark.parametrize(("scales", "deep"), [(0, 0), (1, 0), (1, 1), (3, 2), (5, 5)])
 @pytest.mark.parametrize("name", ["default", "fast"])
@@ -120,8 +122,8 @@ def test_impossible_efforts_are_refused(effort: int) -> None:
         zlib.compress(bytes(1 + 360))[:-1],
         zlib.compress(bytes(1 + 360)) + b"more",
         zlib.compress(b"\x01" + bytes(360)),
-        zlib.compress(b"\x02" + bytes(360 + 2 * 1152)),
-        zlib.compress(b"\xff" + bytes(1800 + 5 * 1152)),
+        zlib.compress(b"\x02" + bytes(360 + 2 * HIDDEN)),
+        zlib.compress(b"\xff" + bytes(1800 + 5 * HIDDEN)),
         zlib.compress(bytes(50_000_000)),
     ],
     ids=range(12),
@@ -157,29 +159,26 @@ def test_the_gradient_is_torch_s(isa: str, channels: int) -> None:
     last = reference._layers(model, BANDS[0])[-1]
     residual = np.zeros((512, 3))
     residual[:, :channels] = (target - base[:, :channels])[:512]
-    sampled = rng.normal(0, 100, (4, 96, 512)).round().astype(np.int16)
-    gain, bias, hidden = rng.normal(1, 0.1, 60), rng.normal(0, 1, 60), rng.normal(0, 3, (4, 96, 1))
+    sampled = rng.normal(0, 100, (model.spec.width, 512)).round().astype(np.int16)
+    gain, bias, hidden = rng.normal(1, 0.1, 60), rng.normal(0, 1, 60), rng.normal(0, 3, model.spec.width)
     bits, *slopes = _native.estimate(
         native._packed(model),
         0,
-        sampled.reshape(-1, 512),
+        sampled,
         residual.T.astype(np.float32).copy(),
         [(-128, 127), (-99, 100), (-255, 255)][:channels],
         gain.astype(np.float32),
         bias.astype(np.float32),
-        hidden.astype(np.float32).ravel(),
+        hidden.astype(np.float32),
         isa,
     )
-    g = torch.tensor(gain).view(4, 1, 15).requires_grad_()
-    b = torch.tensor(bias).view(4, 1, 15).requires_grad_()
-    h = torch.tensor(hidden).requires_grad_()
-    activation = (torch.tensor(sampled) / 4 + h).clamp(0, 127)
-    unit = torch.tensor(last.multiplier / 2**16)
-    outputs = torch.einsum("gok,gkp->gpo", torch.tensor(last.weight).double() * unit.unsqueeze(2), activation)
-    outputs = outputs + (torch.tensor(last.bias) * unit).unsqueeze(1)
-    expected = mixture_bits((outputs * g + b), torch.tensor(residual), (256, 200, 511))[:, :channels].sum()
+    g, b, h = (torch.tensor(numbers, requires_grad=True) for numbers in (gain, bias, hidden))
+    activation = (torch.tensor(sampled.T) / 4 + h).clamp(0, 127)
+    totals = activation @ torch.tensor(last.weight.T).double() + torch.tensor(last.bias)
+    outputs = totals * torch.tensor(last.multiplier / 2**16)
+    expected = mixture_bits(outputs * g + b, torch.tensor(residual), (256, 200, 511))[:, :channels].sum()
     expected.backward()
     assert np.isclose(bits, expected.item(), rtol=1e-4)
     for slope, parameter in zip(slopes, (g, b, h), strict=True):
-        exact = parameter.grad.numpy().reshape(-1)
+        exact = parameter.grad.numpy()
         assert np.allclose(slope, exact, rtol=2e-3, atol=2e-3 * np.abs(exact).max())

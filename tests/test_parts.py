@@ -200,7 +200,7 @@ def test_sizes_that_a_header_lies_about_are_refused(scale: int) -> None:
     """A part takes no memory in proportion to what the header states alone."""
     header = Header(2**31 - 1, 2**31 - 1, "L", SAMPLE_TYPES[0], 1, 0, 0, 0, (Coding(GENERIC),))
     for kind in (GENERIC, LEARNED):
-        lie = header._replace(codings=(Coding(kind),), tile_log2=6, model="llicti-d1", identity=bytes(8))
+        lie = header._replace(codings=(Coding(kind),), tile_log2=6, model="llicti-d2", identity=bytes(8))
         if kind == LEARNED:
             lie = lie._replace(identity=models.load().identity)
         data = write_start() + write_frame(lie, [(b"GENR", bytes(100))])

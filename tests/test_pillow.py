@@ -215,7 +215,7 @@ def test_the_fast_model_is_chosen_by_name(tmp_path: Path) -> None:
     pixels = photograph()
     Image.fromarray(pixels).save(tmp_path / "a.llc", model="fast")
     with Image.open(tmp_path / "a.llc") as im:
-        assert im.info["model"] == "llicti-f1"
+        assert im.info["model"] == "llicti-f2"
         assert np.array_equal(np.asarray(im), pixels)
 
 

@@ -42,8 +42,8 @@ class Corrections(NamedTuple):
     """An image's own corrections of the networks, int8, for as many of the finest scales as there are of each kind.
 
     outputs: [scales, 3, 2, 60], by band, then gain less one in 1/64 and bias in halves of the parameter's unit, then by
-    output. hidden: [scales, 3, 4, width], by band, group and channel, of the last hidden layer's biases, in
-    2 / 2**HIDDEN_SHIFT of what they are multiplied to (docs/format.md, 5.2).
+    output. hidden: [scales, 3, width], by band and channel, of the last hidden layer's biases, in steps that move an
+    activation by 2 (docs/format.md, 5.2).
     """
 
     outputs: bytes = b""
@@ -61,7 +61,7 @@ OUTPUTS_PER_SCALE = len(BANDS) * 2 * GROUPS * OUTPUTS
 
 def hidden_per_scale(model: Model) -> int:
     """Bytes of `Corrections.hidden`."""
-    return len(BANDS) * GROUPS * model.spec.width
+    return len(BANDS) * model.spec.width
 
 
 class Engine(Protocol):

@@ -203,33 +203,31 @@ def _layers(model: Model, band: Band) -> list[_Layer]:
 
 
 def _requantise(total: Ints, layer: _Layer, shift: int) -> Ints:
-    """Accumulators [pixels, groups, out] times m / 2**shift, rounded."""
+    """Accumulators [pixels, out] times m / 2**shift, rounded."""
     return (total * layer.multiplier + (1 << (shift - 1))) >> shift
 
 
 def hidden_shifts(model: Model, hidden: bytes) -> Ints:
-    """What `Corrections.hidden` adds to accumulators of the last hidden layer, [scales, 3, groups, width]."""
-    stored = np.frombuffer(hidden, np.int8).reshape(-1, len(BANDS), GROUPS, model.spec.width).astype(np.int64)
+    """What `Corrections.hidden` adds to accumulators of the last hidden layer, [scales, 3, width]."""
+    stored = np.frombuffer(hidden, np.int8).reshape(-1, len(BANDS), model.spec.width).astype(np.int64)
     multiplier = np.stack([_layers(model, band)[-2].multiplier for band in BANDS])
     shifts: Ints = (stored * (2 << HIDDEN_SHIFT) + (multiplier >> 1)) // multiplier
     return shifts
 
 
 def _network(inputs: Ints, layers: Sequence[_Layer], scale: int, shift: Ints | int = 0) -> Ints:
-    """Outputs [groups, pixels, 15] in sixteenths of their unit, for inputs [pixels, inputs].
+    """Outputs [pixels, 60] in sixteenths of their unit, for inputs [pixels, inputs].
 
-    shift: of the accumulators of the last hidden layer, [groups, width].
+    shift: of the accumulators of the last hidden layer, [width].
     """
     *hidden, last = layers
     x = inputs
     for number, layer in enumerate(hidden):
-        subscripts, bias = ("gok,pgk->pgo", layer.bias) if number else ("gok,pk->pgo", layer.bias[scale])
-        total = np.einsum(subscripts, layer.weight, x, optimize=True) + bias
+        total = x @ layer.weight.T + (layer.bias if number else layer.bias[scale])
         if number == len(hidden) - 1:
             total += shift
         x = np.clip(_requantise(total, layer, HIDDEN_SHIFT), 0, ACTIVATION_MAX)
-    total = np.einsum("gok,pgk->pgo", last.weight, x, optimize=True) + last.bias
-    return _requantise(total, last, OUTPUT_SHIFT).transpose(1, 0, 2)
+    return _requantise(x @ last.weight.T + last.bias, last, OUTPUT_SHIFT)
 
 
 # Mixture (docs/format.md, 6).
@@ -269,8 +267,7 @@ class _Mixture:
 
 @dataclass(frozen=True)
 class _Predictor:
-    """A model, and an image's corrections: of outputs, int8 [scales, 3, 2, groups, 1, 15], and accumulators
-    (hidden_shifts)."""
+    """A model, and an image's corrections: of outputs, int8 [scales, 3, 2, 60], and accumulators (hidden_shifts)."""
 
     model: Model
     outputs: NDArray[np.int8]
@@ -281,7 +278,8 @@ class _Predictor:
         inputs, base = _context(planes, scale, band)
         shift = self.hidden[scale, BANDS.index(band)] if scale < len(self.hidden) else 0
         fine = _network(inputs, _layers(self.model, band), scale, shift)
-        scales, means, logits, coefficients = self._parameters(fine, scale, band).reshape(GROUPS, -1, 3, COMPONENTS)
+        parameters = self._parameters(fine, scale, band).reshape(-1, GROUPS, 3, COMPONENTS)
+        scales, means, logits, coefficients = parameters.swapaxes(0, 1)
         return _Mixture(
             ranges,
             base,
@@ -292,8 +290,8 @@ class _Predictor:
         )
 
     def _parameters(self, fine: Ints, scale: int, band: Band) -> Ints:
-        """Outputs [groups, pixels, 15], corrected, rounded to their parameters' units and saturated to 16 bits."""
-        gain, bias = np.zeros((2, GROUPS, 1, OUTPUTS), np.int64)
+        """Outputs [pixels, 60], corrected, rounded to their parameters' units and saturated to 16 bits."""
+        gain, bias = np.zeros((2, GROUPS * OUTPUTS), np.int64)
         if scale < len(self.outputs):
             gain, bias = self.outputs[scale, BANDS.index(band)].astype(np.int64)
         corrected: Ints = (fine * (64 + gain) + 512 * bias + 512) >> (FINE_SHIFT + GAIN_SHIFT)
@@ -301,7 +299,7 @@ class _Predictor:
 
 
 def _predictor(model: Model, corrections: Corrections) -> _Predictor:
-    outputs = np.frombuffer(corrections.outputs, np.int8).reshape(-1, len(BANDS), 2, GROUPS, 1, OUTPUTS)
+    outputs = np.frombuffer(corrections.outputs, np.int8).reshape(-1, len(BANDS), 2, GROUPS * OUTPUTS)
     return _Predictor(model, outputs, hidden_shifts(model, corrections.hidden))
 
 

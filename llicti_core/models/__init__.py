@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from importlib import metadata
 
 GROUPS = 4
-"""Networks side by side in a band: component scales, means, weights, cross-channel coefficients."""
+"""Of a network's outputs: component scales, means, weights, cross-channel coefficients."""
 
 COMPONENTS = 5
 """Components of a mixture."""
 
 OUTPUTS = 3 * COMPONENTS
-"""Outputs of each of the four networks: three channels (or coefficients a, b, d) of five components."""
+"""Outputs of a group: three channels (or coefficients a, b, d) of five components."""
 
 HIDDEN_SHIFT = 14
 """Accumulators of hidden layers are multiplied by m / 2**HIDDEN_SHIFT."""
@@ -42,7 +42,7 @@ _BUNDLED = os.path.dirname(__file__)  # pathlib would be a tenth of the time tha
 
 _EXTENSION = ".safetensors"
 
-_ALIASES = {DEFAULT: "llicti-d1", "fast": "llicti-f1"}
+_ALIASES = {DEFAULT: "llicti-d2", "fast": "llicti-f2", "best": "llicti-b1"}
 """Names that stand for a bundled model."""
 
 
@@ -50,7 +50,7 @@ class ModelSpec(NamedTuple):
     """The shape of a model.
 
     name: what files call it, 1 to 32 letters, digits, dots, hyphens and underscores, a letter or digit first.
-    width: channels of each hidden layer of each of the four networks, 1 to 256.
+    width: channels of each hidden layer of a band's network, 1 to 256.
     depth: hidden layers, 1 to 16.
     """
 
@@ -90,20 +90,20 @@ class ModelSpec(NamedTuple):
             inputs = input_size(len(band.neighbours))
             for layer in range(self.depth + 1):
                 fan_in = inputs if layer == 0 else self.width
-                fan_out = OUTPUTS if layer == self.depth else self.width
+                fan_out = GROUPS * OUTPUTS if layer == self.depth else self.width
                 scales = (SCALES,) if layer == 0 else ()
                 key = f"{band.name}.{layer}"
-                shapes[f"{key}.weight"] = ((GROUPS, fan_out, fan_in), "b")
-                shapes[f"{key}.bias"] = ((*scales, GROUPS, fan_out), "i")
-                shapes[f"{key}.multiplier"] = ((GROUPS, fan_out), "i")
+                shapes[f"{key}.weight"] = ((fan_out, fan_in), "b")
+                shapes[f"{key}.bias"] = ((*scales, fan_out), "i")
+                shapes[f"{key}.multiplier"] = ((fan_out,), "i")
         return shapes
 
 
 class Layer(NamedTuple):
     """One integer layer of one band: `(weight @ x + bias) * multiplier`, then a rounding shift.
 
-    weight: int8 [groups, out, in]; bias: int32 [groups, out], for the first layer [scales, groups, out];
-    multiplier: int32 [groups, out]; contiguous views.
+    weight: int8 [out, in]; bias: int32 [out], for the first layer [scales, out]; multiplier: int32 [out];
+    contiguous views. The outputs of the last layer are those of group 0, then of 1, 2 and 3.
     """
 
     weight: memoryview
@@ -127,7 +127,7 @@ class Model:
                 raise ValueError(msg)
 
     def layers(self, band: str) -> list[Layer]:
-        """The layers of a band's networks, first to last."""
+        """The layers of a band's network, first to last."""
         keys = [f"{band}.{layer}" for layer in range(self.spec.depth + 1)]
         get = self.tensors
         return [Layer(get[f"{key}.weight"], get[f"{key}.bias"], get[f"{key}.multiplier"]) for key in keys]
@@ -147,8 +147,8 @@ class Model:
         for band in BANDS:
             for number, layer in enumerate(self.layers(band.name)):
                 weight, bias, multiplier = (np.asarray(part).astype(np.int64) for part in layer)
-                reach = np.abs(weight).sum(axis=2) * (128 if number == 0 else ACTIVATION_MAX)
-                reach = reach + np.abs(bias).reshape(-1, *reach.shape).max(axis=0)
+                reach = np.abs(weight).sum(axis=1) * (128 if number == 0 else ACTIVATION_MAX)
+                reach = reach + np.abs(bias).reshape(-1, len(reach)).max(axis=0)
                 if number == self.spec.depth - 1:  # and what the greatest correction adds (docs/format.md, 5.2)
                     reach = reach + (256 << HIDDEN_SHIFT) // np.maximum(multiplier, 1) + 1
                 # Three times: an engine may store signed inputs with 128 added, and take it off in the bias.
@@ -159,7 +159,7 @@ class Model:
 
 
 def input_size(neighbours: int) -> int:
-    """Inputs of a band's networks: three channels of every neighbour, and of their base."""
+    """Inputs of a band's network: three channels of every neighbour, and of their base."""
     return 3 * neighbours + 3
 
 

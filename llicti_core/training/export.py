@@ -31,16 +31,16 @@ def _integer_layer(module: BandNetwork, layer: int) -> dict[str, NDArray[np.gene
     """Weight, bias and multiplier of one layer, as `llicti_core.models.Layer` describes them."""
     unit, shift = module.layer_units(layer)
     weight = module.weights[layer].double() * unit
-    step = grid_step(weight, shift).double()
+    step = grid_step(weight, shift, layer == 0).double()
     last = layer == len(module.weights) - 1
     if layer == 0:
         bias = module.scale_bias.double() * ACTIVATION_UNIT
     elif last:
-        bias = (module.biases[layer - 1].double() * module.units.double()).squeeze(1) * FINE
+        bias = module.biases[layer - 1].double() * module.units.double() * FINE
     else:
-        bias = module.biases[layer - 1].double().squeeze(1) * ACTIVATION_UNIT
+        bias = module.biases[layer - 1].double() * ACTIVATION_UNIT
     return {
         "weight": torch.round(weight / step).clamp(-127, 127).to(torch.int8).numpy(),
-        "bias": torch.round(bias / step.squeeze(2)).to(torch.int32).numpy(),
-        "multiplier": torch.round(step.squeeze(2) * 2**shift).to(torch.int32).numpy(),
+        "bias": torch.round(bias / step.squeeze(1)).to(torch.int32).numpy(),
+        "multiplier": torch.round(step.squeeze(1) * 2**shift).to(torch.int32).numpy(),
     }

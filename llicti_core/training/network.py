@@ -44,13 +44,13 @@ class _RoundWeight(torch.autograd.Function):
     """Weights on their int8 grid, gradient straight through. The grid's step is an integer over 2**shift."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, unit: float, shift: int) -> Tensor:
-        step = grid_step(weight * unit, shift) / unit
+    def forward(ctx: Any, weight: Tensor, unit: float, shift: int, first: bool) -> Tensor:
+        step = grid_step(weight * unit, shift, first) / unit
         return torch.round(weight / step).clamp_(-127, 127) * step
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return grads[0], None, None
+        return grads[0], None, None, None
 
 
 class _RoundActivation(torch.autograd.Function):
@@ -68,11 +68,19 @@ class _RoundActivation(torch.autograd.Function):
         return torch.ops.aten.hardtanh_backward(grads[0], y, 0, ACTIVATION_MAX)
 
 
-def grid_step(weight: Tensor, shift: int) -> Tensor:
-    """The step of each output channel's int8 grid: k / 2**shift for the smallest k, LEAST_MULTIPLIER or more, that
-    reaches the channel's largest weight."""
-    peak = weight.detach().abs().amax(dim=-1, keepdim=True).float()
-    return torch.ceil(peak / 127 * 2**shift).clamp_(min=LEAST_MULTIPLIER) / 2**shift
+def grid_step(weight: Tensor, shift: int, first: bool) -> Tensor:
+    """The step of each output channel's int8 grid, [out, 1]: k / 2**shift for the smallest k, LEAST_MULTIPLIER or more,
+    with which weights reach no further than 127, and sums of products no further than AVX2 kernels take in 16 bits
+    (native/model.hpp, narrow_block; less what rounding adds)."""
+    weight = weight.detach().float()
+    peak = weight.abs().amax(dim=-1, keepdim=True) / 127
+    shape, most = ((1, 1, 2), 32767 // 255 - 1) if first else ((2, 2, 2), 32767 // ACTIVATION_MAX - 2)
+    padded = nn.functional.pad(weight, (0, -weight.shape[-1] % math.prod(shape)))
+    together = padded.unflatten(-1, (-1, *shape))
+    for sign in (1, -1):
+        sums = (sign * together).clamp(min=0).sum(dim=(-3, -1)).flatten(1)
+        peak = torch.maximum(peak, sums.amax(dim=-1, keepdim=True) / most)
+    return torch.ceil(peak * 2**shift).clamp_(min=LEAST_MULTIPLIER) / 2**shift
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -81,56 +89,56 @@ def round_through(x: Tensor) -> Tensor:
 
 
 class BandNetwork(nn.Module):
-    """Four networks of one band, from context (units of a pixel value) to mixture parameters in their integer units."""
+    """The network of one band, from context (units of a pixel value) to mixture parameters in their integer units."""
 
     def __init__(self, neighbours: int, width: int, depth: int) -> None:
         super().__init__()
         self.inputs = input_size(neighbours)
         self.quantised = True
         fans = [self.inputs] + [width] * depth
-        outs = [width] * depth + [OUTPUTS]
+        outs = [width] * depth + [GROUPS * OUTPUTS]
         self.weights = nn.ParameterList(
-            nn.Parameter(torch.randn(GROUPS, n_out, n_in) * math.sqrt((2 if i < depth else 0.1) / n_in))
+            nn.Parameter(torch.randn(n_out, n_in) * math.sqrt((2 if i < depth else 0.1) / n_in))
             for i, (n_in, n_out) in enumerate(zip(fans, outs, strict=True))
         )
-        self.scale_bias = nn.Parameter(torch.zeros(SCALES, GROUPS, width))
-        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(GROUPS, 1, n)) for n in outs[1:])
+        self.scale_bias = nn.Parameter(torch.zeros(SCALES, width))
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(n)) for n in outs[1:])
         with torch.no_grad():
             # Component scales start between half a pixel and eight.
             spread = torch.linspace(-0.7, 2.1, COMPONENTS).repeat(3)
-            self.biases[-1][0, 0] = SCALE_ZERO / OUTPUT_UNITS[0] + spread
-        self.register_buffer("units", torch.tensor(OUTPUT_UNITS).view(GROUPS, 1, 1), persistent=False)
+            self.biases[-1][:OUTPUTS] = SCALE_ZERO / OUTPUT_UNITS[0] + spread
+        self.register_buffer("units", torch.tensor(OUTPUT_UNITS).repeat_interleave(OUTPUTS), persistent=False)
 
     def layer_units(self, layer: int) -> tuple[float | Tensor, int]:
         """Integer weight for a trained weight of one, and the multiplier's shift, of a layer."""
         if layer == len(self.weights) - 1:
-            return self.units * (FINE / ACTIVATION_UNIT), OUTPUT_SHIFT
+            return self.units.unsqueeze(1) * (FINE / ACTIVATION_UNIT), OUTPUT_SHIFT
         return (ACTIVATION_UNIT / INPUT_UNIT if layer == 0 else 1.0), HIDDEN_SHIFT
 
     def integer_weight(self, layer: int) -> Tensor:
         """The weight of `layer` in integer units, on its grid where `quantised`, still float."""
         unit, shift = self.layer_units(layer)
         weight: Tensor = self.weights[layer]
-        return (_RoundWeight.apply(weight, unit, shift) if self.quantised else weight) * unit
+        return (_RoundWeight.apply(weight, unit, shift, layer == 0) if self.quantised else weight) * unit
 
     def activate(self, x: Tensor) -> Tensor:
         """Activations, saturated as integers are; rounded where `quantised`."""
-        activated: Tensor = _RoundActivation.apply(x) if self.quantised else x.clamp(0, ACTIVATION_MAX)
+        # hardtanh clamps, and its gradient is one pass where clamp's is four.
+        clamped = nn.functional.hardtanh
+        activated: Tensor = _RoundActivation.apply(x) if self.quantised else clamped(x, 0.0, float(ACTIVATION_MAX))
         return activated
 
     def forward(self, x: Tensor, scale: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Mixture parameters, float [groups, batch, 15], of contexts `x` [batch, inputs] of scales `scale` [batch]."""
+        """Mixture parameters, float [batch, 60], of contexts `x` [batch, inputs] of scales `scale` [batch]."""
         one_hot = nn.functional.one_hot(scale, SCALES).to(dtype)
-        bias = self.scale_bias.permute(1, 2, 0) * ACTIVATION_UNIT
-        first = torch.cat((self.integer_weight(0), bias), dim=2).to(dtype)
-        h = torch.matmul(torch.cat((x.to(dtype), one_hot), dim=1), first.transpose(1, 2))
-        h = self.activate(h)
+        bias = self.scale_bias.t() * ACTIVATION_UNIT
+        first = torch.cat((self.integer_weight(0), bias), dim=1).to(dtype)
+        h = self.activate(nn.functional.linear(torch.cat((x.to(dtype), one_hot), dim=1), first))
         for layer in range(1, len(self.weights) - 1):
-            weight = self.integer_weight(layer).to(dtype)
             offset = (self.biases[layer - 1] * ACTIVATION_UNIT).to(dtype)
-            h = self.activate(torch.baddbmm(offset, h, weight.transpose(1, 2)))
+            h = self.activate(nn.functional.linear(h, self.integer_weight(layer).to(dtype), offset))
         last = len(self.weights) - 1
-        out = torch.bmm(h.float(), self.integer_weight(last).transpose(1, 2)) / FINE
+        out = nn.functional.linear(h.float(), self.integer_weight(last)) / FINE
         out = out + self.biases[-1] * self.units
         return round_through(out) if self.quantised else out
 
@@ -153,11 +161,10 @@ class Network(nn.Module):
 def mixture_bits(parameters: Tensor, residual: Tensor, ranges: tuple[int, int, int]) -> Tensor:
     """Bits of each sub-pixel, float [batch, 3].
 
-    parameters: [groups, batch, 15] in integer units; residual: [batch, 3], value minus base, of Y, Co, Cg;
+    parameters: [batch, 60] in integer units; residual: [batch, 3], value minus base, of Y, Co, Cg;
     ranges: how many values each channel can take, which decides the floor that keeps every value codable.
     """
-    batch = residual.shape[0]
-    scales, means, logits, coefs = parameters.view(GROUPS, batch, 3, COMPONENTS)
+    scales, means, logits, coefs = parameters.view(-1, GROUPS, 3, COMPONENTS).unbind(1)
     y, co = residual[:, 0:1], residual[:, 1:2]
     a, b, d = coefs.clamp(MIN_COEFFICIENT, MAX_COEFFICIENT).unbind(1)
     shift = torch.stack((torch.zeros_like(a), a * y / 64, (b * y + d * co) / 64), dim=1)

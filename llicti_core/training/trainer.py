@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -174,9 +175,17 @@ class Trainer:
         self.generator.set_state(state["generator"])
 
 
+@cache
+def _multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it: without them it is ten times slower than float32."""
+    ask = getattr(torch.cpu, "get_capabilities", None)  # not in old versions
+    capabilities = ask() if ask else {}
+    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
 def _bits(network: Network, band: str, batch: Contexts, grey: int) -> Tensor:
     """Mean bits per coded sub-pixel of a batch whose first `grey` contexts have no colour."""
-    dtype = torch.bfloat16 if batch.inputs.device.type == "cpu" else torch.float32
+    dtype = torch.bfloat16 if batch.inputs.device.type == "cpu" and _multiplies_bfloat16() else torch.float32
     parameters = network.bands[band](batch.inputs, batch.scale, dtype)
     bits = mixture_bits(parameters, batch.residual, RANGES)
     return (bits[:grey, 0].sum() + bits[grey:].sum()) / (bits.numel() - 2 * grey)

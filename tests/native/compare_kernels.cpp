@@ -38,8 +38,9 @@ bool one_in(int n) { return random_int(1, n) == 1; }
 Layer random_layer(int in, int out, bool first, bool last) {
     const int largest = one_in(2) ? 128 : random_int(1, 127);
     const bool extreme = one_in(3);
-    std::vector<int8_t> weight(size_t(kGroups) * out * in);
-    std::vector<int32_t> bias(size_t(first ? kScales : 1) * kGroups * out), multiplier(size_t(kGroups) * out);
+    const size_t rows = size_t(out);
+    std::vector<int8_t> weight(rows * in);
+    std::vector<int32_t> bias((first ? kScales : 1) * rows), multiplier(rows);
     for (int8_t& w : weight) {
         w = int8_t(extreme ? (one_in(2) ? -largest : std::min(largest, 127)) : random_int(-largest, std::min(largest, 127)));
     }
@@ -78,7 +79,7 @@ std::unique_ptr<Model> random_model() {
     for (int& nearest : band.nearest) nearest = random_int(0, neighbours - 1);
     int in = 3 * neighbours + 3;
     for (int l = 0; l <= depth; l++) {
-        const int out = l < depth ? (one_in(8) ? 256 : random_int(1, 100)) : kOutputs;
+        const int out = l < depth ? (one_in(8) ? 256 : random_int(1, 100)) : kParameters;
         band.layers.push_back(random_layer(in, out, l == 0, l == depth));
         in = out;
     }
@@ -95,11 +96,9 @@ public:
         }
         const Layer& layer = model_->bands[0].layers[model_->bands[0].layers.size() - 2];
         context_.scale = random_int(0, kScales - 1);
-        const int32_t* biases = layer.biases(context_.scale, 0);
-        correction_.hidden.assign(biases, biases + layer.row(kGroups, 0));
-        for (int i = 0; i < kGroups * layer.out; i++) {
-            correction_.hidden[layer.row(i / layer.out, i % layer.out)] += random_int(-500, 500);
-        }
+        const int32_t* biases = layer.biases(context_.scale);
+        correction_.hidden.assign(biases, biases + layer.rows());
+        for (int o = 0; o < layer.out; o++) correction_.hidden[o] += random_int(-500, 500);
         context_.model = model_.get();
         context_.band = &model_->bands[0];
         context_.correction = &correction_;
@@ -235,7 +234,7 @@ private:
             fit.bias[o] = float(random_int(-10, 10));
         }
         if (one_in(2)) {
-            fit.hidden.resize(size_t(kGroups) * layer.width);
+            fit.hidden.resize(size_t(layer.width));
             for (float& bias : fit.hidden) bias = float(random_int(-10, 10));
         }
         double bits[2];

@@ -29,9 +29,6 @@ _STATE_MIN = 1 << 16
 _PREDICTED = 64
 """Pixels that a program predicts."""
 
-_REGISTERS = 168
-"""Of a thread of such a program: what lets three of them share a multiprocessor and keeps nearly all in registers."""
-
 _GATHERED = 32
 """Pixels that a program gathers the inputs of."""
 
@@ -229,7 +226,7 @@ class _Flight:
     def _predict(
         self, kernel: Any, number: int, buffers: tuple[Tensor, ...], ranges: Tensor, tables: tuple[Tensor, ...]
     ) -> bool:
-        """Gather the inputs of a step and start the kernel that has them first, the networks; whether it has pixels."""
+        """Gather the inputs of a step and start the kernel that has them first, the network; whether it has pixels."""
         step, longest = STEPS[number], int(self.layout.runs[number].max())
         if not longest:
             return False
@@ -245,8 +242,8 @@ class _Flight:
         launch.start(
             kernel, self.streams * blocks, *buffers, self.tile_table, self.stream_table, ranges, packed.weights,
             packed.numbers, self.corrections, self.moves, *tables, blocks, *where, step.scale, step.band, model.depth,
-            **sizes, W=model.width, BLOCK=_PREDICTED, num_warps=8 if model.width > 128 else 4, num_stages=1,
-            maxnreg=_REGISTERS,
+            **sizes, W=model.width, BLOCK=_PREDICTED, num_warps=4, num_stages=1,
+            maxnreg=_registers(model.width, launch.capability(self.device)),
         )  # fmt: skip
         return True
 
@@ -266,6 +263,15 @@ class _Flight:
 
     def _put(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def _registers(width: int, capability: tuple[int, int]) -> int:
+    """Registers of a thread of a program that predicts: what keeps nearly all in registers.
+
+    168 let three programs share a multiprocessor. Where tensor cores do not read their operands from shared memory, as
+    those of 9.x do, wide networks need what only two can have.
+    """
+    return 168 if width <= 128 or capability[0] == 9 else 255
 
 
 def _cut(data: bytes, lengths: list[list[int]]) -> list[list[bytes]]:

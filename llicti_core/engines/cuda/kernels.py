@@ -26,7 +26,7 @@ import triton.language as tl
 
 LANES = tl.constexpr(32)
 OUTPUTS = tl.constexpr(16)
-"""Outputs of a network, one of them padding: column 5 * q + k is component k of channel q."""
+"""Outputs of a group, one of them padding: column 5 * q + k is component k of channel q."""
 PITCH = tl.constexpr(4)
 COMPONENTS = tl.constexpr(8)
 """Components of a mixture, three of them padding."""
@@ -180,7 +180,7 @@ def gather_band(
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Inputs int8 [batches, LANES, K] of a band's networks, and bases int16 [batches, 3, LANES] (4.3, 4.4)."""
+    """Inputs int8 [batches, LANES, K] of a band's network, and bases int16 [batches, 3, LANES] (4.3, 4.4)."""
     stream = tl.program_id(0) // blocks
     first = (tl.program_id(0) % blocks) * BLOCK
     tile = tl.load(streams + stream * STREAM_FIELDS + TILE)
@@ -242,11 +242,21 @@ def _load_inputs(inputs, batch, p, active, K: tl.constexpr):
 def _layer(x, weights, biases, moves, last, multipliers, K: tl.constexpr, W: tl.constexpr):
     """Activations int8 [pixels, W] of a hidden layer for inputs int8 [pixels, K], weights int8 [W, K].
 
-    moves: int32 [W], added to the biases of the `last` hidden layer. Models are proved to keep the product within 32
-    bits (7.3).
+    moves: int32 [W], added to the biases of the `last` hidden layer.
     """
+    if W <= 128:
+        return _activations(x, weights, biases, moves, last, multipliers, tl.arange(0, W), K)
+    else:  # in halves, which take half the registers and shared memory
+        o = 2 * tl.arange(0, W // 2)
+        even = _activations(x, weights, biases, moves, last, multipliers, o, K)
+        odd = _activations(x, weights, biases, moves, last, multipliers, o + 1, K)
+        return tl.reshape(tl.join(even, odd), (x.shape[0], W))
+
+
+@triton.jit
+def _activations(x, weights, biases, moves, last, multipliers, o, K: tl.constexpr):
+    """Those of channels `o` alone (_layer). Models are proved to keep the product within 32 bits (7.3)."""
     k = tl.arange(0, K)
-    o = tl.arange(0, W)
     total = tl.dot(x, tl.load(weights + o[None, :] * K + k[:, None]), out_dtype=tl.int32)
     bias = tl.load(biases + o) + tl.where(last, tl.load(moves + o), 0)
     scaled = ((total + bias[None, :]) * tl.load(multipliers + o)[None, :] + 8192) >> 14
@@ -254,21 +264,19 @@ def _layer(x, weights, biases, moves, last, multipliers, K: tl.constexpr, W: tl.
 
 
 @triton.jit
-def _hidden(x, weights, numbers, moves, group, level, depth, K: tl.constexpr, W: tl.constexpr):
-    """Activations int8 [pixels, W] of the last hidden layer of a group, for inputs int8 [pixels, K].
+def _hidden(x, weights, numbers, moves, level, depth, K: tl.constexpr, W: tl.constexpr):
+    """Activations int8 [pixels, W] of the last hidden layer, for inputs int8 [pixels, K].
 
-    weights: int8, one after the other [4, W, K], [depth - 1, 4, W, W] and [4, OUTPUTS, W]. numbers: int32, biases
-    [5, 4, W] and multipliers [4, W]; for each further hidden layer both, [2, 4, W]; for the outputs [2, 4, OUTPUTS].
-    moves: int32 [4, W], what the picture's corrections add to biases of the last hidden layer (5.2).
+    weights: int8, one after the other [W, K], [depth - 1, W, W] and [60, W]. numbers: int32, biases [5, W] and
+    multipliers [W]; for each further hidden layer both, [2, W]; for the outputs [2, 60]. moves: int32 [W], what the
+    picture's corrections add to biases of the last hidden layer (5.2).
     """
-    moves += group * W
-    biases = numbers + (level * 4 + group) * W
-    h = _layer(x, weights + group * (W * K), biases, moves, depth == 1, numbers + (20 + group) * W, K, W)
-    weights += 4 * W * K + group * (W * W)
-    numbers += (24 + group) * W
+    h = _layer(x, weights, numbers + level * W, moves, depth == 1, numbers + 5 * W, K, W)
+    weights += W * K
+    numbers += 6 * W
     for layer in range(depth - 1):
-        biases = numbers + layer * (8 * W)
-        h = _layer(h, weights + layer * (4 * W * W), biases, moves, layer == depth - 2, biases + 4 * W, W, W)
+        biases = numbers + layer * (2 * W)
+        h = _layer(h, weights + layer * (W * W), biases, moves, layer == depth - 2, biases + W, W, W)
     return h
 
 
@@ -277,14 +285,15 @@ def _outputs(h, weights, numbers, corrections, group, o, depth, K: tl.constexpr,
     """Corrected outputs `o` [OUTPUTS] of a group, int32 [pixels, OUTPUTS]; 0 where o is none of 0..14."""
     j = tl.arange(0, W)
     there = (o >= 0) & (o < 15)
-    at = weights + 4 * W * K + (depth - 1) * (4 * W * W) + (group * OUTPUTS + o[None, :]) * W + j[:, None]
+    row = group * 15 + o
+    at = weights + W * K + (depth - 1) * (W * W) + row[None, :] * W + j[:, None]
     weight = tl.load(at, mask=there[None, :], other=0)
-    last = numbers + (24 + (depth - 1) * 8) * W + group * OUTPUTS + o
+    last = numbers + 6 * W + (depth - 1) * (2 * W) + row
     bias = tl.load(last, mask=there, other=0)
-    multiplier = tl.load(last + 4 * OUTPUTS, mask=there, other=0)
+    multiplier = tl.load(last + 60, mask=there, other=0)
     fine = ((tl.dot(h, weight, out_dtype=tl.int32) + bias[None, :]) * multiplier[None, :] + 2048) >> 12
-    gain = tl.load(corrections + group * 15 + o, mask=there, other=0).to(tl.int32) + 64
-    offset = tl.load(corrections + 60 + group * 15 + o, mask=there, other=0).to(tl.int32) * 512 + 512
+    gain = tl.load(corrections + row, mask=there, other=0).to(tl.int32) + 64
+    offset = tl.load(corrections + 60 + row, mask=there, other=0).to(tl.int32) * 512 + 512
     corrected = (fine * gain[None, :] + offset[None, :]) >> 10  # within 2**27 before the shift (5.2)
     return tl.minimum(tl.maximum(corrected, -32768), 32767)
 
@@ -380,13 +389,11 @@ def encode_band(
     x = _load_inputs(inputs, batch, p, active, K)
     corrected = (tl.load(tiles + tile * TILE_FIELDS + PICTURE) * 5 + level) * 3 + band
     corrections += corrected * 120
-    moves += corrected * (4 * W)
+    moves += corrected * W
     o = tl.arange(0, OUTPUTS)
-    h = _hidden(x, weights, numbers, moves, 0, level, depth, K, W)
+    h = _hidden(x, weights, numbers, moves, level, depth, K, W)
     index = tl.minimum(tl.maximum(_outputs(h, weights, numbers, corrections, 0, o, depth, K, W), 0), 87)
-    h = _hidden(x, weights, numbers, moves, 1, level, depth, K, W)
     mean = _outputs(h, weights, numbers, corrections, 1, o, depth, K, W)
-    h = _hidden(x, weights, numbers, moves, 2, level, depth, K, W)
     logit = _outputs(h, weights, numbers, corrections, 2, o, depth, K, W)
     weight = _weights(logit, o, ranges, exponential, CHANNELS)
 
@@ -403,7 +410,6 @@ def encode_band(
         co_base = tl.load(base + LANES, mask=active, other=0).to(tl.int32)
         cg_base = tl.load(base + 2 * LANES, mask=active, other=0).to(tl.int32)
         # Channels in columns: `a` and `b` of group 3 are wanted in those of Co and Cg, five further on; `d` in its own.
-        h = _hidden(x, weights, numbers, moves, 3, level, depth, K, W)
         by_y = _outputs(h, weights, numbers, corrections, 3, o - 5, depth, K, W)
         by_y = tl.minimum(tl.maximum(by_y, -256), 255)
         by_co = _outputs(h, weights, numbers, corrections, 3, o, depth, K, W)
@@ -482,17 +488,14 @@ def predict_band(
     x = _load_inputs(inputs, batch, p, active, K)
     corrected = (tl.load(tiles + tile * TILE_FIELDS + PICTURE) * 5 + level) * 3 + band
     corrections += corrected * 120
-    moves += corrected * (4 * W)
+    moves += corrected * W
     o = tl.arange(0, OUTPUTS)
-    h = _hidden(x, weights, numbers, moves, 0, level, depth, K, W)
+    h = _hidden(x, weights, numbers, moves, level, depth, K, W)
     index = tl.minimum(tl.maximum(_outputs(h, weights, numbers, corrections, 0, o, depth, K, W), 0), 87)
-    h = _hidden(x, weights, numbers, moves, 1, level, depth, K, W)
     mean = _outputs(h, weights, numbers, corrections, 1, o, depth, K, W)
-    h = _hidden(x, weights, numbers, moves, 2, level, depth, K, W)
     logit = _outputs(h, weights, numbers, corrections, 2, o, depth, K, W)
     weight = _weights(logit, o, ranges + tile * (2 * CHANNELS), exponential, CHANNELS)
     if CHANNELS == 3:
-        h = _hidden(x, weights, numbers, moves, 3, level, depth, K, W)
         coefficient = _outputs(h, weights, numbers, corrections, 3, o, depth, K, W)
         index |= tl.minimum(tl.maximum(coefficient, -256), 255) * 128
 

@@ -29,15 +29,20 @@ def usable(device: str | torch.device | None) -> torch.device:
             msg = "no CUDA device can be used: there is none, or no driver, or PyTorch was built without CUDA"
             raise DeviceError(msg)
         index = torch.cuda.current_device() if chosen.index is None else chosen.index
-        capability = torch.cuda.get_device_capability(index)
+        there = torch.cuda.get_device_capability(index)
     except (RuntimeError, AssertionError) as error:
         msg = f"CUDA device {device or ''!r} cannot be used: {error}"
         raise DeviceError(msg) from error
-    if capability < CAPABILITY:
-        least, there = (".".join(map(str, version)) for version in (CAPABILITY, capability))
-        msg = f"CUDA device {index} has compute capability {there}, {least} is the least that can be used"
+    if there < CAPABILITY:
+        least, found = (".".join(map(str, version)) for version in (CAPABILITY, there))
+        msg = f"CUDA device {index} has compute capability {found}, {least} is the least that can be used"
         raise DeviceError(msg)
     return torch.device("cuda", index)
+
+
+def capability(device: torch.device) -> tuple[int, int]:
+    """The compute capability of a device that is usable."""
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else CAPABILITY
 
 
 def current(device: torch.device) -> Any:

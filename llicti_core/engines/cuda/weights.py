@@ -14,7 +14,7 @@ from torch import Tensor
 from llicti_core import tables
 from llicti_core.engines.cuda import kernels
 from llicti_core.engines.reference import hidden_shifts
-from llicti_core.models import GROUPS, Model, input_size
+from llicti_core.models import Model, input_size
 from llicti_core.pyramid import BANDS, SCALES, Band
 
 LEAST = 32
@@ -26,7 +26,7 @@ _KEPT = 8
 
 
 class PackedBand(NamedTuple):
-    """The networks of a band: see kernels.py for `weights` int8, `numbers` int32 and `window` int32 [6, inputs]."""
+    """The network of a band: see kernels.py for `weights` int8, `numbers` int32 and `window` int32 [6, inputs]."""
 
     weights: Tensor
     numbers: Tensor
@@ -46,11 +46,11 @@ class PackedModel(NamedTuple):
     tail: Tensor
 
     def moves(self, hidden: Sequence[bytes]) -> NDArray[np.int32]:
-        """What `Corrections.hidden` of pictures add to biases, [pictures, 5, 3, 4, width]."""
-        moves = np.zeros((len(hidden), SCALES, len(BANDS), GROUPS, self.width), np.int32)
+        """What `Corrections.hidden` of pictures add to biases, [pictures, 5, 3, width]."""
+        moves = np.zeros((len(hidden), SCALES, len(BANDS), self.width), np.int32)
         for rows, stored in zip(moves, hidden, strict=True):
             shifts = hidden_shifts(self.model, stored)
-            rows[: len(shifts), :, :, : shifts.shape[-1]] = shifts
+            rows[: len(shifts), :, : shifts.shape[-1]] = shifts
         return moves
 
 
@@ -88,12 +88,11 @@ def _padded(size: int) -> int:
 def _pack_band(model: Model, band: Band, width: int, device: torch.device) -> PackedBand:
     """Padding has weights, biases and multipliers of 0, so that its activations and what they add are 0."""
     inputs = _padded(input_size(len(band.neighbours)))
-    outputs = kernels.OUTPUTS.value
     weights: list[NDArray[Any]] = []
     numbers: list[NDArray[Any]] = []
     for index, layer in enumerate(model.layers(band.name)):
-        rows = outputs if index == model.spec.depth else width
         weight, bias, multiplier = (np.asarray(part) for part in layer)
+        rows = len(weight) if index == model.spec.depth else width
         weights.append(_pad(weight, rows, width if index else inputs).ravel())
         numbers += [_pad(bias, rows).ravel(), _pad(multiplier, rows).ravel()]
     return PackedBand(

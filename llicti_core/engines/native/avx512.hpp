@@ -38,16 +38,16 @@ inline void arrange_quads(const int8_t (*input)[kChunk], int quads, uint8_t offs
     }
 }
 
-// Requantises accumulators of four outputs of a group, 16 pixels each, to quads; in 16 bits where Layer says that will do.
+// Requantises accumulators of four outputs, 16 pixels each, to quads; in 16 bits where Layer says that will do.
 template <bool is_short>
 class Requantiser {
 public:
-    Requantiser(const Layer& layer, int group, int output) {
-        const uint16_t* m = layer.short_multipliers(group, output);
+    Requantiser(const Layer& layer, int output) {
+        const uint16_t* m = layer.short_multipliers(output);
         for (int o = 0; o < 4; o += 2, m += 8) {
             short_[o / 2] = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(m)));
         }
-        for (int o = 0; o < 4; o++) multiplier_[o] = _mm512_set1_epi32(layer.multipliers(group, output)[o]);
+        for (int o = 0; o < 4; o++) multiplier_[o] = _mm512_set1_epi32(layer.multipliers(output)[o]);
     }
 
     __m512i operator()(__m512i a, __m512i b, __m512i c, __m512i d) const {

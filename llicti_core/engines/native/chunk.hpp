@@ -11,9 +11,8 @@
 
 namespace llicti {
 
-constexpr int kMaxWidth = 256;         // channels of a hidden layer of one group
-constexpr int kMaxInputs = 128;        // 3 * 40 + 3, in whole tiles
-constexpr int kGroupParameters = 16;   // kOutputs, in whole tiles
+constexpr int kMaxWidth = 256;   // channels of a hidden layer
+constexpr int kMaxInputs = 128;  // 3 * 40 + 3, in whole tiles
 
 // One channel's mixtures for a chunk (docs/format.md, clause 6), by component. A distance of `a` sixteenths from the mean is
 // at position min((min(a, limit) * power * mantissa) >> 16, 8191) of the table.

@@ -14,15 +14,14 @@ constexpr float kGainUnit = 1.0f / 64, kBiasUnit = 0.5f;
 constexpr int kHiddenUnit = 2;                   // activations
 constexpr double kStoredBits = 7.0;              // about what a stored number costs, compressed
 constexpr double kHiddenBits = 5.0;              // and one of the hidden biases, which are more alike
-constexpr int kPixelsPerHidden = 128;            // of a band, for fitting one of its hidden biases to pay
+constexpr int kPixelsPerHidden = 96;             // of a band, for fitting one of its hidden biases to pay
 
 // How far a bias is moved by a first step, by group: in units of the parameter.
 constexpr float kBiasStep[kGroups] = {0.4f, 0.8f, 0.8f, 0.8f};
 constexpr float kGainStep = 0.015f;
 constexpr float kHiddenStep = 0.5f;  // activations
 
-// Channels of the last hidden layer, of all groups.
-int hidden_rows(const Band& band) { return kGroups * band.layers[band.layers.size() - 2].out; }
+const Layer& last_hidden(const Band& band) { return band.layers[band.layers.size() - 2]; }
 
 // Leave out scales at the end that are all zeros, `size` bytes each.
 void cut_zeros(std::vector<int8_t>& stored, size_t size) {
@@ -66,7 +65,7 @@ Samples draw_samples(const Job& job, int scale, const Band& band) {
         if (pixels >= kLeastPixels / kMaxTiles) used.push_back(&tile);
     }
     if (samples.pixels < kLeastPixels || used.empty()) return samples;
-    samples.hidden = samples.pixels >= int64_t(kPixelsPerHidden) * hidden_rows(band);
+    samples.hidden = samples.pixels >= int64_t(kPixelsPerHidden) * last_hidden(band).out;
     const int chunks = int(std::min<int64_t>(count, samples.pixels / 2)) / kChunk;
     const int total = chunks + chunks / 2;
     samples.fitted.reserve(chunks + 1);
@@ -98,7 +97,7 @@ Fit descend(const Samples& samples, const Job& job, const OutputLayer& layer, bo
     const FitPlan& plan = job.plan;
     const std::vector<Range>& ranges = job.ranges();
     Fit at = no_fit(), first_moment{}, second_moment{}, slope;
-    const size_t hidden = with_hidden ? size_t(kGroups) * layer.width : 0;
+    const size_t hidden = with_hidden ? size_t(layer.width) : 0;
     for (Fit* fit : {&at, &first_moment, &second_moment}) fit->hidden.resize(hidden);
     float mean_share = 1, square_share = 1;  // of the moments that is still their start, zero
     const auto step = [&](float& value, float& m, float& v, float slope, float rate) {
@@ -130,7 +129,7 @@ int8_t rounded(float value, float unit, int low, int high) {
     return int8_t(std::min(std::max(int(std::lround(value / unit)), low), high));
 }
 
-// A band's corrections as the file has them: gains and biases of outputs; and by group and channel, without padding.
+// A band's corrections as the file has them: gains and biases of outputs; and by channel, without padding.
 struct Stored {
     int8_t output[2 * kParameters] = {};
     std::vector<int8_t> hidden;
@@ -142,10 +141,8 @@ Stored round_fit(const Fit& fit, const Band& band) {
         stored.output[o] = rounded(fit.gain[o] - 1, kGainUnit, -64, 63);
         stored.output[kParameters + o] = rounded(fit.bias[o], kBiasUnit, -128, 127);
     }
-    const Layer& layer = band.layers[band.layers.size() - 2];
-    for (int i = 0; !fit.hidden.empty() && i < hidden_rows(band); i++) {
-        const size_t row = layer.row(i / layer.out, i % layer.out);
-        stored.hidden.push_back(rounded(fit.hidden[row], kHiddenUnit, -128, 127));
+    for (int i = 0; !fit.hidden.empty() && i < last_hidden(band).out; i++) {
+        stored.hidden.push_back(rounded(fit.hidden[i], kHiddenUnit, -128, 127));
     }
     return stored;
 }
@@ -157,11 +154,8 @@ Fit unrounded(const Stored& stored, const Band& band) {
         fit.gain[o] = 1 + kGainUnit * stored.output[o];
         fit.bias[o] = kBiasUnit * stored.output[kParameters + o];
     }
-    const Layer& layer = band.layers[band.layers.size() - 2];
-    if (!stored.hidden.empty()) fit.hidden.resize(layer.row(kGroups, 0));
-    for (int i = 0; i < int(stored.hidden.size()); i++) {
-        fit.hidden[layer.row(i / layer.out, i % layer.out)] = float(kHiddenUnit * stored.hidden[i]);
-    }
+    for (int8_t moved : stored.hidden) fit.hidden.push_back(float(kHiddenUnit * moved));
+    if (!stored.hidden.empty()) fit.hidden.resize(size_t(last_hidden(band).rows()));
     return fit;
 }
 
@@ -187,7 +181,7 @@ Stored fit_band(const Job& job, int scale, const Band& band) {
     if (samples.hidden) {
         Stored shallow = best;
         shallow.hidden.clear();
-        if (pays - kHiddenBits * hidden_rows(band) < saved(shallow)) pays = saved(best = fit(false));
+        if (pays - kHiddenBits * last_hidden(band).out < saved(shallow)) pays = saved(best = fit(false));
     }
     return pays < 2 * kParameters * kStoredBits ? Stored{} : best;
 }
@@ -213,12 +207,12 @@ StoredCorrections fit_corrections(const std::vector<Pixels>& tiles, const Model&
     });
     StoredCorrections corrections;
     for (int i = 0; i < fits; i++) {
-        stored[i].hidden.resize(hidden_rows(model.bands[i % 3]));
+        stored[i].hidden.resize(size_t(last_hidden(model.bands[i % 3]).out));
         corrections.outputs.insert(corrections.outputs.end(), stored[i].output, stored[i].output + 2 * kParameters);
         corrections.hidden.insert(corrections.hidden.end(), stored[i].hidden.begin(), stored[i].hidden.end());
     }
     cut_zeros(corrections.outputs, kOutputsPerScale);
-    const size_t hidden_per_scale = 3 * size_t(hidden_rows(model.bands[0]));
+    const size_t hidden_per_scale = 3 * size_t(last_hidden(model.bands[0]).out);
     cut_zeros(corrections.hidden, hidden_per_scale);
     // No scale has hidden biases alone.
     const size_t least = corrections.hidden.size() / hidden_per_scale * kOutputsPerScale;
@@ -230,8 +224,7 @@ Corrections unpack_corrections(const StoredCorrections& stored, const Model& mod
     Corrections corrections;
     size_t output = 0, hidden = 0;
     for (int i = 0; i < 3 * kScales; i++) {
-        const Band& band = model.bands[i % 3];
-        const Layer& layer = band.layers[band.layers.size() - 2];
+        const Layer& layer = last_hidden(model.bands[i % 3]);
         Correction& correction = corrections[i / 3][i % 3];
         const bool corrected = output < stored.outputs.size();
         for (int o = 0; o < kParameters; o++) {
@@ -240,16 +233,14 @@ Corrections unpack_corrections(const StoredCorrections& stored, const Model& mod
                 (corrected ? stored.outputs[output + kParameters + o] : 0) * (1 << (kFineShift + kGainShift - 1));
         }
         if (corrected) output += 2 * kParameters;
-        const int32_t* biases = layer.biases(i / 3, 0);
-        correction.hidden.assign(biases, biases + layer.row(kGroups, 0));
+        const int32_t* biases = layer.biases(i / 3);
+        correction.hidden.assign(biases, biases + layer.rows());
         const bool deep = hidden < stored.hidden.size();
-        for (int g = 0; deep && g < kGroups; g++) {
-            for (int o = 0; o < layer.out; o++) {
-                const int32_t multiplier = layer.multipliers(g, o)[0];
-                const int32_t moved = stored.hidden[hidden++] * (kHiddenUnit << kHiddenShift) + (multiplier >> 1);
-                // Rounded down, also where it is negative.
-                correction.hidden[layer.row(g, o)] += moved / multiplier - (moved % multiplier < 0);
-            }
+        for (int o = 0; deep && o < layer.out; o++) {
+            const int32_t multiplier = layer.multipliers(o)[0];
+            const int32_t moved = stored.hidden[hidden++] * (kHiddenUnit << kHiddenShift) + (multiplier >> 1);
+            // Rounded down, also where it is negative.
+            correction.hidden[o] += moved / multiplier - (moved % multiplier < 0);
         }
     }
     return corrections;

@@ -19,7 +19,7 @@ struct FitPlan {
 constexpr int kOutputsPerScale = 3 * 2 * kParameters;
 
 // As the file has them, for as many of the finest scales as there are of each kind: int8 by scale, band, (gain, bias) and
-// output; and of the last hidden layer's biases by scale, band, group and channel.
+// output; and of the last hidden layer's biases by scale, band and channel.
 struct StoredCorrections {
     std::vector<int8_t> outputs, hidden;
 };

@@ -38,13 +38,13 @@ struct Totals {
 
 // Products of a tile of outputs and a chunk's pixels, left in tiles 0 to 3. Tile 4 holds weights, [output][input]; the
 // others inputs, [quad][pixel][4], alternating so that one is loaded while another is used.
-inline void multiply(const Layer& layer, int group, int output, const Activation* x) {
+inline void multiply(const Layer& layer, int output, const Activation* x) {
     constexpr int kRow = 4 * kChunk;  // bytes of a quad
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    const int8_t* weight = layer.weights(group, output);
+    const int8_t* weight = layer.weights(output);
     for (int k = 0; k < layer.stride; k += 64, weight += 64, x += 16 * kRow) {
         _tile_loadd(4, weight, layer.stride);
         _tile_loadd(5, x, kRow);
@@ -68,10 +68,10 @@ inline void store_products(Totals& totals) {
 
 // From the accumulators of a tile of outputs to their activations.
 template <bool is_short>
-inline void requantise_tile(const Layer& layer, int group, int output, const int32_t* biases, const Totals& totals,
+inline void requantise_tile(const Layer& layer, int output, const int32_t* biases, const Totals& totals,
                             Activation* y) {
     for (int o = 0; o < 16; o += 4) {
-        const Requantiser<is_short> requantise(layer, group, output + o);
+        const Requantiser<is_short> requantise(layer, output + o);
         __m512i bias[4];
         for (int i = 0; i < 4; i++) bias[i] = _mm512_set1_epi32(biases[output + o + i]);
         for (int v = 0; v < kVectors; v++) {
@@ -83,38 +83,38 @@ inline void requantise_tile(const Layer& layer, int group, int output, const int
     }
 }
 
-inline void finish_tile(const Layer& layer, int group, int tile, const int32_t* biases, const Totals& totals,
+inline void finish_tile(const Layer& layer, int tile, const int32_t* biases, const Totals& totals,
                         Activation* y) {
-    if (layer.is_short(group, 16 * tile)) requantise_tile<true>(layer, group, 16 * tile, biases, totals, y);
-    else requantise_tile<false>(layer, group, 16 * tile, biases, totals, y);
+    if (layer.is_short(16 * tile)) requantise_tile<true>(layer, 16 * tile, biases, totals, y);
+    else requantise_tile<false>(layer, 16 * tile, biases, totals, y);
 }
 
 // Compilers do not know that loading a tile reads memory: what was written must be in place before.
 inline void finish_writes() { std::atomic_signal_fence(std::memory_order_seq_cst); }
 
-void dense_hidden(const Layer& layer, int group, const int32_t* biases, const Activation* x, Activation* y) {
+void dense_hidden(const Layer& layer, const int32_t* biases, const Activation* x, Activation* y) {
     Totals totals[2];
     finish_writes();
     // While the processor multiplies for a tile, the one before is requantised.
     for (int tile = 0; tile < layer.tiles; tile++) {
-        multiply(layer, group, 16 * tile, x);
-        if (tile) finish_tile(layer, group, tile - 1, biases, totals[(tile - 1) % 2], y);
+        multiply(layer, 16 * tile, x);
+        if (tile) finish_tile(layer, tile - 1, biases, totals[(tile - 1) % 2], y);
         store_products(totals[tile % 2]);
     }
-    finish_tile(layer, group, layer.tiles - 1, biases, totals[(layer.tiles - 1) % 2], y);
+    finish_tile(layer, layer.tiles - 1, biases, totals[(layer.tiles - 1) % 2], y);
 }
 
-void dense_output(const Layer& layer, int group, int output, const int32_t* biases, const Activation* x,
+void dense_output(const Layer& layer, int output, const int32_t* biases, const Activation* x,
                   int32_t (*y)[kChunk]) {
     Totals totals;
     finish_writes();
-    multiply(layer, group, output, x);
+    multiply(layer, output, x);
     store_products(totals);
     for (int o = 0; o < 16; o++) {
         const __m512i bias = _mm512_set1_epi32(biases[output + o]);
         for (int p = 0; p < kChunk; p += 16) {
             const __m512i total = _mm512_add_epi32(bias, _mm512_load_si512(&totals.value[o][p]));
-            store_output(total, layer.multipliers(group, output)[o], &y[o][p]);
+            store_output(total, layer.multipliers(output)[o], &y[o][p]);
         }
     }
 }

@@ -56,23 +56,23 @@ using Totals = __m512i[4][kVectors];
     fourth.store(totals[3]);
 }
 
-inline void accumulate(const Layer& layer, int group, int output, const int32_t* biases, const Activation* x,
+inline void accumulate(const Layer& layer, int output, const int32_t* biases, const Activation* x,
                        Totals& totals) {
     int32_t bias[4];
     // Modulo 2**32, like the accumulators that start from it.
     for (int o = 0; o < 4; o++) {
-        bias[o] = int32_t(uint32_t(biases[output + o]) - uint32_t(layer.first ? layer.input_offsets(group, output)[o] : 0));
+        bias[o] = int32_t(uint32_t(biases[output + o]) - uint32_t(layer.first ? layer.input_offsets(output)[o] : 0));
     }
-    accumulate(layer.weights(group, output), size_t(layer.stride), bias, layer.quads, x, totals);
+    accumulate(layer.weights(output), size_t(layer.stride), bias, layer.quads, x, totals);
 }
 
 template <bool is_short>
-inline void hidden_tile(const Layer& layer, int group, int first, const int32_t* biases, const Activation* x,
+inline void hidden_tile(const Layer& layer, int first, const int32_t* biases, const Activation* x,
                         Activation* y) {
     for (int output = first; output < first + 16; output += 4) {
         Totals totals;
-        accumulate(layer, group, output, biases, x, totals);
-        const Requantiser<is_short> requantise(layer, group, output);
+        accumulate(layer, output, biases, x, totals);
+        const Requantiser<is_short> requantise(layer, output);
         for (int v = 0; v < kVectors; v++) {
             _mm512_store_si512(y + output * kChunk + 64 * v,
                                requantise(totals[0][v], totals[1][v], totals[2][v], totals[3][v]));
@@ -80,19 +80,19 @@ inline void hidden_tile(const Layer& layer, int group, int first, const int32_t*
     }
 }
 
-void dense_hidden(const Layer& layer, int group, const int32_t* biases, const Activation* x, Activation* y) {
+void dense_hidden(const Layer& layer, const int32_t* biases, const Activation* x, Activation* y) {
     for (int output = 0; output < 16 * layer.tiles; output += 16) {
-        const auto tile = layer.is_short(group, output) ? hidden_tile<true> : hidden_tile<false>;
-        tile(layer, group, output, biases, x, y);
+        const auto tile = layer.is_short(output) ? hidden_tile<true> : hidden_tile<false>;
+        tile(layer, output, biases, x, y);
     }
 }
 
-void dense_output(const Layer& layer, int group, int first, const int32_t* biases, const Activation* x,
+void dense_output(const Layer& layer, int first, const int32_t* biases, const Activation* x,
                   int32_t (*y)[kChunk]) {
     for (int output = first; output < first + 16; output += 4) {
         Totals totals;
-        accumulate(layer, group, output, biases, x, totals);
-        const int32_t* multiplier = layer.multipliers(group, output);
+        accumulate(layer, output, biases, x, totals);
+        const int32_t* multiplier = layer.multipliers(output);
         for (int o = 0; o < 4; o++) {
             for (int v = 0; v < kVectors; v++) store_output(totals[o][v], multiplier[o], &y[output - first + o][16 * v]);
         }

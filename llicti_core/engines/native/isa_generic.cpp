@@ -17,8 +17,8 @@ void arrange(const int8_t (*input)[kChunk], int quads, Activation* x) {
 struct Weights {
     int16_t row[4][kMaxWidth];
 
-    Weights(const Layer& layer, int group, int output) {
-        for (int o = 0; o < 4; o++) std::copy_n(layer.weights(group, output + o), layer.stride, row[o]);
+    Weights(const Layer& layer, int output) {
+        for (int o = 0; o < 4; o++) std::copy_n(layer.weights(output + o), layer.stride, row[o]);
     }
 };
 
@@ -37,13 +37,13 @@ inline void accumulate(const Weights& weights, const int32_t* bias, int inputs, 
     total[3] = d + bias[3];
 }
 
-// Calls visit(output, pixel, accumulator times multiplier) for all of a group.
+// Calls visit(output, pixel, accumulator times multiplier) for all of it.
 template <class Visit>
-void for_each_product(const Layer& layer, int group, int first, int last, const int32_t* biases, const Activation* x,
+void for_each_product(const Layer& layer, int first, int last, const int32_t* biases, const Activation* x,
                       Visit visit) {
     for (int output = first; output < last; output += 4) {
-        const Weights weights(layer, group, output);
-        const int32_t* multiplier = layer.multipliers(group, output);
+        const Weights weights(layer, output);
+        const int32_t* multiplier = layer.multipliers(output);
         for (int p = 0; p < kChunk; p++) {
             int32_t total[4];
             accumulate(weights, biases + output, 4 * layer.quads, x + p * kPixelInputs, total);
@@ -52,16 +52,16 @@ void for_each_product(const Layer& layer, int group, int first, int last, const 
     }
 }
 
-void dense_hidden(const Layer& layer, int group, const int32_t* biases, const Activation* x, Activation* y) {
-    for_each_product(layer, group, 0, 16 * layer.tiles, biases, x, [&](int output, int p, int32_t product) {
+void dense_hidden(const Layer& layer, const int32_t* biases, const Activation* x, Activation* y) {
+    for_each_product(layer, 0, 16 * layer.tiles, biases, x, [&](int output, int p, int32_t product) {
         const int32_t scaled = (product + (1 << (kHiddenShift - 1))) >> kHiddenShift;
         y[p * kPixelInputs + output] = Activation(std::min(std::max(scaled, 0), kActivationMax));
     });
 }
 
-void dense_output(const Layer& layer, int group, int first, const int32_t* biases, const Activation* x,
+void dense_output(const Layer& layer, int first, const int32_t* biases, const Activation* x,
                   int32_t (*y)[kChunk]) {
-    for_each_product(layer, group, first, first + 16, biases, x, [&](int output, int p, int32_t product) {
+    for_each_product(layer, first, first + 16, biases, x, [&](int output, int p, int32_t product) {
         y[output - first][p] = fine_output(product);
     });
 }

@@ -19,7 +19,7 @@ void arrange(const int8_t (*input)[kChunk], int quads, Activation* x) {
     }
 }
 
-// Four outputs of a group over 16 pixels: accumulators by output, then by register.
+// Four outputs over 16 pixels: accumulators by output, then by register.
 struct Block {
     int32x4_t total[4][4];
 
@@ -64,14 +64,14 @@ private:
 #endif
 };
 
-// Calls visit(output, pixel, block) for the accumulators of every block of a group, times their multipliers.
+// Calls visit(output, pixel, block) for the accumulators of every block, times their multipliers.
 template <class Visit>
-inline void for_each_block(const Layer& layer, int group, int first, int last, const int32_t* biases, const Activation* x,
+inline void for_each_block(const Layer& layer, int first, int last, const int32_t* biases, const Activation* x,
                            Visit visit) {
     for (int output = first; output < last; output += 4) {
         const int32_t* bias = biases + output;
-        const int32_t* multiplier = layer.multipliers(group, output);
-        const int8_t* weight = layer.weights(group, output);
+        const int32_t* multiplier = layer.multipliers(output);
+        const int8_t* weight = layer.weights(output);
         for (int p = 0; p < kChunk; p += 16) {
             Block block;
             for (int o = 0; o < 4; o++) {
@@ -95,17 +95,17 @@ inline int8x16_t requantise(const int32x4_t (&scaled)[4]) {
     return vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), vdupq_n_s8(0));
 }
 
-void dense_hidden(const Layer& layer, int group, const int32_t* biases, const Activation* x, Activation* y) {
-    for_each_block(layer, group, 0, 16 * layer.tiles, biases, x, [&](int output, int p, const Block& block) {
+void dense_hidden(const Layer& layer, const int32_t* biases, const Activation* x, Activation* y) {
+    for_each_block(layer, 0, 16 * layer.tiles, biases, x, [&](int output, int p, const Block& block) {
         const int8x16x4_t rows = {{requantise(block.total[0]), requantise(block.total[1]), requantise(block.total[2]),
                                    requantise(block.total[3])}};
         vst4q_s8(y + output * kChunk + 4 * p, rows);
     });
 }
 
-void dense_output(const Layer& layer, int group, int first, const int32_t* biases, const Activation* x,
+void dense_output(const Layer& layer, int first, const int32_t* biases, const Activation* x,
                   int32_t (*y)[kChunk]) {
-    for_each_block(layer, group, first, first + 16, biases, x, [&](int output, int p, const Block& block) {
+    for_each_block(layer, first, first + 16, biases, x, [&](int output, int p, const Block& block) {
         for (int o = 0; o < 4; o++) {
             for (int v = 0; v < 4; v++) vst1q_s32(&y[output - first + o][p + 4 * v], vrshrq_n_s32(block.total[o][v], kOutputShift));
         }

@@ -10,6 +10,7 @@ namespace llicti {
 
 constexpr int kChunk = 64;       // pixels whose parameters are computed together; they stay in the L1 and L2 caches
 constexpr int kSampleRun = 8;    // neighbouring pixels that are sampled together
+constexpr int kOutputRows = 64;  // kParameters, in whole tiles
 
 // Inclusive range of a channel's values; a channel whose range is one value is not coded.
 struct Range {
@@ -51,21 +52,21 @@ constexpr int kHiddenFraction = kHiddenShift - kOutputShift;  // bits behind the
 struct SampleChunk {
     alignas(64) float output[kParameters][kChunk];
     alignas(64) float residual[3][kChunk];
-    std::vector<int16_t> hidden;  // [group][channel, padded to 16][pixel], saturated
+    std::vector<int16_t> hidden;  // [channel, padded to 16][pixel], saturated
 };
 
 // Corrections on their way to what a file holds, or slopes by them.
 struct Fit {
-    std::array<float, kParameters> gain{}, bias{};  // by group, then by output
-    std::vector<float> hidden;                      // [group][channel, padded to 16], in activations; or empty
+    std::array<float, kParameters> gain{}, bias{};
+    std::vector<float> hidden;                      // [channel, padded to 16], in activations; or empty
 };
 
 // An output layer in floats: parameter = sum over k of weight[k] * activation[k], + bias.
 struct OutputLayer {
     explicit OutputLayer(const Layer& layer);
 
-    int width;                            // inputs of a group, padded to 16
-    std::vector<float> weight;            // [group][input][16], by output
+    int width;                            // inputs, padded to 16
+    std::vector<float> weight;            // [input][kOutputRows], by output
     std::array<float, kParameters> bias;
 };
 

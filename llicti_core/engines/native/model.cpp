@@ -14,44 +14,56 @@ int round_up(int value, int unit) { return (value + unit - 1) / unit * unit; }
 
 Layer::Layer(int in, int out, int scales, const int8_t* weights, const int32_t* biases, const int32_t* multipliers)
     : out(out), quads((in + 3) / 4), tiles((out + 15) / 16), stride(round_up(in, 64)), first(scales > 1) {
-    const size_t rows = row(kGroups, 0);
-    weight.assign(rows * size_t(stride), 0);
-    bias.assign(rows * size_t(scales), 0);
-    multiplier.assign(rows, kLeastShort);
-    for (int g = 0; g < kGroups; g++) {
-        for (int o = 0; o < out; o++) {
-            const size_t from = size_t(g) * out + o, to = row(g, o);
-            std::copy_n(weights + from * in, in, &weight[to * size_t(stride)]);
-            multiplier[to] = multipliers[from];
-            for (size_t s = 0; s < size_t(scales); s++) bias[s * rows + to] = biases[s * kGroups * out + from];
-        }
-    }
+    const size_t padded = size_t(rows());
+    weight.assign(padded * size_t(stride), 0);
+    bias.assign(padded * size_t(scales), 0);
+    multiplier.assign(padded, kLeastShort);
+    std::copy_n(multipliers, out, multiplier.begin());
+    for (int o = 0; o < out; o++) std::copy_n(weights + size_t(o) * in, in, &weight[size_t(o) * size_t(stride)]);
+    for (int s = 0; s < scales; s++) std::copy_n(biases + size_t(s) * out, out, &bias[size_t(s) * padded]);
     for (size_t i = 0; first && i < weight.size(); i += 4) {
         for (size_t k : {0, 2, 1, 3}) split_weight.push_back(weight[i + k]);
     }
-    for (size_t i = 0; i < rows; i++) {
+    for (size_t i = 0; i < padded; i++) {
         int32_t sum = 0;
         for (int k = 0; k < in; k++) sum += weight[i * size_t(stride) + k];
         input_offset.push_back(128 * sum);
     }
-    for (size_t i = 0; i < rows; i += 16) {
+    for (size_t i = 0; i < padded; i += 16) {
         short_tile.push_back(std::all_of(&multiplier[i], &multiplier[i] + 16, [](int32_t m) {
             return m >= kLeastShort && m <= kMostShort;
         }));
     }
+    for (int o = 0; o < rows(); o += 4) {
+        narrow_block.push_back(sums_are_narrow(o) && sums_are_narrow(o + 1) && sums_are_narrow(o + 2) &&
+                               sums_are_narrow(o + 3));
+    }
     for (int32_t m : multiplier) short_multiplier.insert(short_multiplier.end(), 4, uint16_t(8 * m));
 }
 
-OutputLayer::OutputLayer(const Layer& layer)
-    : width(round_up(4 * layer.quads, 16)), weight(size_t(kGroups) * width * 16) {
-    for (int g = 0; g < kGroups; g++) {
-        for (int o = 0; o < kOutputs; o++) {
-            const float unit = float(layer.multipliers(g, o)[0]) / float(1 << (kOutputShift + kFineShift));
-            bias[g * kOutputs + o] = unit * float(layer.biases(0, g)[o]);
-            for (int k = 0; k < width; k++) {
-                weight[(size_t(g) * width + k) * 16 + o] = unit * float(layer.weights(g, o)[k]);
-            }
+// Whether no sum of an output's products that narrow_block speaks of can leave 16 bits.
+bool Layer::sums_are_narrow(int output) const {
+    const int8_t* row = weights(output);
+    const int most = 32767 / (first ? 255 : kActivationMax);
+    const std::array<int, 4> together = first ? std::array<int, 4>{0, 1, 0, 1} : std::array<int, 4>{0, 1, 4, 5};
+    for (int k = 0; k < stride; k += 2) {
+        if (!first && k % 8 >= 4) continue;  // taken together with those of the quad before
+        int above = 0, below = 0;
+        for (int i = 0; i < (first ? 2 : 4); i++) {
+            const int w = row[k + together[i]];
+            (w > 0 ? above : below) += w;
         }
+        if (above > most || -below > most) return false;
+    }
+    return true;
+}
+
+OutputLayer::OutputLayer(const Layer& layer)
+    : width(round_up(4 * layer.quads, 16)), weight(size_t(width) * kOutputRows) {
+    for (int o = 0; o < kParameters; o++) {
+        const float unit = float(layer.multipliers(o)[0]) / float(1 << (kOutputShift + kFineShift));
+        bias[o] = unit * float(layer.biases(0)[o]);
+        for (int k = 0; k < width; k++) weight[size_t(k) * kOutputRows + o] = unit * float(layer.weights(o)[k]);
     }
 }
 

@@ -13,7 +13,7 @@ constexpr int kLanes = 32;
 constexpr int kComponents = 5;
 constexpr int kGroups = 4;
 constexpr int kOutputs = 15;
-constexpr int kParameters = kGroups * kOutputs;
+constexpr int kParameters = kGroups * kOutputs;  // a network's outputs, by group
 constexpr int kHiddenShift = 14;
 constexpr int kOutputShift = 12;
 constexpr int kFineShift = 4;
@@ -35,41 +35,43 @@ struct Tables {
     std::vector<int32_t> reciprocal;                  // (2^27 - 1) / sum, from kLeastShareSum on
 };
 
-// One layer of one band's four networks. Rows of weights are padded with zeros to whole tiles of the widest kernels:
-// 16 outputs by 64 inputs.
+// One layer of one band's network. Rows of weights are padded with zeros to whole tiles of the widest kernels: 16 outputs
+// by 64 inputs.
 struct Layer {
-    // weight [group][out][in], bias [scale or 1][group][out], multiplier [group][out]; only the first layer of a band,
-    // whose inputs are signed, has a bias for every scale.
+    // weight [out][in], bias [scale or 1][out], multiplier [out]; only the first layer of a band, whose inputs are signed,
+    // has a bias for every scale.
     Layer(int in, int out, int scales, const int8_t* weight, const int32_t* bias, const int32_t* multiplier);
 
-    int out;     // outputs of a group
+    int out;     // outputs
     int quads;   // of 4 inputs, the last one padded
     int tiles;   // of 16 outputs, the last one padded
     int stride;  // from a row of weights to the next
     bool first;
-    std::vector<int8_t> weight;        // [group][16 * tiles][stride]
+    std::vector<int8_t> weight;        // [rows][stride]
     std::vector<int16_t> split_weight; // the same of the first layer, the even of every four inputs before the odd ones
-    std::vector<int32_t> bias;         // [scale or 1][group][16 * tiles]
-    std::vector<int32_t> input_offset; // what inputs stored as value + 128 take off a bias, [group][16 * tiles]
-    std::vector<int32_t> multiplier;   // [group][16 * tiles]
+    std::vector<int32_t> bias;         // [scale or 1][rows]
+    std::vector<int32_t> input_offset; // what inputs stored as value + 128 take off a bias, [rows]
+    std::vector<int32_t> multiplier;   // [rows]
     // For a tile all of whose multipliers m are in [32, 8192), 16 bits are enough to requantise: with an accumulator
     // saturated to t in [0, 65535], (t * m + 2**13) >> 14 is (((t * 8m) >> 16) + 1) >> 1, or both exceed 127.
-    std::vector<uint8_t> short_tile;          // [group][tiles]
+    std::vector<uint8_t> short_tile;          // [tiles]
     std::vector<uint16_t> short_multiplier;   // 8m, four times each
+    // Where 16 bits are enough for sums of products: for four outputs, of two inputs of the first layer, stored as value +
+    // 128, or of four activations, the first or the last two of one quad and of the next.
+    std::vector<uint8_t> narrow_block;        // [rows / 4]
 
-    // Where output `output` of a group has its numbers.
-    size_t row(int group, int output) const { return size_t(group) * 16 * size_t(tiles) + size_t(output); }
-    const int8_t* weights(int group, int output) const { return &weight[row(group, output) * size_t(stride)]; }
-    const int16_t* split_weights(int group, int output) const {
-        return &split_weight[row(group, output) * size_t(stride)];
-    }
-    const int32_t* biases(int scale, int group) const { return &bias[row(first ? scale * kGroups + group : group, 0)]; }
-    const int32_t* input_offsets(int group, int output) const { return &input_offset[row(group, output)]; }
-    const int32_t* multipliers(int group, int output) const { return &multiplier[row(group, output)]; }
-    const uint16_t* short_multipliers(int group, int output) const {
-        return &short_multiplier[4 * row(group, output)];
-    }
-    bool is_short(int group, int output) const { return short_tile[row(group, output) / 16]; }
+    int rows() const { return 16 * tiles; }
+    const int8_t* weights(int output) const { return &weight[size_t(output) * size_t(stride)]; }
+    const int16_t* split_weights(int output) const { return &split_weight[size_t(output) * size_t(stride)]; }
+    const int32_t* biases(int scale) const { return &bias[first ? size_t(scale) * size_t(rows()) : 0]; }
+    const int32_t* input_offsets(int output) const { return &input_offset[size_t(output)]; }
+    const int32_t* multipliers(int output) const { return &multiplier[size_t(output)]; }
+    const uint16_t* short_multipliers(int output) const { return &short_multiplier[4 * size_t(output)]; }
+    bool is_short(int output) const { return short_tile[size_t(output) / 16]; }
+    bool is_narrow(int output) const { return narrow_block[size_t(output) / 4]; }
+
+private:
+    bool sums_are_narrow(int output) const;
 };
 
 struct Neighbour {
@@ -88,7 +90,7 @@ struct Band {
 // hidden layer, the model's own included.
 struct Correction {
     std::array<int32_t, kParameters> gain, bias;  // by group, then by output
-    std::vector<int32_t> hidden;                  // [group][16 * tiles] of that layer
+    std::vector<int32_t> hidden;                  // [rows] of that layer
 };
 
 // By scale and band.

@@ -27,11 +27,11 @@ using FloatArray = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::devic
 using PixelArray = nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using ConstPixelArray = nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
-// weight [groups, out, in], bias [groups, out] or [scales, groups, out], multiplier [groups, out].
+// weight [out, in], bias [out] or [scales, out], multiplier [out].
 Layer pack_layer(const Int8Array& weight, const Int32Array& bias, const Int32Array& multiplier) {
-    const int out = int(weight.shape(1)), in = int(weight.shape(2));
+    const int out = int(weight.shape(0)), in = int(weight.shape(1));
     if (out > kMaxWidth) throw std::invalid_argument("the model is too wide");
-    return Layer(in, out, bias.ndim() == 3 ? kScales : 1, weight.data(), bias.data(), multiplier.data());
+    return Layer(in, out, bias.ndim() == 2 ? kScales : 1, weight.data(), bias.data(), multiplier.data());
 }
 
 class PackedModel {
@@ -134,7 +134,7 @@ nb::tuple fit(const ConstPixelArray& pixels, const nb::list& tile_list, const Pa
                           nb::bytes(stored.hidden.data(), stored.hidden.size()));
 }
 
-// Bits of sampled activations int16 [channels of all groups, n] of a band, in 1 / 2**kHiddenFraction, and residuals [3, n],
+// Bits of sampled activations int16 [channels, n] of a band, in 1 / 2**kHiddenFraction, and residuals [3, n],
 // n a multiple of kChunk; and their slopes by gain, bias and hidden bias; so that tests can compare them with automatic
 // differentiation. The model's width must be a multiple of 16.
 nb::tuple estimate(const PackedModel& packed, int band, const Int16Array& activations, const FloatArray& residuals,
