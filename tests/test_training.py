@@ -20,7 +20,7 @@ from llicti_core.pyramid import BANDS  # noqa: E402
 from llicti_core.training.__main__ import main  # noqa: E402
 from llicti_core.training.data import Photographs  # noqa: E402
 from llicti_core.training.export import export  # noqa: E402
-from llicti_core.training.network import mixture_bits  # noqa: E402
+from llicti_core.training.network import Network, mixture_bits  # noqa: E402
 from llicti_core.training.trainer import Trainer, TrainingConfig  # noqa: E402
 
 TINY = TrainingConfig(name="tiny", width=8, depth=2, steps=12, batch=64, warmup=2, average=0.5)
@@ -84,6 +84,22 @@ def test_integers_do_what_the_trained_network_does(photographs: Photographs) -> 
             # Where the bias is rounded, an activation may round the other way, and move outputs by its weights.
             assert difference.mean() < 0.06
             assert difference.max() <= 2
+
+
+@pytest.mark.parametrize("width", [5, 67])
+def test_exported_weights_let_kernels_add_in_16_bits(width: int) -> None:
+    """Of every two unsigned inputs of the first layer, and of the first or last two of each quad and the next one's."""
+    network = Network(width, 2)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(parameter.sign() / 2)  # as large as each other, so that sums are what limits them
+    model = export(network, "tiny")
+    for layer, most in zip(model.layers("01"), (32767 // 255, 32767 // 127, 32767 // 127), strict=True):
+        weight = np.asarray(layer.weight).astype(int)
+        period, offsets = (2, ([0, 1],)) if layer.bias.ndim == 2 else (8, ([0, 1, 4, 5], [2, 3, 6, 7]))
+        padded = np.pad(weight, ((0, 0), (0, -weight.shape[1] % period))).reshape(len(weight), -1, period)
+        sums = [np.clip(sign * padded[..., at], 0, None).sum(axis=2) for sign in (1, -1) for at in offsets]
+        assert 0.9 * most < np.max(sums) <= most
 
 
 def test_quantisation_may_set_in_late(photographs: Photographs) -> None:

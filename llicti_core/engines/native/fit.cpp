@@ -18,8 +18,8 @@ constexpr int kPixelsPerHidden = 96;             // of a band, for fitting one o
 
 // How far a bias is moved by a first step, by group: in units of the parameter.
 constexpr float kBiasStep[kGroups] = {0.4f, 0.8f, 0.8f, 0.8f};
-constexpr float kGainStep = 0.015f;
-constexpr float kHiddenStep = 0.5f;  // activations
+constexpr float kGainStep = 0.03f;
+constexpr float kHiddenStep = 1.0f;  // activations
 
 const Layer& last_hidden(const Band& band) { return band.layers[band.layers.size() - 2]; }
 
