@@ -10,11 +10,17 @@ namespace {
 constexpr int kMaxTiles = 4;                     // of a large image, that samples are taken from
 constexpr int kRuns = kChunk / kSampleRun;
 constexpr int kLeastPixels = 4096;               // of a band, for it to be worth a fit
-constexpr float kGainUnit = 1.0f / 64, kBiasUnit = 0.5f;
 constexpr int kHiddenUnit = 2;                   // activations
 constexpr double kStoredBits = 7.0;              // about what a stored number costs, compressed
 constexpr double kHiddenBits = 5.0;              // and one of the hidden biases, which are more alike
 constexpr int kPixelsPerHidden = 96;             // of a band, for fitting one of its hidden biases to pay
+
+// How a file stores a number: the step between its values, the least and the greatest.
+struct Form {
+    float unit, least, greatest;
+};
+constexpr Form kGain = {1.0f / 64, 0.0f, 2.0f - 1.0f / 64}, kBias = {0.5f, -64.0f, 63.5f},
+               kHidden = {kHiddenUnit, -128.0f * kHiddenUnit, 127.0f * kHiddenUnit};
 
 // How far a bias is moved by a first step, by group: in units of the parameter.
 constexpr float kBiasStep[kGroups] = {0.4f, 0.8f, 0.8f, 0.8f};
@@ -47,16 +53,18 @@ struct Job {
     const std::vector<Range>& ranges() const { return tiles[0].ranges; }
 };
 
-// A sample of one band of one scale: chunks to fit to, and chunks to judge by.
+// A sample of one band of one scale: chunks to fit to, then chunks to judge by.
 struct Samples {
-    std::vector<SampleChunk> fitted, judged;
-    int64_t pixels;  // of the whole band, in the tiles looked at
-    bool hidden;     // whether activations are sampled, and hidden biases worth a try
+    std::vector<SampleChunk> chunks;
+    int fitted;       // how many chunks are fitted to
+    int judged_from;  // and the first of those that judge: of a band sampled whole, all do both
+    int64_t pixels;   // of the whole band, in the tiles looked at
+    bool hidden;      // whether activations are sampled, and hidden biases worth a try
 };
 
 Samples draw_samples(const Job& job, int scale, const Band& band) {
     std::vector<PyramidTile>& tiles = job.tiles;
-    const int count = job.plan.samples;
+    const int64_t count = job.plan.samples;
     Samples samples{};
     std::vector<PyramidTile*> used;
     for (PyramidTile& tile : tiles) {
@@ -66,22 +74,24 @@ Samples draw_samples(const Job& job, int scale, const Band& band) {
     }
     if (samples.pixels < kLeastPixels || used.empty()) return samples;
     samples.hidden = samples.pixels >= int64_t(kPixelsPerHidden) * last_hidden(band).out;
-    const int chunks = int(std::min<int64_t>(count, samples.pixels / 2)) / kChunk;
-    const int total = chunks + chunks / 2;
-    samples.fitted.reserve(chunks + 1);
-    samples.judged.reserve(chunks / 2 + 1);
+    // Of what is sampled two thirds are fitted to and the rest judge, so that no fit is judged by what it has learnt by
+    // heart; but a band sampled whole has nothing else to learn.
+    const bool whole = tiles.size() == 1 && samples.pixels <= count;
+    const int total = int(whole ? samples.pixels : std::min(count + count / 2, samples.pixels)) / kChunk;
+    samples.fitted = whole ? total : total - total / 3;
+    samples.judged_from = whole ? 0 : samples.fitted;
+    samples.chunks.resize(total);
     for (int n = 0; n < total; n++) {
-        // Chunks take tiles in turn and spread over all of theirs; each third one judges.
+        // Chunks take tiles in turn and spread over all of theirs; where some only judge, each third one.
         PyramidTile& tile = *used[n % used.size()];
         const int64_t last = band_pixels(tile.scales[scale], band) - kSampleRun;
         int64_t starts[kRuns];
         for (int run = 0; run < kRuns; run++) {
             starts[run] = last * (int64_t(run) * total + n) / (int64_t(kRuns) * total);
         }
-        std::vector<SampleChunk>& to = n % 3 == 2 ? samples.judged : samples.fitted;
-        to.emplace_back();
+        const int place = whole ? n : n % 3 == 2 ? samples.fitted + n / 3 : n - n / 3;
         job.kernels.sample(band_context(job.model, job.none, band, scale, tile.scales[scale], tile.ranges), starts,
-                           samples.hidden, to.back());
+                           samples.hidden, samples.chunks[place]);
     }
     return samples;
 }
@@ -93,6 +103,7 @@ Fit no_fit() {
 }
 
 // Adam on gains and biases, over one batch of the sample after the other; step sizes fall to zero over the second half.
+// What a file cannot hold is not gone through: cut off at the end, it would cost up to a tenth of what the fit saves.
 Fit descend(const Samples& samples, const Job& job, const OutputLayer& layer, bool with_hidden) {
     const FitPlan& plan = job.plan;
     const std::vector<Range>& ranges = job.ranges();
@@ -100,33 +111,35 @@ Fit descend(const Samples& samples, const Job& job, const OutputLayer& layer, bo
     const size_t hidden = with_hidden ? size_t(layer.width) : 0;
     for (Fit* fit : {&at, &first_moment, &second_moment}) fit->hidden.resize(hidden);
     float mean_share = 1, square_share = 1;  // of the moments that is still their start, zero
-    const auto step = [&](float& value, float& m, float& v, float slope, float rate) {
+    const auto step = [&](float& value, float& m, float& v, float slope, float rate, const Form& form) {
         m += 0.1f * (slope - m);
         v += 0.01f * (slope * slope - v);
         const float mean = m / (1 - mean_share), square = v / (1 - square_share);
-        value -= rate * mean / (std::sqrt(square) + 1e-12f);
+        // In this order of arguments no NaN comes through.
+        value = std::min(std::max(form.least, value - rate * mean / (std::sqrt(square) + 1e-12f)), form.greatest);
     };
-    const int chunks = int(samples.fitted.size()), batch = std::min(chunks, plan.batch / kChunk);
+    const int batch = std::min(samples.fitted, plan.batch / kChunk);
     for (int t = 1, next = 0; t <= plan.steps; t++, next += batch) {
-        if (next + batch > chunks) next = 0;
-        job.kernels.estimate(&samples.fitted[next], batch, layer, ranges.data(), int(ranges.size()), at, &slope);
+        if (next + batch > samples.fitted) next = 0;
+        job.kernels.estimate(&samples.chunks[next], batch, layer, ranges.data(), int(ranges.size()), at, &slope);
         const float rate = std::min(1.0f, 2.0f * (1.0f - float(t - 1) / float(plan.steps)));
         mean_share *= 0.9f;
         square_share *= 0.99f;
         for (int o = 0; o < kParameters; o++) {
-            step(at.gain[o], first_moment.gain[o], second_moment.gain[o], slope.gain[o], rate * kGainStep);
+            step(at.gain[o], first_moment.gain[o], second_moment.gain[o], slope.gain[o], rate * kGainStep, kGain);
             step(at.bias[o], first_moment.bias[o], second_moment.bias[o], slope.bias[o],
-                 rate * kBiasStep[o / kOutputs]);
+                 rate * kBiasStep[o / kOutputs], kBias);
         }
         for (size_t k = 0; k < hidden; k++) {
-            step(at.hidden[k], first_moment.hidden[k], second_moment.hidden[k], slope.hidden[k], rate * kHiddenStep);
+            step(at.hidden[k], first_moment.hidden[k], second_moment.hidden[k], slope.hidden[k], rate * kHiddenStep,
+                 kHidden);
         }
     }
     return at;
 }
 
-int8_t rounded(float value, float unit, int low, int high) {
-    return int8_t(std::min(std::max(int(std::lround(value / unit)), low), high));
+int8_t rounded(float value, const Form& form, float origin) {
+    return int8_t(std::lround((value - origin) / form.unit));
 }
 
 // A band's corrections as the file has them: gains and biases of outputs; and by channel, without padding.
@@ -138,11 +151,11 @@ struct Stored {
 Stored round_fit(const Fit& fit, const Band& band) {
     Stored stored;
     for (int o = 0; o < kParameters; o++) {
-        stored.output[o] = rounded(fit.gain[o] - 1, kGainUnit, -64, 63);
-        stored.output[kParameters + o] = rounded(fit.bias[o], kBiasUnit, -128, 127);
+        stored.output[o] = rounded(fit.gain[o], kGain, 1);
+        stored.output[kParameters + o] = rounded(fit.bias[o], kBias, 0);
     }
     for (int i = 0; !fit.hidden.empty() && i < last_hidden(band).out; i++) {
-        stored.hidden.push_back(rounded(fit.hidden[i], kHiddenUnit, -128, 127));
+        stored.hidden.push_back(rounded(fit.hidden[i], kHidden, 0));
     }
     return stored;
 }
@@ -151,28 +164,29 @@ Stored round_fit(const Fit& fit, const Band& band) {
 Fit unrounded(const Stored& stored, const Band& band) {
     Fit fit;
     for (int o = 0; o < kParameters; o++) {
-        fit.gain[o] = 1 + kGainUnit * stored.output[o];
-        fit.bias[o] = kBiasUnit * stored.output[kParameters + o];
+        fit.gain[o] = 1 + kGain.unit * stored.output[o];
+        fit.bias[o] = kBias.unit * stored.output[kParameters + o];
     }
-    for (int8_t moved : stored.hidden) fit.hidden.push_back(float(kHiddenUnit * moved));
+    for (int8_t moved : stored.hidden) fit.hidden.push_back(kHidden.unit * moved);
     if (!stored.hidden.empty()) fit.hidden.resize(size_t(last_hidden(band).rows()));
     return fit;
 }
 
-// What the judging sample says that `fit` saves, in bits for the whole band.
+// What the chunks that judge say that `fit` saves, in bits for the whole band.
 double saving(const Samples& samples, const Job& job, const OutputLayer& layer, const Fit& fit) {
     const std::vector<Range>& ranges = job.ranges();
+    const int judged = int(samples.chunks.size()) - samples.judged_from;
     const auto bits = [&](const Fit& at) {
-        return job.kernels.estimate(samples.judged.data(), int(samples.judged.size()), layer, ranges.data(),
+        return job.kernels.estimate(&samples.chunks[samples.judged_from], judged, layer, ranges.data(),
                                     int(ranges.size()), at, nullptr);
     };
-    return (bits(no_fit()) - bits(fit)) * double(samples.pixels) / double(samples.judged.size() * kChunk);
+    return (bits(no_fit()) - bits(fit)) * double(samples.pixels) / double(judged * kChunk);
 }
 
 // Corrections of one band at one scale; none where they do not pay.
 Stored fit_band(const Job& job, int scale, const Band& band) {
     const Samples samples = draw_samples(job, scale, band);
-    if (samples.judged.empty()) return {};
+    if (samples.chunks.empty()) return {};
     const OutputLayer layer(band.layers.back());
     const auto fit = [&](bool hidden) { return round_fit(descend(samples, job, layer, hidden), band); };
     const auto saved = [&](const Stored& stored) { return saving(samples, job, layer, unrounded(stored, band)); };
