@@ -90,10 +90,10 @@ def test_hidden_biases_pay_where_there_are_pixels_enough(isa: str) -> None:
 
 
 def test_a_file_with_hidden_biases_comes_back() -> None:
-    pixels = photograph(512, 512)
+    pixels = photograph(160, 170)
     data = llicti_core.encode(pixels, model="fast")
     payload = dict(golden.sections(data))[b"CORR"]
-    assert zlib.decompress(payload)[0] == 2
+    assert zlib.decompress(payload)[0] == 1  # how many scales have them
     assert (llicti_core.decode(data) == pixels).all()
     assert codec.decode(data, 1, engines.get("reference"))[1] == pixels.tobytes()
 
