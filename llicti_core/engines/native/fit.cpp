@@ -19,7 +19,7 @@ constexpr int kPixelsPerHidden = 96;             // of a band, for fitting one o
 struct Form {
     float unit, least, greatest;
 };
-constexpr Form kGain = {1.0f / 64, 0.0f, 2.0f - 1.0f / 64}, kBias = {0.5f, -64.0f, 63.5f},
+constexpr Form kGain = {1.0f / 64, 1 - 128.0f / 64, 1 + 127.0f / 64}, kBias = {0.5f, -128 * 0.5f, 127 * 0.5f},
                kHidden = {kHiddenUnit, -128.0f * kHiddenUnit, 127.0f * kHiddenUnit};
 
 // How far a bias is moved by a first step, by group: in units of the parameter.
