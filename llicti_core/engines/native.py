@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FIT_PLANS = {1: [2, 6144, 192, 160], 2: [3, 24576, 512, 256], 3: [4, 65536, 1024, 400]}
-"""By effort: finest scales that are fitted, pixels of each band that are looked at, pixels and number of steps of the
+"""By effort: finest scales that are fitted, pixels of each band that are fitted to, pixels and number of steps of the
 optimiser."""
 
 

@@ -15,12 +15,16 @@ constexpr double kStoredBits = 7.0;              // about what a stored number c
 constexpr double kHiddenBits = 5.0;              // and one of the hidden biases, which are more alike
 constexpr int kPixelsPerHidden = 96;             // of a band, for fitting one of its hidden biases to pay
 
-// How a file stores a number: the step between its values, the least and the greatest.
+// What numbers the int8 in a file stand for: `origin` is what 0 does, `unit` the step from one to the next.
 struct Form {
-    float unit, least, greatest;
+    float origin, unit;
+
+    float value(int stored) const { return origin + unit * float(stored); }
+    int8_t stored(float value) const { return int8_t(std::lround((value - origin) / unit)); }
+    // `value`, no further out than what can be stored; in this order of arguments never NaN.
+    float held(float value) const { return std::min(std::max(this->value(-128), value), this->value(127)); }
 };
-constexpr Form kGain = {1.0f / 64, 1 - 128.0f / 64, 1 + 127.0f / 64}, kBias = {0.5f, -128 * 0.5f, 127 * 0.5f},
-               kHidden = {kHiddenUnit, -128.0f * kHiddenUnit, 127.0f * kHiddenUnit};
+constexpr Form kGain = {1, 1.0f / 64}, kBias = {0, 0.5f}, kHidden = {0, kHiddenUnit};
 
 // How far a bias is moved by a first step, by group: in units of the parameter.
 constexpr float kBiasStep[kGroups] = {0.4f, 0.8f, 0.8f, 0.8f};
@@ -115,8 +119,7 @@ Fit descend(const Samples& samples, const Job& job, const OutputLayer& layer, bo
         m += 0.1f * (slope - m);
         v += 0.01f * (slope * slope - v);
         const float mean = m / (1 - mean_share), square = v / (1 - square_share);
-        // In this order of arguments no NaN comes through.
-        value = std::min(std::max(form.least, value - rate * mean / (std::sqrt(square) + 1e-12f)), form.greatest);
+        value = form.held(value - rate * mean / (std::sqrt(square) + 1e-12f));
     };
     const int batch = std::min(samples.fitted, plan.batch / kChunk);
     for (int t = 1, next = 0; t <= plan.steps; t++, next += batch) {
@@ -138,10 +141,6 @@ Fit descend(const Samples& samples, const Job& job, const OutputLayer& layer, bo
     return at;
 }
 
-int8_t rounded(float value, const Form& form, float origin) {
-    return int8_t(std::lround((value - origin) / form.unit));
-}
-
 // A band's corrections as the file has them: gains and biases of outputs; and by channel, without padding.
 struct Stored {
     int8_t output[2 * kParameters] = {};
@@ -151,11 +150,11 @@ struct Stored {
 Stored round_fit(const Fit& fit, const Band& band) {
     Stored stored;
     for (int o = 0; o < kParameters; o++) {
-        stored.output[o] = rounded(fit.gain[o], kGain, 1);
-        stored.output[kParameters + o] = rounded(fit.bias[o], kBias, 0);
+        stored.output[o] = kGain.stored(fit.gain[o]);
+        stored.output[kParameters + o] = kBias.stored(fit.bias[o]);
     }
     for (int i = 0; !fit.hidden.empty() && i < last_hidden(band).out; i++) {
-        stored.hidden.push_back(rounded(fit.hidden[i], kHidden, 0));
+        stored.hidden.push_back(kHidden.stored(fit.hidden[i]));
     }
     return stored;
 }
@@ -164,23 +163,21 @@ Stored round_fit(const Fit& fit, const Band& band) {
 Fit unrounded(const Stored& stored, const Band& band) {
     Fit fit;
     for (int o = 0; o < kParameters; o++) {
-        fit.gain[o] = 1 + kGain.unit * stored.output[o];
-        fit.bias[o] = kBias.unit * stored.output[kParameters + o];
+        fit.gain[o] = kGain.value(stored.output[o]);
+        fit.bias[o] = kBias.value(stored.output[kParameters + o]);
     }
-    for (int8_t moved : stored.hidden) fit.hidden.push_back(kHidden.unit * moved);
+    for (int8_t moved : stored.hidden) fit.hidden.push_back(kHidden.value(moved));
     if (!stored.hidden.empty()) fit.hidden.resize(size_t(last_hidden(band).rows()));
     return fit;
 }
 
-// What the chunks that judge say that `fit` saves, in bits for the whole band.
-double saving(const Samples& samples, const Job& job, const OutputLayer& layer, const Fit& fit) {
+// What the chunks that judge say that the whole band takes with `fit`, in bits.
+double estimated_bits(const Samples& samples, const Job& job, const OutputLayer& layer, const Fit& fit) {
     const std::vector<Range>& ranges = job.ranges();
     const int judged = int(samples.chunks.size()) - samples.judged_from;
-    const auto bits = [&](const Fit& at) {
-        return job.kernels.estimate(&samples.chunks[samples.judged_from], judged, layer, ranges.data(),
-                                    int(ranges.size()), at, nullptr);
-    };
-    return (bits(no_fit()) - bits(fit)) * double(samples.pixels) / double(judged * kChunk);
+    const double bits = job.kernels.estimate(&samples.chunks[samples.judged_from], judged, layer, ranges.data(),
+                                             int(ranges.size()), fit, nullptr);
+    return bits * double(samples.pixels) / double(judged * kChunk);
 }
 
 // Corrections of one band at one scale; none where they do not pay.
@@ -188,8 +185,11 @@ Stored fit_band(const Job& job, int scale, const Band& band) {
     const Samples samples = draw_samples(job, scale, band);
     if (samples.chunks.empty()) return {};
     const OutputLayer layer(band.layers.back());
+    const double uncorrected = estimated_bits(samples, job, layer, no_fit());
     const auto fit = [&](bool hidden) { return round_fit(descend(samples, job, layer, hidden), band); };
-    const auto saved = [&](const Stored& stored) { return saving(samples, job, layer, unrounded(stored, band)); };
+    const auto saved = [&](const Stored& stored) {
+        return uncorrected - estimated_bits(samples, job, layer, unrounded(stored, band));
+    };
     Stored best = fit(samples.hidden);
     double pays = saved(best);
     if (samples.hidden) {

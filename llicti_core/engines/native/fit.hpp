@@ -11,7 +11,7 @@ namespace llicti {
 // How much work a fit is.
 struct FitPlan {
     int scales;   // finest scales that get corrections of their own
-    int samples;  // pixels of each band that are looked at
+    int samples;  // pixels of each band that are fitted to, at most; half as many more judge
     int batch;    // pixels that a step of the optimiser looks at
     int steps;
 };
