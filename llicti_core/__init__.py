@@ -20,6 +20,23 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> str:
+        """The version of the installed package, looked up only when it is asked for."""
+        if name != "__version__":
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("llicti")
+        except PackageNotFoundError as error:
+            msg = "llicti_core has no version, since the package llicti is not installed"
+            raise AttributeError(msg) from error
+
+
 __all__ = [
     "MAX_BYTES",
     "MAX_HEADER_BYTES",

@@ -1,0 +1,27 @@
+"""The package as a whole: its version, and that importing it imports little."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import metadata, version
+
+import pytest
+
+import llicti_core
+
+
+def test_version() -> None:
+    assert llicti_core.__version__ == version("llicti")
+    with pytest.raises(AttributeError, match="'llicti_core' has no attribute 'colour'"):
+        llicti_core.colour  # noqa: B018
+
+
+def test_version_is_looked_up_late() -> None:
+    code = "import sys, llicti_core; assert 'importlib.metadata' not in sys.modules; print(llicti_core.__version__)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert printed.stdout.strip() == version("llicti")
+
+
+def test_urls_are_told() -> None:
+    assert "Method, https://arxiv.org/abs/2212.13243" in metadata("llicti").get_all("Project-URL", [])
