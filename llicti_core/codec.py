@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llicti_core import generic, models, planes, samples
+from llicti_core import adaptation, generic, models, planes, samples
+from llicti_core.adaptation import MAX_EFFORT, NOT_ADAPTED, AdaptedParameters
 from llicti_core.container import (
     CONSTANT,
     COPIED,
@@ -29,15 +30,7 @@ from llicti_core.container import (
     write_frame,
     write_start,
 )
-from llicti_core.engines import (
-    NO_CORRECTIONS,
-    OUTPUTS_PER_SCALE,
-    Corrections,
-    EncodedTile,
-    Engine,
-    Rectangle,
-    hidden_per_scale,
-)
+from llicti_core.engines.base import CodedTile, Engine, TiledImage, TileRect
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.metadata import Metadata
 from llicti_core.parts import Part, Region, part_of
@@ -60,8 +53,6 @@ SMALL = 2**14
 
 EQUAL_NEIGHBOURS = 0.25
 """Where more pixels than this are equal to the one on their left, the image may be a drawing."""
-
-MAX_EFFORT = 3
 
 _FEW_ROWS = 61
 """Each of so many rows is looked at first. The first rows alone are often those of a frame around the picture."""
@@ -188,11 +179,11 @@ def decode(
     frame = read_frame(read_start(data), max_bytes, factor, region)
     part = frame.part
     decoded: dict[Group, bytes | bytearray] = {}
-    for group, channels, places, tiles, corrections in frame.learned:
+    for group, channels, places, tiles, adapted in frame.learned:
         assert frame.weights
         decoded[group] = bytearray(part.rows * part.columns * channels)
         view = memoryview(decoded[group]).cast("B", (part.rows, part.columns, channels))
-        engine.decode(view, places, tiles, corrections, frame.weights, threads, part.scale)
+        engine.decode(TiledImage(view, places, frame.weights, adapted), tiles, threads, part.scale)
     return _finish_frame(frame, decoded)
 
 
@@ -201,9 +192,9 @@ class LearnedGroup(NamedTuple):
 
     group: Group
     channels: int
-    places: list[Rectangle]
-    tiles: list[EncodedTile]
-    corrections: Corrections
+    places: list[TileRect]
+    tiles: list[CodedTile]
+    adaptation: AdaptedParameters
 
 
 class CodedFrame(NamedTuple):
@@ -327,12 +318,12 @@ def _info(header: Header) -> ImageInfo:
     )
 
 
-def tile_grid(width: int, height: int, tile_log2: int) -> Iterator[Rectangle]:
+def tile_grid(width: int, height: int, tile_log2: int) -> Iterator[TileRect]:
     """The tiles of an image, row by row."""
     size = 1 << tile_log2
     for y in range(0, height, size):
         for x in range(0, width, size):
-            yield Rectangle(y, x, min(size, height - y), min(size, width - x))
+            yield TileRect(y, x, min(size, height - y), min(size, width - x))
 
 
 def _checked(pixels: NDArray[Any], mode: str | None, palette: Palette | None) -> tuple[NDArray[Any], str]:
@@ -381,7 +372,7 @@ class _CodedGroup(NamedTuple):
     values: NDArray[np.uint8]
     coding: Coding
     payload: bytes = b""
-    tiles: list[EncodedTile] = []  # noqa: RUF012  # never changed
+    tiles: list[CodedTile] = []  # noqa: RUF012  # never changed
 
 
 def _encode_groups(
@@ -420,11 +411,11 @@ def _encode_group(
     candidates = []
     if group.top:
         height, width, _ = values.shape
-        rectangles = list(tile_grid(width, height, TILE_LOG2))
-        corrections = engine.fit(values, rectangles, weights, effort, threads)
-        tiles = engine.encode(values, rectangles, corrections, weights, threads)
-        coding = Coding(CORRECTED if corrections else LEARNED, equal)
-        candidates.append(_CodedGroup(group, values, coding, _pack_corrections(corrections, weights), tiles))
+        image = TiledImage(memoryview(values), list(tile_grid(width, height, TILE_LOG2)), weights, NOT_ADAPTED)
+        adapted = adaptation.fit(image, effort, threads)
+        tiles = engine.encode(image._replace(adaptation=adapted), threads)
+        coding = Coding(CORRECTED if adapted else LEARNED, equal)
+        candidates.append(_CodedGroup(group, values, coding, adapted.pack(weights), tiles))
     if not group.top or may_be_generic(values, _size(candidates)):
         payload = generic.encode(values, thorough=effort > 1)
         candidates.append(_CodedGroup(group, values, Coding(GENERIC, equal), payload))
@@ -504,7 +495,7 @@ def _read_learned(sections: Sections, header: Header, part: Part, weights: model
         for group, coding in zip(header.groups, header.codings, strict=True)
         if coding.learned
     ]
-    corrections = [_read_corrections(sections, weights) if corrected else NO_CORRECTIONS for _, _, corrected in learned]
+    adapted = [_read_adaptation(sections, weights) if corrected else NOT_ADAPTED for _, _, corrected in learned]
     coded = [
         list(compress(_read_coarse_section(sections, rectangles, channels), touched)) for _, channels, _ in learned
     ]
@@ -514,8 +505,8 @@ def _read_learned(sections: Sections, header: Header, part: Part, weights: model
             for tile, segments in zip(tiles, _read_scale(payload, rectangles, touched, channels), strict=True):
                 tile.segments.append(segments)
     return [
-        LearnedGroup(group, channels, places, tiles, corrected)
-        for (group, channels, _), tiles, corrected in zip(learned, coded, corrections, strict=True)
+        LearnedGroup(group, channels, places, tiles, change)
+        for (group, channels, _), tiles, change in zip(learned, coded, adapted, strict=True)
     ]
 
 
@@ -561,9 +552,9 @@ def _check_palette(palette: Palette) -> None:
         raise UnsupportedError(msg)
 
 
-def _pack_coarse(tile: EncodedTile) -> bytes:
+def _pack_coarse(tile: CodedTile) -> bytes:
     """A tile's part of the COAR section: the range of each channel, then the coarsest phase as it is."""
-    return b"".join(struct.pack("<hh", *limits) for limits in tile.ranges) + tile.coarse
+    return b"".join(struct.pack("<hh", *limits) for limits in tile.bounds) + tile.lowpass
 
 
 def _pack_scale(tiles: list[list[bytes]]) -> bytes:
@@ -572,42 +563,21 @@ def _pack_scale(tiles: list[list[bytes]]) -> bytes:
     return b"".join([*(pack_varint(len(segment)) for segment in segments), *segments])
 
 
-def _read_coarse_section(sections: Sections, rectangles: list[Rectangle], channels: int) -> list[EncodedTile]:
+def _read_coarse_section(sections: Sections, rectangles: list[TileRect], channels: int) -> list[CodedTile]:
     """The tiles of a group, without any scale yet. Raises FormatError or TruncatedError."""
     payload = sections.take(_COARSE)
     coarse = [_read_coarse(payload, rectangle, channels) for rectangle in rectangles]
     payload.finish()
-    return [EncodedTile(ranges, phase, []) for ranges, phase in coarse]
+    return [CodedTile(ranges, phase, []) for ranges, phase in coarse]
 
 
-def _pack_corrections(corrections: Corrections, weights: models.Model) -> bytes:
-    """The payload of the CORR section; empty where nothing is corrected."""
-    if not corrections:
-        return b""
-    scales = len(corrections.hidden) // hidden_per_scale(weights)
-    return zlib.compress(bytes([scales]) + corrections.outputs + corrections.hidden, 9)
-
-
-def _read_corrections(sections: Sections, weights: models.Model) -> Corrections:
-    """The corrections of the finest scales, one or more. Raises FormatError or TruncatedError."""
+def _read_adaptation(sections: Sections, weights: models.Model) -> AdaptedParameters:
+    """The model's change of one or more of the finest levels. Raises FormatError or TruncatedError."""
     reader = sections.take(_CORRECTIONS)
-    payload = reader.take(reader.left)
-    inflater = zlib.decompressobj()
-    try:
-        stored = inflater.decompress(payload, 2 + SCALES * (OUTPUTS_PER_SCALE + hidden_per_scale(weights)))
-    except zlib.error as error:
-        msg = f"section {_CORRECTIONS!r} cannot be decompressed: {error}"
-        raise FormatError(msg) from error
-    deep = stored[0] if stored else 0
-    end = len(stored) - deep * hidden_per_scale(weights)
-    scales, rest = divmod(end - 1, OUTPUTS_PER_SCALE)
-    if rest or not max(1, deep) <= scales <= SCALES or not inflater.eof or inflater.unused_data:
-        msg = f"section {_CORRECTIONS!r} holds {len(stored)} bytes, which are not those of a whole number of scales"
-        raise FormatError(msg)
-    return Corrections(stored[1:end], stored[end:])
+    return AdaptedParameters.unpack(reader.take(reader.left), weights)
 
 
-def _read_coarse(reader: Reader, rectangle: Rectangle, channels: int) -> tuple[list[tuple[int, int]], bytes]:
+def _read_coarse(reader: Reader, rectangle: TileRect, channels: int) -> tuple[list[tuple[int, int]], bytes]:
     """A tile's channel ranges and coarsest phase."""
     ranges: list[tuple[int, int]] = []
     for least, most in CHANNEL_RANGES[:channels]:
@@ -620,7 +590,7 @@ def _read_coarse(reader: Reader, rectangle: Rectangle, channels: int) -> tuple[l
     return ranges, bytes(reader.take(size))
 
 
-def _read_scale(reader: Reader, rectangles: list[Rectangle], touched: list[bool], channels: int) -> list[list[bytes]]:
+def _read_scale(reader: Reader, rectangles: list[TileRect], touched: list[bool], channels: int) -> list[list[bytes]]:
     """The segments of one scale, of every tile that is `touched`."""
     counts = [stream_count(tile.height, tile.width, channels) for tile in rectangles]
     lengths = [[reader.varint() for _ in range(count)] for count in counts]

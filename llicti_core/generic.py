@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from llicti_core.container import Reader, pack_deflated, pack_varint
-from llicti_core.engines import Rectangle
+from llicti_core.engines.base import TileRect
 from llicti_core.errors import FormatError, UnsupportedError
 from llicti_core.parts import Part
 
@@ -27,11 +27,11 @@ DEFLATE, LZMA, VP8L = range(3)
 _VP8L_SIGNATURE = 0x2F
 
 
-def tiles(height: int, width: int) -> Iterator[Rectangle]:
+def tiles(height: int, width: int) -> Iterator[TileRect]:
     """The tiles of an image, row by row."""
     for y in range(0, height, TILE):
         for x in range(0, width, TILE):
-            yield Rectangle(y, x, min(TILE, height - y), min(TILE, width - x))
+            yield TileRect(y, x, min(TILE, height - y), min(TILE, width - x))
 
 
 def encode(pixels: NDArray[np.uint8], *, thorough: bool = False) -> bytes:

@@ -6,7 +6,7 @@ from operator import index
 from typing import NamedTuple
 
 from llicti_core import pyramid
-from llicti_core.engines import Rectangle
+from llicti_core.engines.base import TileRect
 from llicti_core.pyramid import scale_size
 
 SCALES = tuple(1 << scale for scale in range(pyramid.SCALES + 1))
@@ -42,16 +42,16 @@ class Part(NamedTuple):
         """Whether it is all of an image of this size."""
         return (self.width, self.height, self.scale) == (width, height, 0)
 
-    def touches(self, tile: Rectangle) -> bool:
+    def touches(self, tile: TileRect) -> bool:
         """Whether any pixel of `tile` lies in the region."""
         inside = tile.y < self.y + self.height and tile.x < self.x + self.width
         return inside and self.y < tile.y + tile.height and self.x < tile.x + tile.width
 
-    def place(self, tile: Rectangle) -> Rectangle:
+    def place(self, tile: TileRect) -> TileRect:
         """`tile` as seen from the region's first pixel."""
         return tile._replace(y=tile.y - self.y, x=tile.x - self.x)
 
-    def put(self, out: bytearray, tile: Rectangle, values: bytes | bytearray, channels: int) -> None:
+    def put(self, out: bytearray, tile: TileRect, values: bytes | bytearray, channels: int) -> None:
         """Copy what it has of `values`, a tile's bytes, into `out`, its own; row by row, channels interleaved."""
         step = 1 << self.scale
         columns = self._known(tile.x - self.x, tile.width, self.columns)

@@ -158,7 +158,7 @@ def _decode_resident(files: Sequence[_Resident], engine: CudaEngine) -> dict[int
 
     learned = [file.learned for file in files]
     pictures = [
-        Picture(file.header.height, file.header.width, group.places, group.corrections)
+        Picture(file.header.height, file.header.width, group.places, group.adaptation)
         for file, group in zip(files, learned, strict=True)
     ]
     coded = [group.tiles for group in learned]

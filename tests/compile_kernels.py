@@ -27,8 +27,10 @@ from triton._C.libtriton import ir
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 
+from llicti_core.adaptation import NOT_ADAPTED
 from llicti_core.codec import tile_grid
-from llicti_core.engines import NO_CORRECTIONS, cuda
+from llicti_core.engines import cuda
+from llicti_core.engines.base import TiledImage
 from llicti_core.engines.cuda import checksum, launch
 from llicti_core.engines.cuda.layout import Layout, Part, Picture
 from llicti_core.engines.native import NativeEngine
@@ -67,8 +69,8 @@ def starts(capability: int, width: int) -> list[tuple[Any, ...]]:
     for channels in (3, 1):
         pixels = np.arange(70 * 40 * channels).reshape(70, 40, channels).astype(np.uint8)
         tiles = list(tile_grid(40, 70, 10))
-        coded = NativeEngine().encode(pixels, tiles, NO_CORRECTIONS, model, 1)
-        layout = Layout([Picture(70, 40, tiles, NO_CORRECTIONS)], [Part(0, 0)], channels)
+        coded = NativeEngine().encode(TiledImage(memoryview(pixels), tiles, model, NOT_ADAPTED), 1)
+        layout = Layout([Picture(70, 40, tiles, NOT_ADAPTED)], [Part(0, 0)], channels)
         flight = cuda._Flight(layout, cuda.pack(model, device), channels, 0, device)
         raw = torch.from_numpy(pixels).flatten()
         checksum.crc32(raw)

@@ -25,12 +25,14 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 from hypothesis import HealthCheck, given, settings
-from test_engines import Case, amounts, images, random_corrections, random_model, random_models
+from test_engines import Case, amounts, images, random_adaptation, random_model, random_models
 
 import llicti_core.torch
 from llicti_core import codec, engines, models, pyramid
+from llicti_core.adaptation import NOT_ADAPTED
 from llicti_core.codec import tile_grid
-from llicti_core.engines import NO_CORRECTIONS, EncodedTile, Rectangle, cuda
+from llicti_core.engines import cuda
+from llicti_core.engines.base import CodedTile, TiledImage, TileRect
 from llicti_core.engines.cuda import CudaEngine, checksum, launch
 from llicti_core.engines.cuda.layout import Picture
 from llicti_core.engines.native import NativeEngine
@@ -64,14 +66,14 @@ def check(case: Case) -> None:
 @pytest.mark.parametrize(("width", "depth", "size"), [(31, 3, (3, 4)), (130, 2, (2, 2))])
 def test_colour_with_corrections_and_several_hidden_layers(width: int, depth: int, size: tuple[int, int]) -> None:
     model = random_model(width, depth, 127, (1, 20000), 1)
-    case = Case(smooth(*size), model, random_corrections(model, 2, 1))
+    case = Case(smooth(*size), model, random_adaptation(model, 2, 1))
     coded = case.encode(ReferenceEngine(), 1)
     assert case.encode(ENGINE, 1) == coded
     assert (case.decode(ENGINE, coded, 1) == case.pixels).all()
 
 
 def test_grey() -> None:
-    check(Case(noise(4, 9, 1).reshape(4, 9, 1), NARROW, random_corrections(NARROW, 5, 5, 1)))
+    check(Case(noise(4, 9, 1).reshape(4, 9, 1), NARROW, random_adaptation(NARROW, 5, 5, 1)))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 3, 1), (2, 1, 3)])
@@ -96,7 +98,7 @@ def test_streams_and_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_random_images_models_and_corrections(
     pixels: NDArray[np.uint8], model: Any, corrected: tuple[int, int, int]
 ) -> None:
-    check(Case(pixels, model, random_corrections(model, *corrected)))
+    check(Case(pixels, model, random_adaptation(model, *corrected)))
 
 
 def pictures(sizes: list[tuple[int, int]], channels: int) -> tuple[list[NDArray[np.uint8]], list[Picture]]:
@@ -104,7 +106,7 @@ def pictures(sizes: list[tuple[int, int]], channels: int) -> tuple[list[NDArray[
     pixels = [smooth(*size, channels, seed).reshape(*size, channels) for seed, size in enumerate(sizes)]
     grids = [list(tile_grid(width, height, 3)) for height, width in sizes]
     return pixels, [
-        Picture(*size, grid, random_corrections(NARROW, number % 3, 1, number))
+        Picture(*size, grid, random_adaptation(NARROW, number % 3, 1, number))
         for number, (size, grid) in enumerate(zip(sizes, grids, strict=True))
     ]
 
@@ -115,7 +117,7 @@ def test_pictures_together(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = [(2, 9), (1, 2), (2, 2)]
     pixels, layout = pictures(sizes, 1)
     coded = [
-        NativeEngine().encode(part, picture.tiles, picture.corrections, NARROW, 1)
+        NativeEngine().encode(TiledImage(memoryview(part), picture.tiles, NARROW, picture.adaptation), 1)
         for part, picture in zip(pixels, layout, strict=True)
     ]
     assert ENGINE.encode_pictures(pixels, layout, NARROW) == coded
@@ -131,12 +133,12 @@ def test_scales_and_regions(scale: int, size: tuple[int, int]) -> None:
     # The tile begins two scaled rows above and a scaled column to the left of the region, and goes on behind it.
     region = case.pixels[2 * step :: step, step::step][:1, :1]
     decoded = np.zeros(region.shape, np.uint8)
-    place = Rectangle(-2 * step, -step, *size)
-    ENGINE.decode(memoryview(decoded), [place], coded, NO_CORRECTIONS, NARROW, 1, scale)
+    place = TileRect(-2 * step, -step, *size)
+    ENGINE.decode(TiledImage(memoryview(decoded), [place], NARROW, NOT_ADAPTED), coded, 1, scale)
     assert (decoded == region).all()
 
 
-def damaged(tile: EncodedTile, index: int, segment: bytes) -> EncodedTile:
+def damaged(tile: CodedTile, index: int, segment: bytes) -> CodedTile:
     segments = [list(scale) for scale in tile.segments]
     segments[index][0] = segment
     return tile._replace(segments=segments)

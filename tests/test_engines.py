@@ -17,16 +17,9 @@ from images import noise, smooth
 from numpy.typing import NDArray
 
 from llicti_core import models, pyramid
+from llicti_core.adaptation import NOT_ADAPTED, OUTPUTS_PER_LEVEL, AdaptedParameters, hidden_per_level
 from llicti_core.codec import tile_grid
-from llicti_core.engines import (
-    NO_CORRECTIONS,
-    OUTPUTS_PER_SCALE,
-    Corrections,
-    EncodedTile,
-    Engine,
-    Rectangle,
-    hidden_per_scale,
-)
+from llicti_core.engines.base import CodedTile, Engine, TiledImage, TileRect
 from llicti_core.engines.native import NativeEngine, instruction_sets
 from llicti_core.engines.reference import ReferenceEngine
 from llicti_core.models import ACTIVATION_MAX, HIDDEN_SHIFT, Model, ModelSpec
@@ -46,42 +39,45 @@ class Case:
 
     pixels: NDArray[np.uint8]
     model: Model
-    corrections: Corrections = NO_CORRECTIONS
+    adaptation: AdaptedParameters = NOT_ADAPTED
     tile_log2: int = 6
 
-    def encode(self, engine: Engine, threads: int) -> list[EncodedTile]:
-        return engine.encode(self.pixels, self._tiles(), self.corrections, self.model, threads)
+    def encode(self, engine: Engine, threads: int) -> list[CodedTile]:
+        return engine.encode(self._image(self.pixels, self._tiles()), threads)
 
-    def decode(self, engine: Engine, coded: list[EncodedTile], threads: int) -> NDArray[np.uint8]:
+    def decode(self, engine: Engine, coded: list[CodedTile], threads: int) -> NDArray[np.uint8]:
         pixels = np.full_like(self.pixels, 99)
-        engine.decode(memoryview(pixels), self._tiles(), coded, self.corrections, self.model, threads)
+        engine.decode(self._image(pixels, self._tiles()), coded, threads)
         return pixels
 
-    def decode_part(self, engine: Engine, coded: list[EncodedTile], part: Part, threads: int) -> NDArray[np.uint8]:
-        """`part` of the image, from the scales alone that it takes."""
+    def decode_part(self, engine: Engine, coded: list[CodedTile], part: Part, threads: int) -> NDArray[np.uint8]:
+        """`part` of the image, from the levels alone that it takes."""
         pixels = np.full_like(part.of(self.pixels), 99)
         tiles = [tile._replace(y=tile.y - part.y, x=tile.x - part.x) for tile in self._tiles()]
-        coarse = [tile._replace(segments=tile.segments[: SCALES - part.scale]) for tile in coded]
-        engine.decode(memoryview(pixels), tiles, coarse, self.corrections, self.model, threads, part.scale)
+        coarse = [tile._replace(segments=tile.segments[: SCALES - part.level]) for tile in coded]
+        engine.decode(self._image(pixels, tiles), coarse, threads, part.level)
         return pixels
 
-    def _tiles(self) -> list[Rectangle]:
+    def _image(self, pixels: NDArray[np.uint8], tiles: list[TileRect]) -> TiledImage:
+        return TiledImage(memoryview(pixels), tiles, self.model, self.adaptation)
+
+    def _tiles(self) -> list[TileRect]:
         height, width, _ = self.pixels.shape
         return list(tile_grid(width, height, self.tile_log2))
 
 
 @dataclass(frozen=True)
 class Part:
-    """A region of an image, subsampled by 2**scale."""
+    """A region of an image, subsampled by 2**level."""
 
-    scale: int
+    level: int
     y: int
     x: int
     height: int
     width: int
 
     def of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        step = 1 << self.scale
+        step = 1 << self.level
         part = pixels[self.y : self.y + self.height : step, self.x : self.x + self.width : step]
         return np.ascontiguousarray(part)
 
@@ -94,8 +90,8 @@ def check(case: Case, threads: int = 1, reference: bool = True) -> None:
         assert (case.decode(first, expected, 1) == case.pixels).all()
     for engine in NATIVE:
         for one, other in zip(expected, case.encode(engine, threads), strict=True):
-            assert other.ranges == one.ranges, engine.isa
-            assert other.coarse == one.coarse, engine.isa
+            assert other.bounds == one.bounds, engine.isa
+            assert other.lowpass == one.lowpass, engine.isa
             assert other.segments == one.segments, engine.isa
         assert (case.decode(engine, expected, threads) == case.pixels).all(), engine.isa
 
@@ -141,7 +137,7 @@ def random_model(width: int, depth: int, weight: int, multipliers: tuple[int, in
             peak = 128 if biases.ndim == 2 else ACTIVATION_MAX
             reach = np.abs(weights.astype(np.int64)).sum(axis=1) * peak
             reach += np.abs(biases.astype(np.int64)).reshape(-1, len(reach)).max(axis=0)
-            most = (2**31 - 2**HIDDEN_SHIFT - 1 - 2**22) // (reach + 1)  # with room for corrections of hidden biases
+            most = (2**31 - 2**HIDDEN_SHIFT - 1 - 2**22) // (reach + 1)  # with room for hidden_bias_delta
             tensors[name] = np.clip(rng.integers(*multipliers, shape), 1, np.maximum(most, 1)).astype(form)
     model = Model(spec, tensors)
     model.check_bounds()
@@ -162,20 +158,20 @@ random_models = st.builds(
 @st.composite
 def parts(draw: st.DrawFn, height: int, width: int) -> Part:
     """Any part of an image of this size."""
-    scale = draw(st.integers(0, SCALES))
-    y, x = (draw(st.integers(0, (size - 1) >> scale)) << scale for size in (height, width))
-    return Part(scale, y, x, draw(st.integers(1, height - y)), draw(st.integers(1, width - x)))
+    level = draw(st.integers(0, SCALES))
+    y, x = (draw(st.integers(0, (size - 1) >> level)) << level for size in (height, width))
+    return Part(level, y, x, draw(st.integers(1, height - y)), draw(st.integers(1, width - x)))
 
 
-def random_corrections(model: Model, scales: int, deep: int, seed: int = 0) -> Corrections:
-    """Any of the outputs of `scales` scales, and of the hidden biases of up to `deep` of them."""
+def random_adaptation(model: Model, levels: int, deep: int, seed: int = 0) -> AdaptedParameters:
+    """Any change of the outputs of `levels` levels, and of the hidden biases of up to `deep` of them."""
     rng = np.random.default_rng(seed)
-    sizes = scales * OUTPUTS_PER_SCALE, min(scales, deep) * hidden_per_scale(model)
-    return Corrections(*(rng.integers(-128, 128, size, np.int8).tobytes() for size in sizes))
+    sizes = levels * OUTPUTS_PER_LEVEL, min(levels, deep) * hidden_per_level(model)
+    return AdaptedParameters(*(rng.integers(-128, 128, size, np.int8).tobytes() for size in sizes))
 
 
 amounts = st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 100))
-"""Of random_corrections, for any model."""
+"""Of random_adaptation, for any model."""
 
 
 @few
@@ -186,18 +182,18 @@ def test_engines_agree_on_images(pixels: NDArray[np.uint8], threads: int) -> Non
 
 @few
 @given(images(16), random_models, amounts)
-def test_engines_agree_on_models_and_corrections(
-    pixels: NDArray[np.uint8], model: Model, corrected: tuple[int, int, int]
+def test_engines_agree_on_models_and_adaptations(
+    pixels: NDArray[np.uint8], model: Model, adapted: tuple[int, int, int]
 ) -> None:
-    check(Case(pixels, model, random_corrections(model, *corrected)))
+    check(Case(pixels, model, random_adaptation(model, *adapted)))
 
 
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(images(80), random_models, amounts, st.integers(1, 3))
-def test_instruction_sets_agree_on_models_and_corrections(
-    pixels: NDArray[np.uint8], model: Model, corrected: tuple[int, int, int], threads: int
+def test_instruction_sets_agree_on_models_and_adaptations(
+    pixels: NDArray[np.uint8], model: Model, adapted: tuple[int, int, int], threads: int
 ) -> None:
-    check(Case(pixels, model, random_corrections(model, *corrected)), threads, reference=False)
+    check(Case(pixels, model, random_adaptation(model, *adapted)), threads, reference=False)
 
 
 @few
@@ -222,25 +218,25 @@ def test_engines_agree_whatever_the_threads(monkeypatch: pytest.MonkeyPatch, cha
 
 @few
 @given(images(80), amounts, st.sampled_from([5, 6]), st.integers(1, 3), st.data())
-def test_any_part_at_any_scale_is_what_the_whole_has_there(
-    pixels: NDArray[np.uint8], corrected: tuple[int, int, int], tile_log2: int, threads: int, data: st.DataObject
+def test_any_part_at_any_level_is_what_the_whole_has_there(
+    pixels: NDArray[np.uint8], adapted: tuple[int, int, int], tile_log2: int, threads: int, data: st.DataObject
 ) -> None:
     model = random_model(8, 1, 60, (32, 200), 0)
-    case = Case(pixels, model, random_corrections(model, *corrected), tile_log2)
+    case = Case(pixels, model, random_adaptation(model, *adapted), tile_log2)
     coded = case.encode(NATIVE[-1], 1)
     for part in data.draw(st.lists(parts(*pixels.shape[:2]), min_size=1, max_size=6)):
         for engine in (ReferenceEngine(), *NATIVE):
             assert (case.decode_part(engine, coded, part, threads) == part.of(pixels)).all(), (engine.name, part)
 
 
-@pytest.mark.parametrize("scale", range(SCALES + 1))
+@pytest.mark.parametrize("level", range(SCALES + 1))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_small_versions_of_several_tiles_and_streams(
-    monkeypatch: pytest.MonkeyPatch, channels: int, scale: int
+    monkeypatch: pytest.MonkeyPatch, channels: int, level: int
 ) -> None:
     monkeypatch.setattr(pyramid, "SYMBOLS_PER_STREAM", 3000)
     case = Case(smooth(131, 200, channels, 5).reshape(131, 200, channels), models.load(), tile_log2=7)
-    coded, part = case.encode(NATIVE[0], 2), Part(scale, 0, 0, 131, 200)
+    coded, part = case.encode(NATIVE[0], 2), Part(level, 0, 0, 131, 200)
     for engine in NATIVE:
         assert (case.decode_part(engine, coded, part, 2) == part.of(case.pixels)).all(), engine.isa
 

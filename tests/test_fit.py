@@ -8,37 +8,37 @@ import golden
 import numpy as np
 import pytest
 from images import noise, photograph, smooth
-from test_engines import random_corrections
+from numpy.typing import NDArray
+from test_engines import Case, random_adaptation
 
 import llicti_core
-from llicti_core import FormatError, codec, engines, models
+from llicti_core import FormatError, adaptation, codec, engines, models
+from llicti_core.adaptation import MAX_EFFORT, NOT_ADAPTED, AdaptedParameters, hidden_per_level
 from llicti_core.container import CORRECTED, Coding, read_header, read_start, write_frame, write_start
-from llicti_core.engines import Rectangle, _native, hidden_per_scale, native, reference
+from llicti_core.engines import _native, native, reference
+from llicti_core.engines.base import TiledImage, TileRect
+from llicti_core.models import Model
 from llicti_core.pyramid import BANDS
 
-HIDDEN = hidden_per_scale(models.load())
+HIDDEN = hidden_per_level(models.load())
 
 
-@pytest.mark.parametrize(("scales", "deep"), [(0, 0), (1, 0), (1, 1), (3, 2), (5, 5)])
+@pytest.mark.parametrize(("levels", "deep"), [(0, 0), (1, 0), (1, 1), (3, 2), (5, 5)])
 @pytest.mark.parametrize("name", ["default", "fast"])
-def test_engines_agree_on_any_corrections(name: str, scales: int, deep: int) -> None:
-    pixels = photograph(70, 66)
-    tiles = [Rectangle(0, 0, 70, 66)]
+def test_engines_agree_on_any_adaptation(name: str, levels: int, deep: int) -> None:
     model = models.load(name)
-    corrections = random_corrections(model, scales, deep)
+    case = Case(photograph(70, 66), model, random_adaptation(model, levels, deep), tile_log2=7)
     judge = engines.get("reference")
-    expected = judge.encode(pixels, tiles, corrections, model, 1)[0].segments
+    expected = case.encode(judge, 1)
     for isa in native.instruction_sets():
         engine = native.NativeEngine(isa)
-        coded = engine.encode(pixels, tiles, corrections, model, 2)
-        assert coded[0].segments == expected
+        coded = case.encode(engine, 2)
+        assert coded == expected
         for other in (engine, judge):
-            decoded = np.zeros_like(pixels)
-            other.decode(memoryview(decoded), tiles, coded, corrections, model, 2)
-            assert (decoded == pixels).all()
+            assert (case.decode(other, coded, 2) == case.pixels).all()
 
 
-@pytest.mark.parametrize("effort", range(codec.MAX_EFFORT + 1))
+@pytest.mark.parametrize("effort", range(MAX_EFFORT + 1))
 def test_every_effort_comes_back(effort: int) -> None:
     for pixels in (
         photograph(256, 260),
@@ -54,8 +54,25 @@ def test_every_effort_comes_back(effort: int) -> None:
 @pytest.mark.parametrize("name", ["default", "fast"])
 def test_each_effort_pays_on_a_photograph(name: str) -> None:
     pixels = photograph(512, 512)
-    sizes = [len(llicti_core.encode(pixels, model=name, effort=effort)) for effort in range(codec.MAX_EFFORT + 1)]
+    sizes = [len(llicti_core.encode(pixels, model=name, effort=effort)) for effort in range(MAX_EFFORT + 1)]
     assert sizes == sorted(set(sizes), reverse=True)
+
+
+def whole(pixels: NDArray[np.uint8], model: Model) -> TiledImage:
+    """`pixels` as one tile."""
+    return TiledImage(memoryview(pixels), [TileRect(0, 0, *pixels.shape[:2])], model, NOT_ADAPTED)
+
+
+@pytest.mark.parametrize("effort", range(MAX_EFFORT + 1))
+@pytest.mark.parametrize("name", ["default", "fast"])
+def test_at_every_effort_all_engines_write_the_same_file(
+    name: str, effort: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = photograph(140, 132)
+    data = llicti_core.encode(pixels, model=name, effort=effort)
+    assert any(tag == b"CORR" for tag, _ in golden.sections(data)) == (effort > 0)
+    monkeypatch.setenv("LLICTI_ENGINE", "reference")
+    assert llicti_core.encode(pixels, model=name, effort=effort) == data
 
 
 def test_a_fitted_file_does_not_depend_on_threads() -> None:
@@ -65,47 +82,50 @@ def test_a_fitted_file_does_not_depend_on_threads() -> None:
 
 def test_the_reference_reads_a_fitted_file() -> None:
     pixels = photograph(140, 150)
-    model = models.load()
-    tiles = [Rectangle(0, 0, 140, 150)]
-    corrections = native.NativeEngine().fit(pixels, tiles, model, 2, 1)
-    assert any(corrections.outputs)
+    assert any(adaptation.fit(whole(pixels, models.load()), 2, 1).outputs)
     data = codec.encode(pixels, "default", 2, 1, native.NativeEngine())
     assert codec.decode(data, 1, engines.get("reference"))[1] == pixels.tobytes()
 
 
 @pytest.mark.parametrize("isa", native.instruction_sets())
-def test_hidden_biases_pay_where_there_are_pixels_enough(isa: str) -> None:
+def test_hidden_biases_pay_where_there_are_pixels_enough(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLICTI_ISA", isa)
     model = models.load("fast")
-    engine = native.NativeEngine(isa)
-    tiles = [Rectangle(0, 0, 512, 512)]
-    pixels = photograph(512, 512)
-    corrections = engine.fit(pixels, tiles, model, 1, 2)
-    assert len(corrections.hidden) == 2 * hidden_per_scale(model)
-    assert any(corrections.hidden)
+    image = whole(photograph(512, 512), model)
+    fitted = adaptation.fit(image, 1, 2)
+    assert len(fitted.hidden) == 2 * hidden_per_level(model)
+    assert any(fitted.hidden)
     sizes = [
-        sum(len(segment) for scale in tile.segments for segment in scale)
-        for fitted in (corrections, corrections._replace(hidden=b""))
-        for tile in engine.encode(pixels, tiles, fitted, model, 2)
+        sum(len(segment) for level in tile.segments for segment in level)
+        for parameters in (fitted, fitted._replace(hidden=b""))
+        for tile in native.NativeEngine().encode(image._replace(adaptation=parameters), 2)
     ]
-    assert sizes[0] + len(zlib.compress(corrections.hidden, 9)) < sizes[1]
+    assert sizes[0] + len(zlib.compress(fitted.hidden, 9)) < sizes[1]
+
+
+@pytest.mark.parametrize(("levels", "deep"), [(1, 0), (1, 1), (5, 2), (5, 5)])
+def test_adapted_parameters_are_what_they_were_packed_from(levels: int, deep: int) -> None:
+    model = models.load("fast")
+    parameters = random_adaptation(model, levels, deep)
+    assert AdaptedParameters.unpack(parameters.pack(model), model) == parameters
 
 
 def test_a_file_with_hidden_biases_comes_back() -> None:
     pixels = photograph(320, 320)
     data = llicti_core.encode(pixels, model="fast")
     payload = dict(golden.sections(data))[b"CORR"]
-    assert zlib.decompress(payload)[0] == 2  # scales that have them
+    assert zlib.decompress(payload)[0] == 2  # levels that have them
     assert (llicti_core.decode(data) == pixels).all()
     assert codec.decode(data, 1, engines.get("reference"))[1] == pixels.tobytes()
 
 
-def test_images_too_small_to_fit_have_no_corrections() -> None:
+def test_images_too_small_to_fit_are_not_adapted() -> None:
     with golden.learned():
         data = llicti_core.encode(photograph(64, 64), effort=3)
         assert data == llicti_core.encode(photograph(64, 64), effort=0)
 
 
-@pytest.mark.parametrize("effort", [-1, codec.MAX_EFFORT + 1])
+@pytest.mark.parametrize("effort", [-1, MAX_EFFORT + 1])
 def test_impossible_efforts_are_refused(effort: int) -> None:
     with pytest.raises(ValueError, match="effort"):
         llicti_core.encode(smooth(4, 4), effort=effort)
@@ -129,7 +149,7 @@ def test_impossible_efforts_are_refused(effort: int) -> None:
     ],
     ids=range(12),
 )
-def test_damaged_corrections_are_refused(payload: bytes) -> None:
+def test_damaged_parameters_are_refused(payload: bytes) -> None:
     with golden.learned():
         data = llicti_core.encode(photograph(40, 40))
     header = read_header(read_start(data))._replace(codings=(Coding(CORRECTED),))
@@ -138,7 +158,7 @@ def test_damaged_corrections_are_refused(payload: bytes) -> None:
         llicti_core.decode(lying)
 
 
-def test_corrections_alone_are_no_file() -> None:
+def test_adapted_parameters_alone_are_no_file() -> None:
     header = read_header(read_start(llicti_core.encode(photograph(70, 70))))._replace(codings=(Coding(CORRECTED),))
     with pytest.raises(llicti_core.TruncatedError):
         llicti_core.decode(write_start() + write_frame(header, [(b"CORR", zlib.compress(bytes(361)))]))

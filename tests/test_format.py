@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 import llicti_core
 from llicti_core import Metadata, codec, engines, models, tables
+from llicti_core.adaptation import NOT_ADAPTED, AdaptedParameters, hidden_per_level
 from llicti_core.container import pack_section, read_header, read_start
-from llicti_core.engines import NO_CORRECTIONS, Corrections, hidden_per_scale
 from llicti_core.engines.native import NativeEngine, instruction_sets
 
 Pixels = NDArray[np.uint8]
@@ -221,14 +221,14 @@ def test_golden_files_leave_no_part_of_the_format_out() -> None:
     assert any(tag[:1].islower() for data in files for tag, _ in golden.sections(data))
 
 
-def corrections(data: bytes) -> Corrections:
+def corrections(data: bytes) -> AdaptedParameters:
     """What the first CORR section of a file unpacks to, if it has one."""
     payloads = [zlib.decompress(payload) for tag, payload in golden.sections(data) if tag == b"CORR"]
     if not payloads:
-        return NO_CORRECTIONS
-    per_scale = hidden_per_scale(models.load(llicti_core.inspect(data).model))
+        return NOT_ADAPTED
+    per_scale = hidden_per_level(models.load(llicti_core.inspect(data).model))
     end = len(payloads[0]) - payloads[0][0] * per_scale
-    return Corrections(payloads[0][1:end], payloads[0][end:])
+    return AdaptedParameters(payloads[0][1:end], payloads[0][end:])
 
 
 def corrected_scales(data: bytes) -> tuple[int, int]:
@@ -236,7 +236,7 @@ def corrected_scales(data: bytes) -> tuple[int, int]:
     found = corrections(data)
     if not found:
         return 0, 0
-    per_scale = hidden_per_scale(models.load(llicti_core.inspect(data).model))
+    per_scale = hidden_per_level(models.load(llicti_core.inspect(data).model))
     return len(found.outputs) // 360, len(found.hidden) // per_scale
 
 

@@ -83,9 +83,9 @@ def test_only_the_tiles_that_a_region_touches_are_decoded(
     engine, decoded = engines.get(), []
 
     class Spy:
-        def decode(self, part, tiles, *others) -> None:
-            decoded.append((part.nbytes, len(tiles)))
-            engine.decode(part, tiles, *others)
+        def decode(self, image, *others) -> None:
+            decoded.append((image.pixels.nbytes, len(image.tiles)))
+            engine.decode(image, *others)
 
     monkeypatch.setattr(engines, "get", Spy)
     for region, tiles in [((64, 64, 64, 64), 1), ((63, 64, 64, 64), 2), ((63, 127, 66, 2), 6), ((299, 199, 1, 1), 1)]:

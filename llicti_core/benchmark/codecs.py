@@ -16,7 +16,7 @@ from PIL import Image
 
 import llicti_core
 from llicti_core import models
-from llicti_core.codec import MAX_EFFORT
+from llicti_core.adaptation import MAX_EFFORT
 
 Pixels = NDArray[np.uint8]
 

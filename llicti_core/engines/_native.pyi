@@ -7,7 +7,7 @@ class PackedModel:
     def __init__(self, tables: list[list[int]], bands: list[tuple[object, ...]]) -> None: ...
 
 def fit(
-    pixels: NDArray[np.uint8],
+    pixels: memoryview,
     tiles: list[tuple[int, ...]],
     model: PackedModel,
     plan: list[int],
@@ -19,16 +19,16 @@ def estimate(
     band: int,
     activations: NDArray[np.int16],
     residuals: NDArray[np.float32],
-    ranges: list[tuple[int, int]],
+    bounds: list[tuple[int, int]],
     gain: NDArray[np.float32],
     bias: NDArray[np.float32],
     hidden: NDArray[np.float32],
     isa: str,
 ) -> tuple[float, list[float], list[float], list[float]]: ...
 def encode(
-    pixels: NDArray[np.uint8],
+    pixels: memoryview,
     tiles: list[tuple[int, ...]],
-    corrections: tuple[bytes, bytes],
+    adaptation: tuple[bytes, bytes],
     model: PackedModel,
     threads: int,
     isa: str,
@@ -37,9 +37,9 @@ def decode(
     pixels: memoryview,
     tiles: list[tuple[int, ...]],
     coded: list[tuple[list[tuple[int, int]], memoryview, list[list[bytes]]]],
-    corrections: tuple[bytes, bytes],
+    adaptation: tuple[bytes, bytes],
     model: PackedModel,
-    scale: int,
+    level: int,
     threads: int,
     isa: str,
 ) -> str: ...

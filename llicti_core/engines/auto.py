@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from llicti_core.engines import Corrections, EncodedTile, Engine, Rectangle
+from llicti_core.engines.base import CodedTile, Engine, TiledImage
 from llicti_core.errors import DeviceError
-from llicti_core.models import Model
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 
@@ -33,40 +28,18 @@ class AutoEngine:
         except DeviceError as error:
             log.debug("on the CPU: %s", error)
 
-    def fit(
-        self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, effort: int, threads: int
-    ) -> Corrections:
-        """See Engine.fit."""
-        return self._try(lambda engine: engine.fit(pixels, tiles, model, effort, threads))
-
-    def encode(
-        self,
-        pixels: NDArray[np.uint8],
-        tiles: Sequence[Rectangle],
-        corrections: Corrections,
-        model: Model,
-        threads: int,
-    ) -> list[EncodedTile]:
+    def encode(self, image: TiledImage, threads: int) -> list[CodedTile]:
         """See Engine.encode."""
-        return self._try(lambda engine: engine.encode(pixels, tiles, corrections, model, threads))
+        return self._try(lambda engine: engine.encode(image, threads))
 
-    def decode(
-        self,
-        pixels: memoryview,
-        tiles: Sequence[Rectangle],
-        coded: Sequence[EncodedTile],
-        corrections: Corrections,
-        model: Model,
-        threads: int,
-        scale: int = 0,
-    ) -> None:
+    def decode(self, image: TiledImage, coded: Sequence[CodedTile], threads: int, level: int = 0) -> None:
         """See Engine.decode."""
-        self._try(lambda engine: engine.decode(pixels, tiles, coded, corrections, model, threads, scale))
+        self._try(lambda engine: engine.decode(image, coded, threads, level))
 
     def _try(self, work: Callable[[Engine], Result]) -> Result:
         if self.first:
             try:
                 return work(self.first)
             except DeviceError as error:
-                log.warning("goes on on the CPU: %s", error)
+                log.warning("continuing on the CPU: %s", error)
         return work(self.cpu)

@@ -8,18 +8,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from llicti_core import tables
-from llicti_core.engines import NO_CORRECTIONS, Corrections, EncodedTile, Rectangle, _native
+from llicti_core.engines import _native
+from llicti_core.engines.base import CodedTile, TiledImage, TileRect
 from llicti_core.errors import FormatError
 from llicti_core.models import Model
 from llicti_core.pyramid import BANDS, PHASES, SCALES, Band, scale_size, stream_count
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-FIT_PLANS = {1: [2, 6144, 192, 160], 2: [3, 24576, 512, 256], 3: [4, 65536, 1024, 400]}
-"""By effort: finest scales that are fitted, pixels of each band that are fitted to, pixels and number of steps of the
-optimiser."""
+    from llicti_core.adaptation import FitPlan
 
 
 class NativeEngine:
@@ -29,55 +25,31 @@ class NativeEngine:
 
     def __init__(self, isa: str | None = None) -> None:
         """isa: one of `instruction_sets()`."""
-        self.isa = isa or os.environ.get("LLICTI_ISA", "")
+        self.isa = isa or _wanted_isa()
 
-    def fit(
-        self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, effort: int, threads: int
-    ) -> Corrections:
-        """See Engine.fit."""
-        if not effort:
-            return NO_CORRECTIONS
-        jobs = _jobs(tiles, pixels.shape[2])
-        return Corrections(*_native.fit(pixels, jobs, _packed(model), FIT_PLANS[effort], threads, self.isa))
-
-    def encode(
-        self,
-        pixels: NDArray[np.uint8],
-        tiles: Sequence[Rectangle],
-        corrections: Corrections,
-        model: Model,
-        threads: int,
-    ) -> list[EncodedTile]:
+    def encode(self, image: TiledImage, threads: int) -> list[CodedTile]:
         """See Engine.encode."""
-        jobs = _jobs(tiles, pixels.shape[2])
-        coded = _native.encode(pixels, jobs, corrections, _packed(model), threads, self.isa)
-        step = 1 << SCALES
+        coded = _native.encode(image.pixels, _jobs(image), image.adaptation, _packed(image.model), threads, self.isa)
         return [
-            EncodedTile(ranges, pixels[y : y + h : step, x : x + w : step].tobytes(), segments)
-            for (y, x, h, w), (ranges, segments) in zip(tiles, coded, strict=True)
+            CodedTile(bounds, _lowpass(image.pixels, tile), segments)
+            for tile, (bounds, segments) in zip(image.tiles, coded, strict=True)
         ]
 
-    def decode(
-        self,
-        pixels: memoryview,
-        tiles: Sequence[Rectangle],
-        coded: Sequence[EncodedTile],
-        corrections: Corrections,
-        model: Model,
-        threads: int,
-        scale: int = 0,
-    ) -> None:
+    def decode(self, image: TiledImage, coded: Sequence[CodedTile], threads: int, level: int = 0) -> None:
         """See Engine.decode."""
-        assert pixels.shape is not None
-        channels = pixels.shape[2]
-        jobs = _jobs(tiles, channels)
         parts = []
-        for tile, (_, _, h, w) in zip(coded, tiles, strict=True):
-            shape = (scale_size(h, SCALES), scale_size(w, SCALES), channels)
-            parts.append((tile.ranges, memoryview(tile.coarse).cast("B", shape), tile.segments))
-        problem = _native.decode(pixels, jobs, parts, corrections, _packed(model), scale, threads, self.isa)
+        for tile, (_, _, h, w) in zip(coded, image.tiles, strict=True):
+            shape = (scale_size(h, SCALES), scale_size(w, SCALES), image.channels)
+            parts.append((tile.bounds, memoryview(tile.lowpass).cast("B", shape), tile.segments))
+        model = _packed(image.model)
+        problem = _native.decode(image.pixels, _jobs(image), parts, image.adaptation, model, level, threads, self.isa)
         if problem:
             raise FormatError(problem)
+
+
+def fit(image: TiledImage, plan: FitPlan, threads: int, isa: str | None = None) -> tuple[bytes, bytes]:
+    """The search behind adaptation.fit: the fields of AdaptedParameters."""
+    return _native.fit(image.pixels, _jobs(image), _packed(image.model), list(plan), threads, isa or _wanted_isa())
 
 
 def instruction_sets() -> list[str]:
@@ -85,9 +57,21 @@ def instruction_sets() -> list[str]:
     return list(_native.instruction_sets())
 
 
-def _jobs(tiles: Sequence[Rectangle], channels: int) -> list[tuple[int, ...]]:
+def _wanted_isa() -> str:
+    return os.environ.get("LLICTI_ISA", "")
+
+
+def _lowpass(pixels: memoryview, tile: TileRect) -> bytes:
+    """The coarsest phase 00 of a tile, as it is stored."""
+    import numpy as np
+
+    step = 1 << SCALES
+    return np.asarray(pixels)[tile.y : tile.y + tile.height : step, tile.x : tile.x + tile.width : step].tobytes()
+
+
+def _jobs(image: TiledImage) -> list[tuple[int, ...]]:
     """Every tile with its number of streams."""
-    return [(*tile, stream_count(tile.height, tile.width, channels)) for tile in tiles]
+    return [(*tile, stream_count(tile.height, tile.width, image.channels)) for tile in image.tiles]
 
 
 @lru_cache(maxsize=8)

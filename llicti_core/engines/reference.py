@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llicti_core import tables
+from llicti_core.adaptation import Adaptation, unpacked
 from llicti_core.color import grey_to_y, rgb_to_ycocg, y_to_grey, ycocg_to_rgb
-from llicti_core.engines import NO_CORRECTIONS, Corrections, EncodedTile, Rectangle
+from llicti_core.engines.base import CodedTile, TiledImage
 from llicti_core.errors import FormatError
 from llicti_core.models import (
     ACTIVATION_MAX,
@@ -19,7 +20,6 @@ from llicti_core.models import (
     GROUPS,
     HIDDEN_SHIFT,
     OUTPUT_SHIFT,
-    OUTPUTS,
     Model,
 )
 from llicti_core.pyramid import (
@@ -39,7 +39,7 @@ FINE_SHIFT = 4
 """Output layers give parameters in sixteenths of their unit."""
 
 GAIN_SHIFT = 6
-"""Gains of corrections are in 1 / 2**GAIN_SHIFT."""
+"""Gains of an adaptation are in 1 / 2**GAIN_SHIFT."""
 
 MIN_PARAMETER, MAX_PARAMETER = -32768, 32767
 MAX_SCALE_INDEX = 87
@@ -57,44 +57,25 @@ class ReferenceEngine:
 
     name = "reference"
 
-    def fit(
-        self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, effort: int, threads: int
-    ) -> Corrections:
-        """None: fitting is no part of the definition."""
-        return NO_CORRECTIONS
-
-    def encode(
-        self,
-        pixels: NDArray[np.uint8],
-        tiles: Sequence[Rectangle],
-        corrections: Corrections,
-        model: Model,
-        threads: int,
-    ) -> list[EncodedTile]:
+    def encode(self, image: TiledImage, threads: int) -> list[CodedTile]:
         """See Engine.encode."""
-        return [_encode_tile(pixels[y : y + h, x : x + w], _predictor(model, corrections)) for y, x, h, w in tiles]
+        predictor = _predictor(image)
+        pixels = np.asarray(image.pixels)
+        return [_encode_tile(pixels[y : y + h, x : x + w], predictor) for y, x, h, w in image.tiles]
 
-    def decode(
-        self,
-        pixels: memoryview,
-        tiles: Sequence[Rectangle],
-        coded: Sequence[EncodedTile],
-        corrections: Corrections,
-        model: Model,
-        threads: int,
-        scale: int = 0,
-    ) -> None:
+    def decode(self, image: TiledImage, coded: Sequence[CodedTile], threads: int, level: int = 0) -> None:
         """See Engine.decode."""
-        image = np.asarray(pixels)
-        for (y, x, h, w), tile in zip(tiles, coded, strict=True):
-            decoded = _decode_tile((h, w, image.shape[2]), tile, _predictor(model, corrections), scale)
-            top, left = y >> scale, x >> scale
+        predictor = _predictor(image)
+        pixels = np.asarray(image.pixels)
+        for (y, x, h, w), tile in zip(image.tiles, coded, strict=True):
+            decoded = _decode_tile((h, w, image.channels), tile, predictor, level)
+            top, left = y >> level, x >> level
             inside = decoded[max(0, -top) :, max(0, -left) :]
-            part = image[max(0, top) :, max(0, left) :][: inside.shape[0], : inside.shape[1]]
+            part = pixels[max(0, top) :, max(0, left) :][: inside.shape[0], : inside.shape[1]]
             part[...] = inside[: part.shape[0], : part.shape[1]]
 
 
-def _encode_tile(pixels: NDArray[np.uint8], predictor: _Predictor) -> EncodedTile:
+def _encode_tile(pixels: NDArray[np.uint8], predictor: _Predictor) -> CodedTile:
     height, width, channels = pixels.shape
     planes = rgb_to_ycocg(pixels) if channels == 3 else grey_to_y(pixels)
     ranges = [(int(planes[..., c].min()), int(planes[..., c].max())) for c in range(channels)]
@@ -116,20 +97,18 @@ def _encode_tile(pixels: NDArray[np.uint8], predictor: _Predictor) -> EncodedTil
         lanes = _lanes(height, width, ranges, streams, stream)
         for index, segment in enumerate(_encode_stream([scale[stream] for scale in coded], lanes)):
             segments[index].append(segment)
-    return EncodedTile(ranges, coarse, segments)
+    return CodedTile(ranges, coarse, segments)
 
 
-def _decode_tile(
-    shape: tuple[int, int, int], tile: EncodedTile, predictor: _Predictor, finest: int
-) -> NDArray[np.uint8]:
+def _decode_tile(shape: tuple[int, int, int], tile: CodedTile, predictor: _Predictor, finest: int) -> NDArray[np.uint8]:
     """Every 2**finest'th pixel of each row and column of a tile of `shape` [height, width, channels]."""
     height, width, channels = shape
     planes = np.zeros(shape, np.int16)
     coarse = planes[:: 1 << SCALES, :: 1 << SCALES]
-    stored = np.frombuffer(tile.coarse, np.uint8).reshape(coarse.shape)
+    stored = np.frombuffer(tile.lowpass, np.uint8).reshape(coarse.shape)
     coarse[...] = rgb_to_ycocg(stored) if channels == 3 else grey_to_y(stored)
     streams = stream_count(height, width, channels)
-    decoders = [_StreamDecoder(_lanes(height, width, tile.ranges, streams, s)) for s in range(streams)]
+    decoders = [_StreamDecoder(_lanes(height, width, tile.bounds, streams, s)) for s in range(streams)]
     for index, scale in enumerate(_coarse_to_fine(finest)):
         for decoder, segment in zip(decoders, tile.segments[index], strict=True):
             decoder.open(segment, first=index == 0)
@@ -138,7 +117,7 @@ def _decode_tile(
             if not phase.size:
                 continue
             target = np.zeros((phase.shape[0] * phase.shape[1], channels), np.int64)
-            mixture = predictor.predict(planes, scale, band, tile.ranges)
+            mixture = predictor.predict(planes, scale, band, tile.bounds)
             for stream, decoder in enumerate(decoders):
                 start, stop = stream_range(len(target), streams, stream)
                 for first in range(start, stop, LANES):
@@ -207,25 +186,17 @@ def _requantise(total: Ints, layer: _Layer, shift: int) -> Ints:
     return (total * layer.multiplier + (1 << (shift - 1))) >> shift
 
 
-def hidden_shifts(model: Model, hidden: bytes) -> Ints:
-    """What `Corrections.hidden` adds to accumulators of the last hidden layer, [scales, 3, width]."""
-    stored = np.frombuffer(hidden, np.int8).reshape(-1, len(BANDS), model.spec.width).astype(np.int64)
-    multiplier = np.stack([_layers(model, band)[-2].multiplier for band in BANDS])
-    shifts: Ints = (stored * (2 << HIDDEN_SHIFT) + (multiplier >> 1)) // multiplier
-    return shifts
-
-
-def _network(inputs: Ints, layers: Sequence[_Layer], scale: int, shift: Ints | int = 0) -> Ints:
+def _network(inputs: Ints, layers: Sequence[_Layer], scale: int, hidden_bias_delta: Ints | int = 0) -> Ints:
     """Outputs [pixels, 60] in sixteenths of their unit, for inputs [pixels, inputs].
 
-    shift: of the accumulators of the last hidden layer, [width].
+    hidden_bias_delta: added to the biases of the last hidden layer, [width].
     """
     *hidden, last = layers
     x = inputs
     for number, layer in enumerate(hidden):
         total = x @ layer.weight.T + (layer.bias if number else layer.bias[scale])
         if number == len(hidden) - 1:
-            total += shift
+            total += hidden_bias_delta
         x = np.clip(_requantise(total, layer, HIDDEN_SHIFT), 0, ACTIVATION_MAX)
     return _requantise(x @ last.weight.T + last.bias, last, OUTPUT_SHIFT)
 
@@ -267,17 +238,17 @@ class _Mixture:
 
 @dataclass(frozen=True)
 class _Predictor:
-    """A model, and an image's corrections: of outputs, int8 [scales, 3, 2, 60], and accumulators (hidden_shifts)."""
+    """A model and its adaptation to an image."""
 
     model: Model
-    outputs: NDArray[np.int8]
-    hidden: Ints
+    adaptation: Adaptation
 
     def predict(self, planes: NDArray[np.int16], scale: int, band: Band, ranges: list[tuple[int, int]]) -> _Mixture:
         """The mixtures of a band, from the phases before it."""
         inputs, base = _context(planes, scale, band)
-        shift = self.hidden[scale, BANDS.index(band)] if scale < len(self.hidden) else 0
-        fine = _network(inputs, _layers(self.model, band), scale, shift)
+        deltas = self.adaptation.hidden_bias_delta
+        delta = deltas[scale, BANDS.index(band)] if scale < len(deltas) else 0
+        fine = _network(inputs, _layers(self.model, band), scale, delta)
         parameters = self._parameters(fine, scale, band).reshape(-1, GROUPS, 3, COMPONENTS)
         scales, means, logits, coefficients = parameters.swapaxes(0, 1)
         return _Mixture(
@@ -290,17 +261,18 @@ class _Predictor:
         )
 
     def _parameters(self, fine: Ints, scale: int, band: Band) -> Ints:
-        """Outputs [pixels, 60], corrected, rounded to their parameters' units and saturated to 16 bits."""
-        gain, bias = np.zeros((2, GROUPS * OUTPUTS), np.int64)
-        if scale < len(self.outputs):
-            gain, bias = self.outputs[scale, BANDS.index(band)].astype(np.int64)
-        corrected: Ints = (fine * (64 + gain) + 512 * bias + 512) >> (FINE_SHIFT + GAIN_SHIFT)
-        return np.clip(corrected, MIN_PARAMETER, MAX_PARAMETER)
+        """Outputs [pixels, 60], adapted, rounded to their parameters' units and saturated to 16 bits."""
+        gain: Ints | int = 1 << GAIN_SHIFT
+        bias: Ints | int = 0
+        if scale < len(self.adaptation.gain):
+            place = scale, BANDS.index(band)
+            gain, bias = self.adaptation.gain[place], self.adaptation.bias[place]
+        adapted: Ints = (fine * gain + bias + 512) >> (FINE_SHIFT + GAIN_SHIFT)
+        return np.clip(adapted, MIN_PARAMETER, MAX_PARAMETER)
 
 
-def _predictor(model: Model, corrections: Corrections) -> _Predictor:
-    outputs = np.frombuffer(corrections.outputs, np.int8).reshape(-1, len(BANDS), 2, GROUPS * OUTPUTS)
-    return _Predictor(model, outputs, hidden_shifts(model, corrections.hidden))
+def _predictor(image: TiledImage) -> _Predictor:
+    return _Predictor(image.model, unpacked(image.adaptation, image.model))
 
 
 def _weights(logits: Ints, ranges: list[tuple[int, int]]) -> Ints:

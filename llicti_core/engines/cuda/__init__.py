@@ -14,12 +14,11 @@ import triton
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llicti_core.engines import Corrections, EncodedTile, Rectangle
+from llicti_core.engines.base import CodedTile, TiledImage
 from llicti_core.engines.cuda import kernels, launch
 from llicti_core.engines.cuda.launch import current, reported, usable
 from llicti_core.engines.cuda.layout import STEPS, Layout, Picture, parts
 from llicti_core.engines.cuda.weights import PackedModel, pack
-from llicti_core.engines.native import NativeEngine
 from llicti_core.errors import FormatError
 from llicti_core.models import Model
 from llicti_core.pyramid import BANDS, LANES, SCALES
@@ -51,48 +50,24 @@ class CudaEngine:
         """device: "cuda", "cuda:1" ...; by default the current one. Raises DeviceError where it cannot be used."""
         self.device = usable(device)
 
-    def fit(
-        self, pixels: NDArray[np.uint8], tiles: Sequence[Rectangle], model: Model, effort: int, threads: int
-    ) -> Corrections:
-        """See Engine.fit. It is the native engine's, so that files do not depend on the engine."""
-        return NativeEngine().fit(pixels, tiles, model, effort, threads)
-
-    def encode(
-        self,
-        pixels: NDArray[np.uint8],
-        tiles: Sequence[Rectangle],
-        corrections: Corrections,
-        model: Model,
-        threads: int,
-    ) -> list[EncodedTile]:
+    def encode(self, image: TiledImage, threads: int) -> list[CodedTile]:
         """See Engine.encode. Raises DeviceError too."""
-        rows, columns, _ = pixels.shape
-        return self.encode_pictures([pixels], [Picture(rows, columns, tiles, corrections)], model)[0]
+        pixels = np.asarray(image.pixels)
+        return self.encode_pictures([pixels], [_picture(image)], image.model)[0]
 
-    def decode(
-        self,
-        pixels: memoryview,
-        tiles: Sequence[Rectangle],
-        coded: Sequence[EncodedTile],
-        corrections: Corrections,
-        model: Model,
-        threads: int,
-        scale: int = 0,
-    ) -> None:
+    def decode(self, image: TiledImage, coded: Sequence[CodedTile], threads: int, level: int = 0) -> None:
         """See Engine.decode. Raises DeviceError too."""
-        target = np.asarray(pixels)
-        rows, columns, channels = target.shape
-        picture = Picture(rows, columns, tiles, corrections)
-        decoded = self.decode_pictures(channels, [picture], [coded], model, scale)[0]
+        target = np.asarray(image.pixels)
+        decoded = self.decode_pictures(image.channels, [_picture(image)], [coded], image.model, level)[0]
         with reported(self.device):
             torch.from_numpy(target).copy_(decoded)
 
     def encode_pictures(
         self, pixels: Sequence[NDArray[np.uint8]], pictures: Sequence[Picture], model: Model
-    ) -> list[list[EncodedTile]]:
+    ) -> list[list[CodedTile]]:
         """The coded tiles of each of `pictures`, whose pixels are uint8 [rows, columns, channels], channels alike."""
         channels = pixels[0].shape[2]
-        coded: list[list[EncodedTile]] = [[] for _ in pictures]
+        coded: list[list[CodedTile]] = [[] for _ in pictures]
         with reported(self.device), current(self.device):
             packed = pack(model, self.device)
             # Copied first, since arrays may be read only, which PyTorch does not take.
@@ -103,14 +78,14 @@ class CudaEngine:
                     y, x, height, width = pictures[number].tiles[tile]
                     step = 1 << SCALES
                     coarse = pixels[number][y : y + height : step, x : x + width : step].tobytes()
-                    coded[number].append(EncodedTile(ranges, coarse, segments))
+                    coded[number].append(CodedTile(ranges, coarse, segments))
         return coded
 
     def decode_pictures(
         self,
         channels: int,
         pictures: Sequence[Picture],
-        coded: Sequence[Sequence[EncodedTile]],
+        coded: Sequence[Sequence[CodedTile]],
         model: Model,
         scale: int = 0,
     ) -> list[Tensor]:
@@ -140,6 +115,11 @@ class CudaEngine:
         return max(1, min(MOST_AT_ONCE, int(free + kept) // BYTES_A_PIXEL))
 
 
+def _picture(image: TiledImage) -> Picture:
+    rows, columns, _ = np.asarray(image.pixels).shape
+    return Picture(rows, columns, image.tiles, image.adaptation)
+
+
 class _Flight:
     """Tiles that are coded together, and their buffers on the device."""
 
@@ -148,7 +128,8 @@ class _Flight:
         self.streams = len(layout.streams)
         self.planes = self._empty(torch.int16, layout.pixels, kernels.PITCH.value)
         self.tile_table, self.stream_table = self._put(layout.tiles), self._put(layout.streams)
-        self.corrections, self.moves = self._put(layout.outputs), self._put(model.moves(layout.hidden))
+        self.adapted_outputs = self._put(layout.outputs)
+        self.hidden_bias_deltas = self._put(model.hidden_bias_deltas(layout.adaptations))
         widest = max(band.inputs for band in model.bands)
         self.inputs = self._empty(torch.int8, layout.room, LANES, widest)
         self.bases = self._empty(torch.int16, layout.room, 3, LANES)
@@ -185,14 +166,14 @@ class _Flight:
             first += count
         return coded
 
-    def decode(self, tiles: Sequence[EncodedTile], raw: Tensor) -> None:
+    def decode(self, tiles: Sequence[CodedTile], raw: Tensor) -> None:
         """Decode `tiles` into `raw`, the buffer of pixels. Raises FormatError."""
         layout, model, count = self.layout, self.model, SCALES - self.scale
-        limits = np.array([tile.ranges for tile in tiles], np.int32)
+        limits = np.array([tile.bounds for tile in tiles], np.int32)
         heads, words, starts, ends = _read_segments(tiles, layout.lanes(limits), count)
         ranges, states = self._put(limits), self._put(heads)
         stored, positions = self._put(words), self._put(np.stack((starts, ends)))
-        coarse = self._put(np.frombuffer(b"".join(tile.coarse for tile in tiles), np.uint8).copy())
+        coarse = self._put(np.frombuffer(b"".join(tile.lowpass for tile in tiles), np.uint8).copy())
         self._by_tile(kernels.place_coarse, layout.coarse, coarse, self.planes, between=(count,))
         mixtures = self._empty(torch.int32, layout.room, kernels.OUTPUTS.value, LANES)
         others = self._empty(torch.int16, layout.room, kernels.OUTPUTS.value, LANES)
@@ -241,8 +222,8 @@ class _Flight:
         blocks = triton.cdiv(longest, _PREDICTED)
         launch.start(
             kernel, self.streams * blocks, *buffers, self.tile_table, self.stream_table, ranges, packed.weights,
-            packed.numbers, self.corrections, self.moves, *tables, blocks, *where, step.scale, step.band, model.depth,
-            **sizes, W=model.width, BLOCK=_PREDICTED, num_warps=4, num_stages=1,
+            packed.numbers, self.adapted_outputs, self.hidden_bias_deltas, *tables, blocks, *where, step.scale,
+            step.band, model.depth, **sizes, W=model.width, BLOCK=_PREDICTED, num_warps=4, num_stages=1,
             maxnreg=_registers(model.width, launch.capability(self.device)),
         )  # fmt: skip
         return True
@@ -287,7 +268,7 @@ def _cut(data: bytes, lengths: list[list[int]]) -> list[list[bytes]]:
 
 
 def _read_segments(
-    tiles: Sequence[EncodedTile], lanes: Sequence[int], scales: int
+    tiles: Sequence[CodedTile], lanes: Sequence[int], scales: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int64], NDArray[np.int64]]:
     """First states [streams, LANES], all words, and where those of each segment [scales, streams] start and end.
 

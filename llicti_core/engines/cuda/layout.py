@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llicti_core.engines import OUTPUTS_PER_SCALE, Corrections, Rectangle
+from llicti_core.adaptation import OUTPUTS_PER_LEVEL, AdaptedParameters
+from llicti_core.engines.base import TileRect
 from llicti_core.pyramid import BANDS, LANES, SCALES, Band, phase_size, scale_size, stream_count
 
 Ints = NDArray[np.int64]
@@ -30,12 +31,12 @@ STEPS = [Step(scale, band) for scale in range(SCALES - 1, -1, -1) for band in ra
 
 
 class Picture(NamedTuple):
-    """Pixels that an engine reads or writes, their tiles (see Engine.decode) and the corrections of them all."""
+    """Pixels that an engine reads or writes, their tiles (see Engine.decode), and what the model is changed by."""
 
     rows: int
     columns: int
-    tiles: Sequence[Rectangle]
-    corrections: Corrections
+    tiles: Sequence[TileRect]
+    adaptation: AdaptedParameters
 
 
 class Part(NamedTuple):
@@ -65,7 +66,7 @@ class Layout:
     """The tables of the tiles that are in flight together.
 
     tiles int64 [tiles, 11], streams int64 [streams, 4]: see kernels.py. outputs int8 [pictures, 5, 3, 2, 60]:
-    corrections, zeros where a picture has none. hidden: those of hidden biases, by picture. runs int64
+    adapted parameters, zeros where a picture has none. adaptations: of each picture. runs int64
     [15, streams]: pixels of each stream in each step. batches int64 [16, streams]: where each step begins in the buffer
     of intervals, and where the last ends.
     pixels: of all tiles. largest: of the largest tile. coarse: of the largest tile's coarsest phase. room: batches of
@@ -89,10 +90,10 @@ class Layout:
             self.pixels += rows * columns
             coarse_bytes += coarse * channels
             self.largest, self.coarse = max(self.largest, rows * columns), max(self.coarse, coarse)
-        self.outputs = np.zeros((len(shown), SCALES * OUTPUTS_PER_SCALE), np.int8)
+        self.outputs = np.zeros((len(shown), SCALES * OUTPUTS_PER_LEVEL), np.int8)
         for stored, picture in zip(self.outputs, shown, strict=True):
-            stored[: len(picture.corrections.outputs)] = np.frombuffer(picture.corrections.outputs, np.int8)
-        self.hidden = [picture.corrections.hidden for picture in shown]
+            stored[: len(picture.adaptation.outputs)] = np.frombuffer(picture.adaptation.outputs, np.int8)
+        self.adaptations = [picture.adaptation for picture in shown]
 
         counts = self.tiles[:, 2]
         tile_of = np.repeat(np.arange(len(part)), counts)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llicti_core import tables
+from llicti_core.adaptation import AdaptedParameters, unpacked
 from llicti_core.engines.cuda import kernels
-from llicti_core.engines.reference import hidden_shifts
 from llicti_core.models import Model, input_size
 from llicti_core.pyramid import BANDS, SCALES, Band
 
@@ -45,13 +45,13 @@ class PackedModel(NamedTuple):
     mantissas: Tensor
     tail: Tensor
 
-    def moves(self, hidden: Sequence[bytes]) -> NDArray[np.int32]:
-        """What `Corrections.hidden` of pictures add to biases, [pictures, 5, 3, width]."""
-        moves = np.zeros((len(hidden), SCALES, len(BANDS), self.width), np.int32)
-        for rows, stored in zip(moves, hidden, strict=True):
-            shifts = hidden_shifts(self.model, stored)
-            rows[: len(shifts), :, : shifts.shape[-1]] = shifts
-        return moves
+    def hidden_bias_deltas(self, adaptations: Sequence[AdaptedParameters]) -> NDArray[np.int32]:
+        """What the adaptations of pictures add to biases, [pictures, 5, 3, width]."""
+        deltas = np.zeros((len(adaptations), SCALES, len(BANDS), self.width), np.int32)
+        for rows, stored in zip(deltas, adaptations, strict=True):
+            delta = unpacked(stored, self.model).hidden_bias_delta
+            rows[: len(delta), :, : delta.shape[-1]] = delta
+        return deltas
 
 
 _packed: OrderedDict[tuple[bytes, torch.device], PackedModel] = OrderedDict()

@@ -244,11 +244,11 @@ NB_MODULE(_native, module) {
     module.def("fit", &fit, nb::arg("pixels"), nb::arg("tiles"), nb::arg("model"), nb::arg("plan"), nb::arg("threads"),
                nb::arg("isa"));
     module.def("estimate", &estimate, nb::arg("model"), nb::arg("band"), nb::arg("activations"), nb::arg("residuals"),
-               nb::arg("ranges"), nb::arg("gain"), nb::arg("bias"), nb::arg("hidden"), nb::arg("isa"));
-    module.def("encode", &encode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("corrections"), nb::arg("model"), nb::arg("threads"),
+               nb::arg("bounds"), nb::arg("gain"), nb::arg("bias"), nb::arg("hidden"), nb::arg("isa"));
+    module.def("encode", &encode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("adaptation"), nb::arg("model"), nb::arg("threads"),
                nb::arg("isa"));
-    module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("corrections"),
-               nb::arg("model"), nb::arg("scale"), nb::arg("threads"), nb::arg("isa"));
+    module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("adaptation"),
+               nb::arg("model"), nb::arg("level"), nb::arg("threads"), nb::arg("isa"));
     module.def("instruction_sets", [] {
         nb::list names;
         for (const Kernels* kernels : supported_kernels()) names.append(kernels->name);

@@ -1,0 +1,75 @@
+"""What an engine is: it codes the tiles of a channel group, to the same bits as every other engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from llicti_core.adaptation import AdaptedParameters
+    from llicti_core.models import Model
+
+
+class TileRect(NamedTuple):
+    """A tile's place in the image, in pixels."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+
+class CodedTile(NamedTuple):
+    """A coded tile.
+
+    bounds: least and greatest value of each channel (Y, Co, Cg, or Y alone).
+    lowpass: the pixels of the coarsest phase 00, row by row, channels interleaved.
+    segments: by level, coarsest first, then by stream: a rANS stream's bytes (docs/format.md, 7). To decode a
+        subsampled image, the finer levels may be missing.
+    """
+
+    bounds: list[tuple[int, int]]
+    lowpass: bytes
+    segments: list[list[bytes]]
+
+
+class TiledImage(NamedTuple):
+    """What an engine codes: the pixels of a channel group, how they are cut into tiles, and what predicts them.
+
+    pixels: contiguous bytes [height, width, 1 or 3]; to be decoded into, they must be writable. A memory view, since
+        importing NumPy would be most of the time that decoding a small image takes.
+    tiles: without overlap, in the order of the file.
+    """
+
+    pixels: memoryview
+    tiles: Sequence[TileRect]
+    model: Model
+    adaptation: AdaptedParameters
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        assert self.pixels.shape is not None
+        return self.pixels.shape[2]
+
+
+class Engine(Protocol):
+    """Codes the tiles of an image. Files and pixels do not depend on which engine does it, nor on `threads`."""
+
+    name: str
+
+    def encode(self, image: TiledImage, threads: int) -> list[CodedTile]:
+        """Code all tiles of `image`."""
+        ...
+
+    def decode(self, image: TiledImage, coded: Sequence[CodedTile], threads: int, level: int = 0) -> None:
+        """Decode `coded` into the pixels of `image`.
+
+        level: 0 to 5; the pixels are every 2**level'th of each row and column, and `coded` need hold no more than the
+            levels from the coarsest to this one. Tiles are always as large as they were coded, and placed in units of
+            the pixels not subsampled, from the first of `image.pixels`: at multiples of 2**level, which may be
+            negative. What of a tile lies outside the pixels is left out.
+
+        Raises FormatError where no encoder can have written the data.
+        """
+        ...
