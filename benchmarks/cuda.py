@@ -28,8 +28,7 @@ import llicti_core
 import llicti_core.torch
 from llicti_core import models
 from llicti_core.engines.cuda import CudaEngine, weights
-from llicti_core.models import GROUPS
-from llicti_core.pyramid import BANDS
+from llicti_core.spec import BANDS, PARAMETER_KINDS
 
 Pixels = NDArray[np.uint8]
 
@@ -193,7 +192,7 @@ def floor_seconds(pixels: int, ceilings: dict[str, float]) -> dict[str, float]:
     model = weights.pack(models.load(), CudaEngine().device)
     group = 16 * model.width
     hidden = [model.width * (band.inputs + (model.depth - 1) * model.width) for band in model.bands]
-    network = sum(hidden) / len(BANDS) + GROUPS * group
+    network = sum(hidden) / len(BANDS) + PARAMETER_KINDS * group
     bytes_moved = {
         "gather_band": 8 + 128 + 6,
         "decode_band": 16 * 4 + 16 * 2 + 6 + 8,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from llicti_core import codec as _codec
 from llicti_core import engines as _engines
 from llicti_core.codec import MAX_BYTES, Frame, ImageInfo, Palette
-from llicti_core.container import MAX_HEADER_BYTES, SIGNATURE
 from llicti_core.errors import DeviceError, FormatError, LLCError, TruncatedError, UnknownModelError, UnsupportedError
 from llicti_core.frames import Frames, join
 from llicti_core.metadata import Metadata
 from llicti_core.parts import SCALES, Region, part_of
+from llicti_core.spec import MAX_HEADER_BYTES, SIGNATURE
 
 if TYPE_CHECKING:
     from typing import IO, Any

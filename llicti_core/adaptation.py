@@ -9,8 +9,8 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from llicti_core.errors import FormatError
-from llicti_core.models import GROUPS, HIDDEN_SHIFT, OUTPUTS, Model
-from llicti_core.pyramid import BANDS, SCALES
+from llicti_core.models import Model
+from llicti_core.spec import BANDS, GAIN_SHIFT, HIDDEN_BIAS_UNIT, HIDDEN_SHIFT, LEVELS, OUTPUTS, PARAMETER_KINDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from llicti_core.engines.base import TiledImage
 
-OUTPUTS_PER_LEVEL = len(BANDS) * 2 * GROUPS * OUTPUTS
+OUTPUTS_PER_LEVEL = len(BANDS) * 2 * PARAMETER_KINDS * OUTPUTS
 """Bytes of `AdaptedParameters.outputs`."""
 
 
@@ -53,14 +53,14 @@ class AdaptedParameters(NamedTuple):
         """The reverse of `pack`, of one level or more. Raises FormatError."""
         inflater = zlib.decompressobj()
         try:
-            stored = inflater.decompress(payload, 2 + SCALES * (OUTPUTS_PER_LEVEL + hidden_per_level(model)))
+            stored = inflater.decompress(payload, 2 + LEVELS * (OUTPUTS_PER_LEVEL + hidden_per_level(model)))
         except zlib.error as error:
             msg = f"section b'CORR' cannot be decompressed: {error}"
             raise FormatError(msg) from error
         deep = stored[0] if stored else 0
         end = len(stored) - deep * hidden_per_level(model)
         levels, rest = divmod(end - 1, OUTPUTS_PER_LEVEL)
-        if rest or not max(1, deep) <= levels <= SCALES or not inflater.eof or inflater.unused_data:
+        if rest or not max(1, deep) <= levels <= LEVELS or not inflater.eof or inflater.unused_data:
             msg = f"section b'CORR' holds {len(stored)} bytes, which are not those of a whole number of levels"
             raise FormatError(msg)
         return cls(stored[1:end], stored[end:])
@@ -86,12 +86,16 @@ def unpacked(parameters: AdaptedParameters, model: Model) -> Adaptation:
     """What `parameters` mean for `model`."""
     import numpy as np
 
-    outputs = np.frombuffer(parameters.outputs, np.int8).reshape(-1, len(BANDS), 2, GROUPS * OUTPUTS).astype(np.int64)
+    outputs = (
+        np.frombuffer(parameters.outputs, np.int8)
+        .reshape(-1, len(BANDS), 2, PARAMETER_KINDS * OUTPUTS)
+        .astype(np.int64)
+    )
     hidden = np.frombuffer(parameters.hidden, np.int8).reshape(-1, len(BANDS), model.spec.width).astype(np.int64)
     last_hidden = model.spec.depth - 1
     multiplier = np.stack([np.asarray(model.tensors[f"{band.name}.{last_hidden}.multiplier"]) for band in BANDS])
-    delta = (hidden * (2 << HIDDEN_SHIFT) + (multiplier >> 1)) // multiplier
-    return Adaptation(64 + outputs[:, :, 0], 512 * outputs[:, :, 1], delta)
+    delta = (hidden * (HIDDEN_BIAS_UNIT << HIDDEN_SHIFT) + (multiplier >> 1)) // multiplier
+    return Adaptation((1 << GAIN_SHIFT) + outputs[:, :, 0], 512 * outputs[:, :, 1], delta)
 
 
 class FitPlan(NamedTuple):

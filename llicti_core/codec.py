@@ -11,13 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llicti_core import adaptation, generic, models, planes, samples
 from llicti_core.adaptation import MAX_EFFORT, NOT_ADAPTED, AdaptedParameters
 from llicti_core.container import (
-    CONSTANT,
-    COPIED,
-    CORRECTED,
-    GENERIC,
-    LEARNED,
-    MAX_SIZE,
-    PALETTE,
     Coding,
     Header,
     Reader,
@@ -26,7 +19,6 @@ from llicti_core.container import (
     pack_varint,
     read_header,
     read_start,
-    scale_tag,
     write_frame,
     write_start,
 )
@@ -35,8 +27,27 @@ from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.metadata import Metadata
 from llicti_core.parts import Part, Region, part_of
 from llicti_core.planes import Values
-from llicti_core.pyramid import SCALES, scale_size, stream_count
+from llicti_core.pyramid import level_size, stream_count
 from llicti_core.samples import SAMPLE_TYPES, Group
+from llicti_core.spec import (
+    ADAPTED,
+    CHANNEL_BOUNDS,
+    COAR,
+    CONSTANT,
+    COPIED,
+    CORR,
+    FALLBACK,
+    GENR,
+    LEARNED,
+    LEVELS,
+    LEVL,
+    MAX_CHANNELS,
+    MAX_PALETTE,
+    MAX_SIZE,
+    PALETTE_CHANNELS,
+    PLTE,
+    level_tag,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,9 +55,6 @@ if TYPE_CHECKING:
 
 TILE_LOG2 = 10
 """Tiles the encoder makes: 1024 x 1024 pixels."""
-
-CHANNEL_RANGES = ((-128, 127), (-255, 255), (-255, 255))
-"""Values that Y, Co and Cg can take."""
 
 SMALL = 2**14
 """Pixels of an image that is coded every way there is, to see which is the smallest."""
@@ -59,11 +67,6 @@ _FEW_ROWS = 61
 
 MAX_BYTES = 2**32
 """What a decoder allows an image's samples to take, unless it is told otherwise."""
-
-_LEVELS = b"LEVL"
-_GENERIC = b"GENR"
-_CORRECTIONS = b"CORR"
-_COARSE = b"COAR"
 
 
 class ImageInfo(NamedTuple):
@@ -137,7 +140,7 @@ def encode(
     sample_type = next(kind for kind in SAMPLE_TYPES if kind.name == array.dtype.name)
     coded, bits = [], 0
     if palette:
-        sections.append((PALETTE, _pack_palette(palette)))
+        sections.append((PLTE, _pack_palette(palette)))
     levels = planes.find_levels(ranks) if sample_type.size > 1 else None
     if levels is None or height * width <= SMALL:
         coded = _encode_groups(ranks, sample_type.bits, weights, effort, threads, engine)
@@ -146,7 +149,7 @@ def encode(
         dense = _encode_groups(planes.places(ranks, levels), least, weights, effort, threads, engine)
         if not coded or _size(dense) + len(table) + 10 < _size(coded):
             coded, bits = dense, least
-            sections.append((_LEVELS, table))
+            sections.append((LEVL, table))
     header = Header(
         width=width,
         height=height,
@@ -222,20 +225,20 @@ def read_frame(
     weights = models.load_exact(header.model, header.identity) if header.learned else None
     _check_payload(header, reader.left)
     sections = Sections(reader)
-    palette = _read_palette(sections.take(PALETTE)) if header.mode in samples.PALETTE_MODES else None
-    levels = _read_levels(sections.take(_LEVELS), header) if header.bits else None
+    palette = _read_palette(sections.take(PLTE)) if header.mode in samples.PALETTE_MODES else None
+    levels = _read_levels(sections.take(LEVL), header) if header.bits else None
     groups = list(zip(header.groups, header.codings, strict=True))
     values: dict[Group, bytes | bytearray] = {}
     for group, coding in groups:
-        if group.top and coding.kind == GENERIC:
+        if group.top and coding.kind == FALLBACK:
             values[group] = _decode_generic(sections, header, group, coding, part)
     learned = _read_learned(sections, header, part, weights) if weights else []
     if not header.scalable:
         for scale in range(part.scale - 1, -1, -1):
             for _ in range(header.learned):
-                sections.skip(scale_tag(scale))
+                sections.skip(level_tag(scale))
     for group, coding in groups:
-        if not group.top and coding.kind == GENERIC:
+        if not group.top and coding.kind == FALLBACK:
             values[group] = _decode_generic(sections, header, group, coding, part)
     if not part.scale:
         sections.finish()
@@ -270,8 +273,8 @@ def best_factor(data: bytes | memoryview) -> int:
     missing = _section_count(header) - Sections(reader).count()
     if missing <= 0:
         return 1
-    scale = -(-missing // header.learned) if header.scalable else SCALES + 1
-    if scale > SCALES:
+    scale = -(-missing // header.learned) if header.scalable else LEVELS + 1
+    if scale > LEVELS:
         msg = f"{reader.name} ends at byte {len(reader.data)}, before the smallest version of its image does"
         raise TruncatedError(msg)
     return 1 << scale
@@ -281,7 +284,7 @@ def _section_count(header: Header) -> int:
     """How many sections a frame has, but for ancillary ones and its header."""
     kinds = [coding.kind for coding in header.codings]
     count = (header.mode in samples.PALETTE_MODES) + bool(header.bits)
-    return count + kinds.count(GENERIC) + kinds.count(CORRECTED) + (1 + SCALES) * header.learned
+    return count + kinds.count(FALLBACK) + kinds.count(ADAPTED) + (1 + LEVELS) * header.learned
 
 
 def inspect(data: bytes | memoryview) -> ImageInfo:
@@ -293,7 +296,7 @@ def read_palette(data: bytes | memoryview) -> Palette | None:
     """The palette of the image in a `.llc` file, if it has one; a prefix that holds it is enough."""
     reader = read_start(data)
     header = read_header(reader)
-    return _read_palette(Sections(reader).take(PALETTE)) if header.mode in samples.PALETTE_MODES else None
+    return _read_palette(Sections(reader).take(PLTE)) if header.mode in samples.PALETTE_MODES else None
 
 
 def read_metadata(data: bytes | memoryview) -> Metadata:
@@ -339,7 +342,7 @@ def _checked(pixels: NDArray[Any], mode: str | None, palette: Palette | None) ->
         msg = f"cannot encode {kind} pixels: only arrays of {', '.join(known)} are supported"
         raise UnsupportedError(msg)
     array = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
-    if array.ndim != 3 or not 1 <= array.shape[2] <= samples.MAX_CHANNELS:
+    if array.ndim != 3 or not 1 <= array.shape[2] <= MAX_CHANNELS:
         msg = f"cannot encode pixels of shape {pixels.shape}: only (height, width) and (height, width, channels)"
         raise UnsupportedError(msg)
     height, width, channels = array.shape
@@ -414,11 +417,11 @@ def _encode_group(
         image = TiledImage(memoryview(values), list(tile_grid(width, height, TILE_LOG2)), weights, NOT_ADAPTED)
         adapted = adaptation.fit(image, effort, threads)
         tiles = engine.encode(image._replace(adaptation=adapted), threads)
-        coding = Coding(CORRECTED if adapted else LEARNED, equal)
+        coding = Coding(ADAPTED if adapted else LEARNED, equal)
         candidates.append(_CodedGroup(group, values, coding, adapted.pack(weights), tiles))
     if not group.top or may_be_generic(values, _size(candidates)):
         payload = generic.encode(values, thorough=effort > 1)
-        candidates.append(_CodedGroup(group, values, Coding(GENERIC, equal), payload))
+        candidates.append(_CodedGroup(group, values, Coding(FALLBACK, equal), payload))
     return min(candidates, key=lambda candidate: _size([candidate]))
 
 
@@ -461,19 +464,19 @@ def may_be_generic(values: NDArray[np.uint8], size: int) -> bool:
 def _group_sections(coded: list[_CodedGroup]) -> list[tuple[bytes, bytes]]:
     """The sections of groups, in order: from a prefix all of them can be shown small."""
     learned = [group for group in coded if group.coding.learned]
-    generic_groups = [group for group in coded if group.coding.kind == GENERIC]
-    sections = [(_GENERIC, group.payload) for group in generic_groups if group.group.top]
-    sections += [(_CORRECTIONS, group.payload) for group in learned if group.coding.kind == CORRECTED]
-    sections += [(_COARSE, b"".join(map(_pack_coarse, group.tiles))) for group in learned]
-    for index in range(SCALES):
-        tag = scale_tag(SCALES - 1 - index)
+    generic_groups = [group for group in coded if group.coding.kind == FALLBACK]
+    sections = [(GENR, group.payload) for group in generic_groups if group.group.top]
+    sections += [(CORR, group.payload) for group in learned if group.coding.kind == ADAPTED]
+    sections += [(COAR, b"".join(map(_pack_coarse, group.tiles))) for group in learned]
+    for index in range(LEVELS):
+        tag = level_tag(LEVELS - 1 - index)
         sections += [(tag, _pack_scale([tile.segments[index] for tile in group.tiles])) for group in learned]
-    return sections + [(_GENERIC, group.payload) for group in generic_groups if not group.group.top]
+    return sections + [(GENR, group.payload) for group in generic_groups if not group.group.top]
 
 
 def _check_payload(header: Header, payload: int) -> None:
     """Raises TruncatedError where `payload` bytes cannot hold the coarsest phases of the learned groups."""
-    phase = scale_size(header.width, SCALES) * scale_size(header.height, SCALES)
+    phase = level_size(header.width, LEVELS) * level_size(header.height, LEVELS)
     pairs = zip(header.groups, header.codings, strict=True)
     least = phase * sum(coding.stored(group) for group, coding in pairs if coding.learned)
     if least > payload:
@@ -482,7 +485,7 @@ def _check_payload(header: Header, payload: int) -> None:
 
 
 def _decode_generic(sections: Sections, header: Header, group: Group, coding: Coding, part: Part) -> bytearray:
-    return generic.decode(sections.take(_GENERIC), header.height, header.width, coding.stored(group), part)
+    return generic.decode(sections.take(GENR), header.height, header.width, coding.stored(group), part)
 
 
 def _read_learned(sections: Sections, header: Header, part: Part, weights: models.Model) -> list[LearnedGroup]:
@@ -491,7 +494,7 @@ def _read_learned(sections: Sections, header: Header, part: Part, weights: model
     touched = [part.touches(rectangle) for rectangle in rectangles]
     places = [part.place(rectangle) for rectangle in compress(rectangles, touched)]
     learned = [
-        (group, coding.stored(group), coding.kind == CORRECTED)
+        (group, coding.stored(group), coding.kind == ADAPTED)
         for group, coding in zip(header.groups, header.codings, strict=True)
         if coding.learned
     ]
@@ -499,9 +502,9 @@ def _read_learned(sections: Sections, header: Header, part: Part, weights: model
     coded = [
         list(compress(_read_coarse_section(sections, rectangles, channels), touched)) for _, channels, _ in learned
     ]
-    for scale in range(SCALES - 1, part.scale - 1, -1):
+    for scale in range(LEVELS - 1, part.scale - 1, -1):
         for (_, channels, _), tiles in zip(learned, coded, strict=True):
-            payload = sections.take(scale_tag(scale))
+            payload = sections.take(level_tag(scale))
             for tile, segments in zip(tiles, _read_scale(payload, rectangles, touched, channels), strict=True):
                 tile.segments.append(segments)
     return [
@@ -543,12 +546,13 @@ def _read_palette(reader: Reader) -> Palette:
 
 def _check_palette(palette: Palette) -> None:
     """Raises UnsupportedError where it has no known mode, too many colours, or part of one."""
-    channels = samples.PALETTE_CHANNELS.get(palette.mode)
+    channels = PALETTE_CHANNELS.get(palette.mode)
     if channels is None:
         msg = f"palettes of mode {palette.mode!r} are not supported"
         raise UnsupportedError(msg)
-    if len(palette.colours) > 256 * channels or len(palette.colours) % channels:
-        msg = f"a palette has {len(palette.colours)} bytes, {channels} for each of at most 256 colours are allowed"
+    if len(palette.colours) > MAX_PALETTE * channels or len(palette.colours) % channels:
+        size = len(palette.colours)
+        msg = f"a palette has {size} bytes, {channels} for each of at most {MAX_PALETTE} colours are allowed"
         raise UnsupportedError(msg)
 
 
@@ -565,7 +569,7 @@ def _pack_scale(tiles: list[list[bytes]]) -> bytes:
 
 def _read_coarse_section(sections: Sections, rectangles: list[TileRect], channels: int) -> list[CodedTile]:
     """The tiles of a group, without any scale yet. Raises FormatError or TruncatedError."""
-    payload = sections.take(_COARSE)
+    payload = sections.take(COAR)
     coarse = [_read_coarse(payload, rectangle, channels) for rectangle in rectangles]
     payload.finish()
     return [CodedTile(ranges, phase, []) for ranges, phase in coarse]
@@ -573,20 +577,20 @@ def _read_coarse_section(sections: Sections, rectangles: list[TileRect], channel
 
 def _read_adaptation(sections: Sections, weights: models.Model) -> AdaptedParameters:
     """The model's change of one or more of the finest levels. Raises FormatError or TruncatedError."""
-    reader = sections.take(_CORRECTIONS)
+    reader = sections.take(CORR)
     return AdaptedParameters.unpack(reader.take(reader.left), weights)
 
 
 def _read_coarse(reader: Reader, rectangle: TileRect, channels: int) -> tuple[list[tuple[int, int]], bytes]:
     """A tile's channel ranges and coarsest phase."""
     ranges: list[tuple[int, int]] = []
-    for least, most in CHANNEL_RANGES[:channels]:
+    for least, most in CHANNEL_BOUNDS[:channels]:
         low, high = struct.unpack("<hh", reader.take(4))
         if not least <= low <= high <= most:
             msg = f"a channel's range is {low}..{high}, outside {least}..{most}"
             raise FormatError(msg)
         ranges.append((low, high))
-    size = scale_size(rectangle.height, SCALES) * scale_size(rectangle.width, SCALES) * channels
+    size = level_size(rectangle.height, LEVELS) * level_size(rectangle.width, LEVELS) * channels
     return ranges, bytes(reader.take(size))
 
 

@@ -1,12 +1,11 @@
-"""YCoCg-R, the reversible colour transform (docs/format.md, 3)."""
+"""YCoCg-R, the reversible colour transform of Malvar and Sullivan (2003; docs/format.md, 3)."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-Y_OFFSET = 128
-"""Taken from Y, so that it is centred on zero."""
+from llicti_core.spec import Y_OFFSET
 
 
 def rgb_to_ycocg(pixels: NDArray[np.uint8]) -> NDArray[np.int16]:

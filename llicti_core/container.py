@@ -9,25 +9,27 @@ from typing import NamedTuple
 
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.names import is_model_name
-from llicti_core.samples import MAX_CHANNELS, MODES, SAMPLE_TYPES, Group, SampleType, groups
+from llicti_core.samples import MODES, SAMPLE_TYPES, Group, SampleType, groups
+from llicti_core.spec import (
+    ADAPTED,
+    CONSTANT,
+    COPIED,
+    EQUAL_CHANNELS,
+    FALLBACK,
+    HAS_VALUE_TABLE,
+    HEAD,
+    IDENTITY_BYTES,
+    LEARNED,
+    MAX_CHANNELS,
+    MAX_HEADER_BYTES,
+    MAX_SIZE,
+    MAX_TILE_LOG2,
+    MIN_TILE_LOG2,
+    SIGNATURE,
+    VERSION,
+)
 
-SIGNATURE = b"\x89LLC\r\n\x1a\n"
-VERSION = 1
-MAX_HEADER_BYTES = 4096
-"""Signature, version and first header section always fit in this many bytes."""
-
-MAX_SIZE = 2**31 - 1
-"""Largest width or height."""
-
-HEAD, PALETTE = b"HEAD", b"PLTE"
-
-CONSTANT, GENERIC, LEARNED, CORRECTED, COPIED = range(5)
-"""How a group is coded: as one value, by a general coder, by the model without and with corrections, as a copy."""
-
-_EQUAL = 0x80
-_LEVELS = 0x80
 _NUMBERS = {mode: number for number, mode in enumerate(("", *MODES))}
-_MIN_TILE_LOG2, _MAX_TILE_LOG2 = 6, 15
 
 
 class Coding(NamedTuple):
@@ -44,11 +46,15 @@ class Coding(NamedTuple):
     @property
     def learned(self) -> bool:
         """Whether a model codes the group."""
-        return self.kind in (LEARNED, CORRECTED)
+        return self.kind in (LEARNED, ADAPTED)
 
     def stored(self, group: Group) -> int:
         """Channels that are coded."""
         return 1 if self.equal else group.channels
+
+    def pack(self) -> bytes:
+        """What the header says of it."""
+        return bytes((self.kind | (EQUAL_CHANNELS if self.equal else 0),)) + self.values
 
 
 class Header(NamedTuple):
@@ -88,7 +94,7 @@ class Header(NamedTuple):
     def scalable(self) -> bool:
         """Whether the beginning of the frame can hold a small version: no generic group stands behind SCL0."""
         lower = (coding for group, coding in zip(self.groups, self.codings, strict=True) if not group.top)
-        return self.learned > 0 and not any(coding.kind == GENERIC for coding in lower)
+        return self.learned > 0 and not any(coding.kind == FALLBACK for coding in lower)
 
     def pack(self) -> bytes:
         """The payload of the HEAD section."""
@@ -96,13 +102,15 @@ class Header(NamedTuple):
         parts = [
             pack_varint(self.width),
             pack_varint(self.height),
-            bytes((number | (_LEVELS if self.bits else 0),)),
+            bytes((number | (HAS_VALUE_TABLE if self.bits else 0),)),
             b"" if number else bytes((SAMPLE_TYPES.index(self.sample_type),)) + pack_varint(self.channels),
             bytes((self.bits,)) if self.bits else b"",
             pack_varint(self.frames_after),
             struct.pack("<I", self.checksum),
         ]
-        parts += [bytes((coding.kind | (_EQUAL if coding.equal else 0),)) + coding.values for coding in self.codings]
+        parts += [
+            bytes((coding.kind | (EQUAL_CHANNELS if coding.equal else 0),)) + coding.values for coding in self.codings
+        ]
         if self.learned:
             parts += [bytes((self.tile_log2,)), pack_text(self.model), self.identity]
         return b"".join(parts)
@@ -125,9 +133,9 @@ class Header(NamedTuple):
             msg = f"header says an image of {width}x{height} pixels"
             raise FormatError(msg)
         number = reader.byte()
-        mode, sample_type, channels = _read_samples(reader, number & ~_LEVELS)
-        bits = reader.byte() if number & _LEVELS else 0
-        if number & _LEVELS and not 1 <= bits <= sample_type.bits:
+        mode, sample_type, channels = _read_samples(reader, number & ~HAS_VALUE_TABLE)
+        bits = reader.byte() if number & HAS_VALUE_TABLE else 0
+        if number & HAS_VALUE_TABLE and not 1 <= bits <= sample_type.bits:
             msg = f"header says levels of {bits} bits for {sample_type.name} samples"
             raise FormatError(msg)
         frames_after = reader.varint()
@@ -148,10 +156,10 @@ class Header(NamedTuple):
         if not is_model_name(model):
             msg = f"header names a model {model!r}, which no model can be called"
             raise FormatError(msg)
-        if not _MIN_TILE_LOG2 <= tile_log2 <= _MAX_TILE_LOG2:
+        if not MIN_TILE_LOG2 <= tile_log2 <= MAX_TILE_LOG2:
             msg = f"header says tiles of 2**{tile_log2} pixels"
             raise FormatError(msg)
-        return cls(*fields, tile_log2, model, bytes(reader.take(8)))
+        return cls(*fields, tile_log2, model, bytes(reader.take(IDENTITY_BYTES)))
 
 
 def _read_samples(reader: Reader, number: int) -> tuple[str, SampleType, int]:
@@ -176,11 +184,11 @@ def _read_samples(reader: Reader, number: int) -> tuple[str, SampleType, int]:
 def _read_coding(reader: Reader, group: Group) -> Coding:
     """How `group` is coded. Raises FormatError or UnsupportedError."""
     byte = reader.byte()
-    kind, equal = byte & ~_EQUAL, bool(byte & _EQUAL)
+    kind, equal = byte & ~EQUAL_CHANNELS, bool(byte & EQUAL_CHANNELS)
     if kind > COPIED:
         msg = f"header says coding {kind}, which is not supported by this version"
         raise UnsupportedError(msg)
-    impossible = kind in (LEARNED, CORRECTED) and not group.top
+    impossible = kind in (LEARNED, ADAPTED) and not group.top
     if impossible or (equal and (group.channels < 2 or kind == COPIED)):
         msg = f"header says coding {byte} for a group that cannot have it"
         raise FormatError(msg)
@@ -411,11 +419,6 @@ def _open_section(reader: Reader, limit: int) -> tuple[bytes, int]:
         msg = f"section {tag!r} at byte {start} is {length} bytes long, at most {limit} are allowed"
         raise FormatError(msg)
     return tag, length
-
-
-def scale_tag(scale: int) -> bytes:
-    """Tag of a scale's section."""
-    return b"SCL%d" % scale
 
 
 def pack_text(text: str) -> bytes:

@@ -6,20 +6,10 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import IO, NamedTuple
 
-from llicti_core.container import (
-    HEAD,
-    MAX_HEADER_BYTES,
-    PALETTE,
-    Header,
-    Reader,
-    pack_section,
-    read_header,
-    read_start,
-    scale_tag,
-    write_start,
-)
+from llicti_core.container import Header, Reader, pack_section, read_header, read_start, write_start
 from llicti_core.errors import FormatError, TruncatedError
-from llicti_core.metadata import MAX_METADATA_BYTES, SHARED_TAGS, TAGS
+from llicti_core.metadata import SHARED_TAGS, TAGS
+from llicti_core.spec import HEAD, MAX_HEADER_BYTES, MAX_METADATA_BYTES, PLTE, level_tag
 
 _MAX_BEFORE_PAYLOAD = 13
 """Bytes of a section's tag and length, at most."""
@@ -83,7 +73,7 @@ class Frames:
         sections = self._sections(self._start(index))
         next(sections)  # HEAD
         try:
-            cut = (section for section in sections if section.tag in (HEAD, scale_tag(finer)))
+            cut = (section for section in sections if section.tag in (HEAD, level_tag(finer)))
             return next((section.start for section in cut), None)
         except TruncatedError:
             return None
@@ -127,7 +117,7 @@ class Frames:
         left = MAX_METADATA_BYTES
         for tag, start, payload, end in sections:
             if not tag[:1].islower():
-                if tag == PALETTE and end - payload <= MAX_HEADER_BYTES:
+                if tag == PLTE and end - payload <= MAX_HEADER_BYTES:
                     palette = self._exactly(start, end)
                 break
             if tag not in TAGS:

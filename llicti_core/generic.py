@@ -11,27 +11,21 @@ from llicti_core.container import Reader, pack_deflated, pack_varint
 from llicti_core.engines.base import TileRect
 from llicti_core.errors import FormatError, UnsupportedError
 from llicti_core.parts import Part
+from llicti_core.spec import BLOCK, DEFLATE, LZMA2, LZMA2_DICTIONARY, VP8L, VP8L_SIGNATURE
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-TILE = 4096
-"""Images are cut in tiles of this many pixels a side."""
-
 SMALL = 1 << 18
 """LZMA is tried for no more bytes than this: it takes its time, and wins where an image is small."""
-
-DEFLATE, LZMA, VP8L = range(3)
-
-_VP8L_SIGNATURE = 0x2F
 
 
 def tiles(height: int, width: int) -> Iterator[TileRect]:
     """The tiles of an image, row by row."""
-    for y in range(0, height, TILE):
-        for x in range(0, width, TILE):
-            yield TileRect(y, x, min(TILE, height - y), min(TILE, width - x))
+    for y in range(0, height, BLOCK):
+        for x in range(0, width, BLOCK):
+            yield TileRect(y, x, min(BLOCK, height - y), min(BLOCK, width - x))
 
 
 def encode(pixels: NDArray[np.uint8], *, thorough: bool = False) -> bytes:
@@ -49,7 +43,7 @@ def decode(reader: Reader, height: int, width: int, channels: int, part: Part) -
 
     Raises FormatError, TruncatedError or UnsupportedError.
     """
-    if -(-height // TILE) * -(-width // TILE) > reader.left:
+    if -(-height // BLOCK) * -(-width // BLOCK) > reader.left:
         msg = f"{reader.name} ends before its tiles do"
         raise FormatError(msg)
     places = list(tiles(height, width))
@@ -74,7 +68,7 @@ def _encode_tile(pixels: NDArray[np.uint8], thorough: bool) -> bytes:
     small = thorough or len(stored) <= SMALL
     candidates = [bytes((DEFLATE,)) + pack_deflated(stored, 9 if small else 1)]
     if small:
-        candidates.append(bytes((LZMA,)) + _lzma(stored))
+        candidates.append(bytes((LZMA2,)) + _lzma(stored))
     webp = _vp8l(pixels, thorough)
     if webp is not None:
         candidates.append(bytes((VP8L,)) + webp)
@@ -91,7 +85,7 @@ def _lzma_filter(size: int) -> dict[str, Any]:
     """How LZMA2 goes about `size` bytes. A coder takes memory for the whole dictionary, however little there is."""
     import lzma
 
-    dictionary = min(max(size, 1 << 12), 1 << 24)
+    dictionary = min(max(size, 1 << 12), LZMA2_DICTIONARY)
     return {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": dictionary, "lc": 0, "pb": 0}
 
 
@@ -117,7 +111,7 @@ def _decode_tile(reader: Reader, height: int, width: int, channels: int) -> byte
     size = height * width * channels
     if coding == DEFLATE:
         return reader.inflated(size)
-    if coding == LZMA:
+    if coding == LZMA2:
         return _unlzma(reader, size)
     if coding == VP8L:
         return _decode_vp8l(reader, height, width, channels)
@@ -146,7 +140,7 @@ def _decode_vp8l(reader: Reader, height: int, width: int, channels: int) -> byte
     name, coded = reader.name, reader.take(reader.left)
     head = int.from_bytes(coded[1:5], "little")
     expected = (width - 1) | (height - 1) << 14  # without alpha, version 0
-    if len(coded) < 5 or coded[0] != _VP8L_SIGNATURE or head != expected:
+    if len(coded) < 5 or coded[0] != VP8L_SIGNATURE or head != expected:
         msg = f"{name} is no opaque VP8L image of {width}x{height} pixels"
         raise FormatError(msg)
     from PIL import WebPImagePlugin, features  # Image.open would import all of Pillow's plugins

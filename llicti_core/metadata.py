@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 from llicti_core.container import Reader, pack_deflated, pack_varint
 from llicti_core.errors import FormatError, UnsupportedError
-
-MAX_METADATA_BYTES = 2**26
-"""All of an image's metadata has at most this many bytes, as it is stored and unpacked."""
-
-MAX_TEXT_BYTES = 2**24
-"""Texts and their names, unpacked, have at most this many of them."""
-
-MAX_TEXTS = 2**12
-_STORED, _DEFLATED = 0, 1
+from llicti_core.spec import (
+    BLOB_DEFLATED,
+    BLOB_STORED,
+    MAX_METADATA_BYTES,
+    MAX_TEXT_BYTES,
+    MAX_TEXTS,
+    METADATA_TAGS,
+    OWN_METADATA_TAGS,
+)
 
 
 class Metadata(NamedTuple):
@@ -66,7 +66,7 @@ class Metadata(NamedTuple):
             if min(left, stored) < 0 or (name == "text" and len(raw) > MAX_TEXT_BYTES):
                 msg = f"cannot store {name}: {len(raw)} bytes are too much metadata"
                 raise UnsupportedError(msg)
-            packed.append((field.tag, payload))
+            packed.append((METADATA_TAGS[name], payload))
         return packed
 
     @classmethod
@@ -107,7 +107,6 @@ class Metadata(NamedTuple):
 class _Field(NamedTuple):
     """How one kind of metadata is stored. deflated: its payload is packed by `_deflated`."""
 
-    tag: bytes
     pack: Callable[[Any], bytes]
     unpack: Callable[[Reader], Any]
     deflated: bool = False
@@ -116,15 +115,15 @@ class _Field(NamedTuple):
 def _deflated(raw: bytes) -> bytes:
     """A byte that says how, then `raw` as it is or deflated, whichever is shorter."""
     packed = pack_deflated(raw)
-    return bytes((_DEFLATED,)) + packed if len(packed) < len(raw) else bytes((_STORED,)) + raw
+    return bytes((BLOB_DEFLATED,)) + packed if len(packed) < len(raw) else bytes((BLOB_STORED,)) + raw
 
 
 def _inflated(payload: bytes | memoryview, tag: bytes, limit: int) -> bytes | memoryview:
     """What `_deflated` packed. Raises FormatError where that is damaged or more than `limit` bytes."""
     how, packed = payload[0], payload[1:]
-    if how == _STORED:
+    if how == BLOB_STORED:
         raw, whole = packed, True
-    elif how == _DEFLATED:
+    elif how == BLOB_DEFLATED:
         inflater = zlib.decompressobj(-15)
         try:
             raw = inflater.decompress(packed, limit + 1)
@@ -244,22 +243,22 @@ def _pack_count(value: int) -> bytes:
 
 
 _FIELDS = {
-    "icc_profile": _Field(b"iccp", _pack_blob, _unpack_blob, deflated=True),
-    "exif": _Field(b"exif", _pack_blob, _unpack_blob, deflated=True),
-    "xmp": _Field(b"xmpp", _pack_blob, _unpack_blob, deflated=True),
-    "comment": _Field(b"cmnt", _pack_blob, _unpack_blob, deflated=True),
-    "text": _Field(b"text", _pack_text, _unpack_text, deflated=True),
-    "dpi": _Field(b"dpix", _pack_resolution, _unpack_resolution),
-    "gamma": _Field(b"gama", _pack_measures, _unpack_measure),
-    "transparency": _Field(b"trns", _pack_value, _unpack_value),
-    "background": _Field(b"back", _pack_value, _unpack_value),
-    "loop": _Field(b"loop", _pack_count, Reader.varint),
-    "duration": _Field(b"time", _pack_measures, _unpack_measure),
+    "icc_profile": _Field(_pack_blob, _unpack_blob, deflated=True),
+    "exif": _Field(_pack_blob, _unpack_blob, deflated=True),
+    "xmp": _Field(_pack_blob, _unpack_blob, deflated=True),
+    "comment": _Field(_pack_blob, _unpack_blob, deflated=True),
+    "text": _Field(_pack_text, _unpack_text, deflated=True),
+    "dpi": _Field(_pack_resolution, _unpack_resolution),
+    "gamma": _Field(_pack_measures, _unpack_measure),
+    "transparency": _Field(_pack_value, _unpack_value),
+    "background": _Field(_pack_value, _unpack_value),
+    "loop": _Field(_pack_count, Reader.varint),
+    "duration": _Field(_pack_measures, _unpack_measure),
 }
-_NAMES = {field.tag: name for name, field in _FIELDS.items()}
+_NAMES = {tag: name for name, tag in METADATA_TAGS.items()}
 
 TAGS = frozenset(_NAMES)
 """Sections of metadata."""
 
-SHARED_TAGS = TAGS - {b"trns", b"time"}
+SHARED_TAGS = TAGS - OWN_METADATA_TAGS
 """Those that hold for the frames after the first, too, where it has them."""

@@ -2,7 +2,9 @@
 
 import re
 
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+from llicti_core.spec import MODEL_NAME
+
+_MODEL_NAME = re.compile(MODEL_NAME)
 
 
 def is_model_name(name: str) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from operator import index
 from typing import NamedTuple
 
-from llicti_core import pyramid
+from llicti_core import spec
 from llicti_core.engines.base import TileRect
-from llicti_core.pyramid import scale_size
+from llicti_core.pyramid import level_size
 
-SCALES = tuple(1 << scale for scale in range(pyramid.SCALES + 1))
+SCALES = tuple(1 << scale for scale in range(spec.LEVELS + 1))
 """At which an image can be decoded: 1 for all pixels, 2 for every second of each row and column, up to 32."""
 
 Region = tuple[int, int, int, int]
@@ -31,12 +31,12 @@ class Part(NamedTuple):
     @property
     def rows(self) -> int:
         """Rows of pixels that it has."""
-        return scale_size(self.height, self.scale)
+        return level_size(self.height, self.scale)
 
     @property
     def columns(self) -> int:
         """Pixels in a row."""
-        return scale_size(self.width, self.scale)
+        return level_size(self.width, self.scale)
 
     def is_whole(self, width: int, height: int) -> bool:
         """Whether it is all of an image of this size."""

@@ -53,11 +53,6 @@ order of bytes is stored in one."""
 
 PALETTE_MODES = ("P", "PA")
 
-PALETTE_CHANNELS = {"RGB": 3, "RGBA": 4, "CMYK": 4}
-"""What the entries of a palette can be, and the bytes of one."""
-
-MAX_CHANNELS = 255
-
 _ARRAY_MODES = {
     ("uint8", 1): "L",
     ("uint8", 2): "LA",

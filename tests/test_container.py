@@ -10,12 +10,8 @@ import pytest
 from images import photograph, smooth
 
 import llicti_core
-from llicti_core import FormatError, LLCError, TruncatedError, UnknownModelError, UnsupportedError, container
+from llicti_core import FormatError, LLCError, TruncatedError, UnknownModelError, UnsupportedError, spec
 from llicti_core.container import (
-    CONSTANT,
-    COPIED,
-    GENERIC,
-    LEARNED,
     Coding,
     Header,
     Reader,
@@ -27,6 +23,7 @@ from llicti_core.container import (
     write_start,
 )
 from llicti_core.samples import SAMPLE_TYPES
+from llicti_core.spec import CONSTANT, COPIED, FALLBACK, LEARNED
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +126,7 @@ def test_newer_versions_are_named(small: bytes) -> None:
         ({"frames_after": 1}, TruncatedError),
         ({"codings": (Coding(LEARNED, equal=True),)}, FormatError),
         ({"codings": (Coding(CONSTANT, values=b"abc"),)}, FormatError),
-        ({"codings": (Coding(GENERIC),)}, FormatError),
+        ({"codings": (Coding(FALLBACK),)}, FormatError),
         ({"codings": (Coding(COPIED),)}, FormatError),
         ({"codings": (Coding(9),)}, UnsupportedError),
         ({"codings": ()}, LLCError),
@@ -154,7 +151,7 @@ def test_header_of_any_bytes_is_refused(small: bytes) -> None:
     payload = parts(small)[0].pack()
     for length in range(len(payload)):
         for tail in (b"", bytes(rng.integers(0, 256, 5, np.uint8))):
-            head = container.SIGNATURE + bytes((container.VERSION,)) + pack_section(b"HEAD", payload[:length] + tail)
+            head = spec.SIGNATURE + bytes((spec.VERSION,)) + pack_section(b"HEAD", payload[:length] + tail)
             with pytest.raises(LLCError):
                 llicti_core.decode(head + small[len(head) :])
 

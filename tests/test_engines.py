@@ -22,8 +22,8 @@ from llicti_core.codec import tile_grid
 from llicti_core.engines.base import CodedTile, Engine, TiledImage, TileRect
 from llicti_core.engines.native import NativeEngine, instruction_sets
 from llicti_core.engines.reference import ReferenceEngine
-from llicti_core.models import ACTIVATION_MAX, HIDDEN_SHIFT, Model, ModelSpec
-from llicti_core.pyramid import SCALES
+from llicti_core.models import Model, ModelSpec
+from llicti_core.spec import ACTIVATION_MAX, HIDDEN_SHIFT, LEVELS
 
 NATIVE = [NativeEngine(isa) for isa in instruction_sets()]
 
@@ -54,7 +54,7 @@ class Case:
         """`part` of the image, from the levels alone that it takes."""
         pixels = np.full_like(part.of(self.pixels), 99)
         tiles = [tile._replace(y=tile.y - part.y, x=tile.x - part.x) for tile in self._tiles()]
-        coarse = [tile._replace(segments=tile.segments[: SCALES - part.level]) for tile in coded]
+        coarse = [tile._replace(segments=tile.segments[: LEVELS - part.level]) for tile in coded]
         engine.decode(self._image(pixels, tiles), coarse, threads, part.level)
         return pixels
 
@@ -158,7 +158,7 @@ random_models = st.builds(
 @st.composite
 def parts(draw: st.DrawFn, height: int, width: int) -> Part:
     """Any part of an image of this size."""
-    level = draw(st.integers(0, SCALES))
+    level = draw(st.integers(0, LEVELS))
     y, x = (draw(st.integers(0, (size - 1) >> level)) << level for size in (height, width))
     return Part(level, y, x, draw(st.integers(1, height - y)), draw(st.integers(1, width - x)))
 
@@ -229,7 +229,7 @@ def test_any_part_at_any_level_is_what_the_whole_has_there(
             assert (case.decode_part(engine, coded, part, threads) == part.of(pixels)).all(), (engine.name, part)
 
 
-@pytest.mark.parametrize("level", range(SCALES + 1))
+@pytest.mark.parametrize("level", range(LEVELS + 1))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_small_versions_of_several_tiles_and_streams(
     monkeypatch: pytest.MonkeyPatch, channels: int, level: int

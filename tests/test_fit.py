@@ -14,11 +14,11 @@ from test_engines import Case, random_adaptation
 import llicti_core
 from llicti_core import FormatError, adaptation, codec, engines, models
 from llicti_core.adaptation import MAX_EFFORT, NOT_ADAPTED, AdaptedParameters, hidden_per_level
-from llicti_core.container import CORRECTED, Coding, read_header, read_start, write_frame, write_start
+from llicti_core.container import Coding, read_header, read_start, write_frame, write_start
 from llicti_core.engines import _native, native, reference
 from llicti_core.engines.base import TiledImage, TileRect
 from llicti_core.models import Model
-from llicti_core.pyramid import BANDS
+from llicti_core.spec import ADAPTED, BANDS
 
 HIDDEN = hidden_per_level(models.load())
 
@@ -152,14 +152,14 @@ def test_impossible_efforts_are_refused(effort: int) -> None:
 def test_damaged_parameters_are_refused(payload: bytes) -> None:
     with golden.learned():
         data = llicti_core.encode(photograph(40, 40))
-    header = read_header(read_start(data))._replace(codings=(Coding(CORRECTED),))
+    header = read_header(read_start(data))._replace(codings=(Coding(ADAPTED),))
     lying = write_start() + write_frame(header, [(b"CORR", payload), *golden.sections(data)[1:]])
     with pytest.raises(FormatError, match="CORR"):
         llicti_core.decode(lying)
 
 
 def test_adapted_parameters_alone_are_no_file() -> None:
-    header = read_header(read_start(llicti_core.encode(photograph(70, 70))))._replace(codings=(Coding(CORRECTED),))
+    header = read_header(read_start(llicti_core.encode(photograph(70, 70))))._replace(codings=(Coding(ADAPTED),))
     with pytest.raises(llicti_core.TruncatedError):
         llicti_core.decode(write_start() + write_frame(header, [(b"CORR", zlib.compress(bytes(361)))]))
 

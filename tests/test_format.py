@@ -19,7 +19,7 @@ from images import noise, smooth
 from numpy.typing import NDArray
 
 import llicti_core
-from llicti_core import Metadata, codec, engines, models, tables
+from llicti_core import Metadata, codec, engines, models, spec
 from llicti_core.adaptation import NOT_ADAPTED, AdaptedParameters, hidden_per_level
 from llicti_core.container import pack_section, read_header, read_start
 from llicti_core.engines.native import NativeEngine, instruction_sets
@@ -243,7 +243,7 @@ def corrected_scales(data: bytes) -> tuple[int, int]:
 def test_document_prints_the_tables() -> None:
     blocks = re.findall(r"(?m)(?:^ {4}\d+(?:, \d+)*,?\n)+", format_example.DOCUMENT.read_text("utf-8"))
     printed = [tuple(map(int, re.findall(r"\d+", block))) for block in blocks]
-    in_code = [tables.CDF_TAIL, tables.SCALE_MANTISSA, tables.WEIGHT_EXP]
+    in_code = [spec.CDF_TAIL, spec.SPREAD_MANTISSA, spec.WEIGHT_EXP]
     assert printed[:3] == in_code
     assert in_code == [format_decoder.TAIL, format_decoder.MANTISSA, format_decoder.EXP]
 

@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import llicti_core
 import llicti_plugin
-from llicti_core import FormatError, LLCError, Metadata, UnsupportedError, metadata
+from llicti_core import FormatError, LLCError, Metadata, UnsupportedError, spec
 from llicti_core.container import pack_deflated, pack_section, pack_varint, read_header, read_start
 
 llicti_plugin.register()
@@ -110,7 +110,7 @@ def test_blobs_are_packed_where_that_pays() -> None:
         ("exif", 5),
         ("text", {"a": 1}),
         ("text", {"a": "\ud800"}),
-        ("text", dict.fromkeys(map(str, range(metadata.MAX_TEXTS + 1)), "")),
+        ("text", dict.fromkeys(map(str, range(spec.MAX_TEXTS + 1)), "")),
         ("dpi", 72),
         ("dpi", (72,)),
         ("dpi", (1, 2, 3)),
@@ -129,8 +129,8 @@ def test_blobs_are_packed_where_that_pays() -> None:
         ("loop", 2**63),
         ("loop", 0.5),
         ("duration", -1),
-        ("icc_profile", bytes(metadata.MAX_METADATA_BYTES + 1)),
-        ("text", {"a": " " * metadata.MAX_TEXT_BYTES}),
+        ("icc_profile", bytes(spec.MAX_METADATA_BYTES + 1)),
+        ("text", {"a": " " * spec.MAX_TEXT_BYTES}),
     ],
 )
 def test_what_cannot_be_stored(name: str, value: object) -> None:
@@ -139,7 +139,7 @@ def test_what_cannot_be_stored(name: str, value: object) -> None:
 
 
 def test_too_much_in_all() -> None:
-    half = bytes(metadata.MAX_METADATA_BYTES // 2)
+    half = bytes(spec.MAX_METADATA_BYTES // 2)
     with pytest.raises(FormatError, match="more than"):
         Metadata.from_sections([(b"iccp", b"\0" + half), (b"exif", b"\0" + half)])
     assert Metadata.from_sections(Metadata(icc_profile=half, exif=half).sections()) == (half, half, *[None] * 9)
@@ -156,7 +156,7 @@ def test_empty_sections_mean_none() -> None:
     assert Metadata.from_sections((tag, b"") for tag, _ in FULL.sections()) == Metadata()
 
 
-bomb = pack_deflated(bytes(metadata.MAX_METADATA_BYTES + 1))
+bomb = pack_deflated(bytes(spec.MAX_METADATA_BYTES + 1))
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_damaged_sections(tag: bytes, payload: bytes, message: str, pixels) -> N
 
 
 def test_texts_of_no_end() -> None:
-    many = b"".join(pack_varint(2) + struct.pack("<H", n) + b"\0" for n in range(metadata.MAX_TEXTS + 1))
+    many = b"".join(pack_varint(2) + struct.pack("<H", n) + b"\0" for n in range(spec.MAX_TEXTS + 1))
     many = many.replace(many[1:3], b"zz", 1)
     with pytest.raises(FormatError, match="text"):
         Metadata.from_sections([(b"text", b"\0" + many)])
@@ -220,7 +220,7 @@ def test_one_kind_twice(pixels) -> None:
 
 
 def test_bombs_add_up() -> None:
-    packed = b"\1" + pack_deflated(bytes(metadata.MAX_METADATA_BYTES // 2 + 1))
+    packed = b"\1" + pack_deflated(bytes(spec.MAX_METADATA_BYTES // 2 + 1))
     with pytest.raises(FormatError, match="more than"):
         Metadata.from_sections([(tag, packed) for tag in (b"iccp", b"exif", b"xmpp", b"cmnt")])
 

@@ -15,7 +15,7 @@ import llicti_core
 from llicti_core import models
 from llicti_core.errors import UnknownModelError
 from llicti_core.models import Model, ModelSpec
-from llicti_core.pyramid import BANDS
+from llicti_core.spec import BANDS
 
 
 def random_model(width: int = 6, depth: int = 2, seed: int = 0) -> Model:

@@ -23,9 +23,6 @@ import llicti_core
 import llicti_plugin
 from llicti_core import FormatError, LLCError, Palette, UnsupportedError, generic, parts, samples
 from llicti_core.container import (
-    CONSTANT,
-    COPIED,
-    GENERIC,
     Coding,
     Header,
     pack_section,
@@ -36,6 +33,7 @@ from llicti_core.container import (
     write_start,
 )
 from llicti_core.samples import SAMPLE_TYPES
+from llicti_core.spec import CONSTANT, COPIED, FALLBACK
 
 llicti_plugin.register()
 
@@ -237,7 +235,7 @@ def test_drawings_are_no_larger_than_webp() -> None:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "WEBP", lossless=True)
     data = llicti_core.encode(pixels)
-    assert header_of(data).codings[0].kind == GENERIC
+    assert header_of(data).codings[0].kind == FALLBACK
     assert len(data) < len(file.getvalue()) + 30
 
 
@@ -256,7 +254,7 @@ def pictures() -> list[NDArray[np.uint8]]:
 @pytest.mark.parametrize("thorough", [False, True])
 @pytest.mark.parametrize("tile", [4096, 7])
 def test_generic(tile: int, thorough: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generic, "TILE", tile)
+    monkeypatch.setattr(generic, "BLOCK", tile)
     for pixels in pictures():
         planes = pixels.reshape(*pixels.shape[:2], -1)
         payload = generic.encode(planes, thorough=thorough)
@@ -320,22 +318,22 @@ BAD_PAYLOADS = {
 
 def test_good_payloads_are_taken() -> None:
     for payload in (b"\0" + deflated(GOOD), b"\1" + xz(GOOD)):
-        data = file_of([(b"GENR", payload)], (Coding(GENERIC),), GOOD)
+        data = file_of([(b"GENR", payload)], (Coding(FALLBACK),), GOOD)
         assert llicti_core.decode(data).tobytes() == GOOD
     pixels = noise(3, 4, 1)
-    data = file_of([(b"GENR", b"\2" + vp8l(3, 4, 1))], (Coding(GENERIC),), pixels.tobytes())
+    data = file_of([(b"GENR", b"\2" + vp8l(3, 4, 1))], (Coding(FALLBACK),), pixels.tobytes())
     assert_same(llicti_core.decode(data), pixels)
 
 
 @pytest.mark.parametrize("name", BAD_PAYLOADS)
 def test_bad_payloads_are_refused(name: str) -> None:
     with pytest.raises(LLCError):
-        llicti_core.decode(file_of([(b"GENR", BAD_PAYLOADS[name])], (Coding(GENERIC),), GOOD))
+        llicti_core.decode(file_of([(b"GENR", BAD_PAYLOADS[name])], (Coding(FALLBACK),), GOOD))
 
 
 def test_tiles_longer_than_their_section_are_refused() -> None:
     for lengths in (b"\x05", b"\xff\xff\xff\xff\x0f", b""):
-        header = Header(4097, 1, "L", U8, 1, 0, 0, 0, (Coding(GENERIC),))
+        header = Header(4097, 1, "L", U8, 1, 0, 0, 0, (Coding(FALLBACK),))
         data = write_start() + write_frame(header, [(b"GENR", lengths + b"\0abc")])
         with pytest.raises(FormatError):
             llicti_core.decode(data)
@@ -358,7 +356,7 @@ SAMPLES = struct.pack("<12H", *(TABLE[place] for place in PLACES))
 
 def deep_file(levels: bytes, places: bytes = PLACES, bits: int = 2) -> bytes:
     sections = [(b"LEVL", levels), (b"GENR", b"\0" + deflated(places))]
-    return file_of(sections, (Coding(GENERIC),), SAMPLES, mode="I;16", sample_type=U16, bits=bits)
+    return file_of(sections, (Coding(FALLBACK),), SAMPLES, mode="I;16", sample_type=U16, bits=bits)
 
 
 def test_a_good_table_is_taken() -> None:
@@ -394,7 +392,9 @@ def test_bad_tables_are_refused(levels: bytes, places: bytes, bits: int) -> None
 
 
 def test_values_that_do_not_fit_their_bits_are_refused() -> None:
-    data = file_of([(b"GENR", b"\0" + deflated(b"\2" * 12))], (Coding(GENERIC),), b"\2" * 12, mode="1", sample_type=BIT)
+    data = file_of(
+        [(b"GENR", b"\0" + deflated(b"\2" * 12))], (Coding(FALLBACK),), b"\2" * 12, mode="1", sample_type=BIT
+    )
     with pytest.raises(FormatError, match="1 bits"):
         llicti_core.decode(data)
     data = file_of([], (Coding(CONSTANT, values=b"\2"),), b"\2" * 12, mode="1", sample_type=BIT)
@@ -404,7 +404,10 @@ def test_values_that_do_not_fit_their_bits_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "codings",
-    [(Coding(COPIED), Coding(CONSTANT, values=b"a")), (Coding(CONSTANT, values=b"abc"), Coding(COPIED))],
+    [
+        (Coding(COPIED), Coding(CONSTANT, values=b"a")),
+        (Coding(CONSTANT, values=b"abc"), Coding(COPIED)),
+    ],
     ids=str,
 )
 def test_copies_of_nothing_are_refused(codings: tuple[Coding, ...]) -> None:

@@ -30,7 +30,8 @@ from llicti_core.paper.network import (  # noqa: E402
     to_planes,
 )
 from llicti_core.paper.training import Training, estimate  # noqa: E402
-from llicti_core.pyramid import BANDS, phase_size  # noqa: E402
+from llicti_core.pyramid import phase_size  # noqa: E402
+from llicti_core.spec import BANDS  # noqa: E402
 from llicti_core.training.data import Photographs  # noqa: E402
 
 CONFIGS = Path(__file__).parent.parent / "configs"

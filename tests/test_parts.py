@@ -19,10 +19,11 @@ from PIL import Image, ImageFile
 
 import llicti_core
 from llicti_core import cli, codec, engines, generic, models
-from llicti_core.container import GENERIC, LEARNED, Coding, Header, Reader, write_frame, write_start
+from llicti_core.container import Coding, Header, Reader, write_frame, write_start
 from llicti_core.errors import FormatError, LLCError, TruncatedError
 from llicti_core.parts import part_of
 from llicti_core.samples import SAMPLE_TYPES
+from llicti_core.spec import FALLBACK, LEARNED
 
 SCALES = [1, 2, 4, 8, 16, 32]
 
@@ -198,8 +199,8 @@ def test_damaged_files_give_an_error_or_right_pixels(
 @pytest.mark.parametrize("scale", SCALES)
 def test_sizes_that_a_header_lies_about_are_refused(scale: int) -> None:
     """A part takes no memory in proportion to what the header states alone."""
-    header = Header(2**31 - 1, 2**31 - 1, "L", SAMPLE_TYPES[0], 1, 0, 0, 0, (Coding(GENERIC),))
-    for kind in (GENERIC, LEARNED):
+    header = Header(2**31 - 1, 2**31 - 1, "L", SAMPLE_TYPES[0], 1, 0, 0, 0, (Coding(FALLBACK),))
+    for kind in (FALLBACK, LEARNED):
         lie = header._replace(codings=(Coding(kind),), tile_log2=6, model="llicti-d2", identity=bytes(8))
         if kind == LEARNED:
             lie = lie._replace(identity=models.load().identity)
@@ -330,7 +331,7 @@ def test_parts_of_every_kind_of_image(kind: str) -> None:
 
 
 def test_drawings_in_several_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generic, "TILE", 16)
+    monkeypatch.setattr(generic, "BLOCK", 16)
     decoded = []
     decode_tile = generic._decode_tile
     monkeypatch.setattr(generic, "_decode_tile", lambda *tile: decoded.append(tile) or decode_tile(*tile))

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 from llicti_core import codec, engines, models  # noqa: E402
 from llicti_core.engines import reference  # noqa: E402
-from llicti_core.pyramid import BANDS  # noqa: E402
+from llicti_core.spec import BANDS  # noqa: E402
 from llicti_core.training.__main__ import main  # noqa: E402
 from llicti_core.training.data import Photographs  # noqa: E402
 from llicti_core.training.export import export  # noqa: E402

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from llicti_core import tables
+from llicti_core import spec
 from llicti_core.engines import _native
 from llicti_core.engines.base import CodedTile, TiledImage, TileRect
 from llicti_core.errors import FormatError
 from llicti_core.models import Model
-from llicti_core.pyramid import BANDS, PHASES, SCALES, Band, scale_size, stream_count
+from llicti_core.pyramid import level_size, stream_count
+from llicti_core.spec import BANDS, LEVELS, PHASES, Band
 
 if TYPE_CHECKING:
     from llicti_core.adaptation import FitPlan
@@ -39,7 +40,7 @@ class NativeEngine:
         """See Engine.decode."""
         parts = []
         for tile, (_, _, h, w) in zip(coded, image.tiles, strict=True):
-            shape = (scale_size(h, SCALES), scale_size(w, SCALES), image.channels)
+            shape = (level_size(h, LEVELS), level_size(w, LEVELS), image.channels)
             parts.append((tile.bounds, memoryview(tile.lowpass).cast("B", shape), tile.segments))
         model = _packed(image.model)
         problem = _native.decode(image.pixels, _jobs(image), parts, image.adaptation, model, level, threads, self.isa)
@@ -65,7 +66,7 @@ def _lowpass(pixels: memoryview, tile: TileRect) -> bytes:
     """The coarsest phase 00 of a tile, as it is stored."""
     import numpy as np
 
-    step = 1 << SCALES
+    step = 1 << LEVELS
     return np.asarray(pixels)[tile.y : tile.y + tile.height : step, tile.x : tile.x + tile.width : step].tobytes()
 
 
@@ -77,7 +78,7 @@ def _jobs(image: TiledImage) -> list[tuple[int, ...]]:
 @lru_cache(maxsize=8)
 def _packed(model: Model) -> _native.PackedModel:
     """`model` as the kernels want it."""
-    numbers = [list(tables.CDF_TAIL), list(tables.SCALE_MANTISSA), list(tables.WEIGHT_EXP)]
+    numbers = [list(spec.CDF_TAIL), list(spec.SPREAD_MANTISSA), list(spec.WEIGHT_EXP)]
     return _native.PackedModel(numbers, [_packed_band(model, band) for band in BANDS])
 
 

@@ -9,47 +9,43 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llicti_core import tables
+from llicti_core import spec
 from llicti_core.adaptation import Adaptation, unpacked
 from llicti_core.color import grey_to_y, rgb_to_ycocg, y_to_grey, ycocg_to_rgb
 from llicti_core.engines.base import CodedTile, TiledImage
 from llicti_core.errors import FormatError
-from llicti_core.models import (
+from llicti_core.models import Model
+from llicti_core.pyramid import coded_lanes, phase_size, stream_count, stream_range
+from llicti_core.spec import (
     ACTIVATION_MAX,
-    COMPONENTS,
-    GROUPS,
-    HIDDEN_SHIFT,
-    OUTPUT_SHIFT,
-    Model,
-)
-from llicti_core.pyramid import (
     BANDS,
+    COEFFICIENT_MAX,
+    COEFFICIENT_MIN,
+    COMPONENTS,
+    FINE_SHIFT,
+    GAIN_SHIFT,
+    HIDDEN_SHIFT,
+    INPUT_MAX,
+    INPUT_MIN,
     LANES,
-    SCALES,
+    LEVELS,
+    MAX_MEAN,
+    MAX_POSITION,
+    MAX_SPREAD_INDEX,
+    OUTPUT_SHIFT,
+    PARAMETER_KINDS,
+    PARAMETER_MAX,
+    PARAMETER_MIN,
+    RECIPROCAL_SHIFT,
+    STATE_MIN,
     Band,
-    coded_lanes,
-    phase_size,
-    stream_count,
-    stream_range,
 )
 
 Ints = NDArray[np.int64]
 
-FINE_SHIFT = 4
-"""Output layers give parameters in sixteenths of their unit."""
-
-GAIN_SHIFT = 6
-"""Gains of an adaptation are in 1 / 2**GAIN_SHIFT."""
-
-MIN_PARAMETER, MAX_PARAMETER = -32768, 32767
-MAX_SCALE_INDEX = 87
-MAX_MEAN = 16383
-MIN_COEFFICIENT, MAX_COEFFICIENT = -256, 255
-
-_STATE_MIN = 1 << 16
-_CDF_TAIL = np.array(tables.CDF_TAIL, np.int64)
-_SCALE_MANTISSA = np.array(tables.SCALE_MANTISSA, np.int64)
-_WEIGHT_EXP = np.array(tables.WEIGHT_EXP, np.int64)
+_CDF_TAIL = np.array(spec.CDF_TAIL, np.int64)
+_SPREAD_MANTISSA = np.array(spec.SPREAD_MANTISSA, np.int64)
+_WEIGHT_EXP = np.array(spec.WEIGHT_EXP, np.int64)
 
 
 class ReferenceEngine:
@@ -79,7 +75,7 @@ def _encode_tile(pixels: NDArray[np.uint8], predictor: _Predictor) -> CodedTile:
     height, width, channels = pixels.shape
     planes = rgb_to_ycocg(pixels) if channels == 3 else grey_to_y(pixels)
     ranges = [(int(planes[..., c].min()), int(planes[..., c].max())) for c in range(channels)]
-    coarse = pixels[:: 1 << SCALES, :: 1 << SCALES].tobytes()
+    coarse = pixels[:: 1 << LEVELS, :: 1 << LEVELS].tobytes()
     streams = stream_count(height, width, channels)
     # One list of groups of lanes a scale and stream, in the order in which they are decoded.
     coded: list[list[list[tuple[Ints, Ints]]]] = []
@@ -92,7 +88,7 @@ def _encode_tile(pixels: NDArray[np.uint8], predictor: _Predictor) -> CodedTile:
             mixture = predictor.predict(planes, scale, band, ranges)
             for stream in range(streams):
                 coded[-1][stream] += _intervals(mixture, target, *stream_range(len(target), streams, stream))
-    segments: list[list[bytes]] = [[] for _ in range(SCALES)]
+    segments: list[list[bytes]] = [[] for _ in range(LEVELS)]
     for stream in range(streams):
         lanes = _lanes(height, width, ranges, streams, stream)
         for index, segment in enumerate(_encode_stream([scale[stream] for scale in coded], lanes)):
@@ -104,7 +100,7 @@ def _decode_tile(shape: tuple[int, int, int], tile: CodedTile, predictor: _Predi
     """Every 2**finest'th pixel of each row and column of a tile of `shape` [height, width, channels]."""
     height, width, channels = shape
     planes = np.zeros(shape, np.int16)
-    coarse = planes[:: 1 << SCALES, :: 1 << SCALES]
+    coarse = planes[:: 1 << LEVELS, :: 1 << LEVELS]
     stored = np.frombuffer(tile.lowpass, np.uint8).reshape(coarse.shape)
     coarse[...] = rgb_to_ycocg(stored) if channels == 3 else grey_to_y(stored)
     streams = stream_count(height, width, channels)
@@ -130,7 +126,7 @@ def _decode_tile(shape: tuple[int, int, int], tile: CodedTile, predictor: _Predi
 
 
 def _coarse_to_fine(finest: int = 0) -> Iterator[int]:
-    return iter(range(SCALES - 1, finest - 1, -1))
+    return iter(range(LEVELS - 1, finest - 1, -1))
 
 
 def _lanes(height: int, width: int, ranges: list[tuple[int, int]], streams: int, stream: int) -> int:
@@ -163,7 +159,7 @@ def _context(planes: NDArray[np.int16], scale: int, band: Band) -> tuple[Ints, I
         x = np.clip(columns + (band.column + dx - int(name[1])) // 2, 0, phase.shape[1] - 1)
         value[..., :channels] = phase[np.ix_(y, x)]
     base = (values[list(band.nearest)].sum(axis=0) + 2) >> 2
-    difference = np.clip(values - base, -128, 127)
+    difference = np.clip(values - base, INPUT_MIN, INPUT_MAX)
     level = base >> np.array([0, 1, 1])
     inputs = np.concatenate((difference.transpose(3, 0, 1, 2).reshape(-1, *base.shape[:2]), level.transpose(2, 0, 1)))
     return inputs.reshape(len(inputs), -1).T, base.reshape(-1, 3)
@@ -249,15 +245,15 @@ class _Predictor:
         deltas = self.adaptation.hidden_bias_delta
         delta = deltas[scale, BANDS.index(band)] if scale < len(deltas) else 0
         fine = _network(inputs, _layers(self.model, band), scale, delta)
-        parameters = self._parameters(fine, scale, band).reshape(-1, GROUPS, 3, COMPONENTS)
+        parameters = self._parameters(fine, scale, band).reshape(-1, PARAMETER_KINDS, 3, COMPONENTS)
         scales, means, logits, coefficients = parameters.swapaxes(0, 1)
         return _Mixture(
             ranges,
             base,
-            np.clip(scales, 0, MAX_SCALE_INDEX),
+            np.clip(scales, 0, MAX_SPREAD_INDEX),
             means,
             _weights(logits, ranges),
-            np.clip(coefficients, MIN_COEFFICIENT, MAX_COEFFICIENT),
+            np.clip(coefficients, COEFFICIENT_MIN, COEFFICIENT_MAX),
         )
 
     def _parameters(self, fine: Ints, scale: int, band: Band) -> Ints:
@@ -268,7 +264,7 @@ class _Predictor:
             place = scale, BANDS.index(band)
             gain, bias = self.adaptation.gain[place], self.adaptation.bias[place]
         adapted: Ints = (fine * gain + bias + 512) >> (FINE_SHIFT + GAIN_SHIFT)
-        return np.clip(adapted, MIN_PARAMETER, MAX_PARAMETER)
+        return np.clip(adapted, PARAMETER_MIN, PARAMETER_MAX)
 
 
 def _predictor(image: TiledImage) -> _Predictor:
@@ -281,14 +277,14 @@ def _weights(logits: Ints, ranges: list[tuple[int, int]]) -> Ints:
     below = np.minimum(logits.max(axis=2, keepdims=True) - logits, len(_WEIGHT_EXP) - 1)
     share: Ints = _WEIGHT_EXP[below]
     values: Ints = np.array([high - low + 1 for low, high in ranges]).reshape(-1, 1)
-    reciprocal: Ints = ((1 << 27) - 1) // share.sum(axis=2, keepdims=True)
+    reciprocal: Ints = ((1 << RECIPROCAL_SHIFT) - 1) // share.sum(axis=2, keepdims=True)
     return (share * ((reciprocal * (65536 - values)) >> 16)) >> 11
 
 
 def _logistic(distance: Ints, scale: Ints) -> Ints:
     """The component's cumulative distribution, 0..65535, at `distance` sixteenths from its mean."""
-    position = (np.abs(distance) * _SCALE_MANTISSA[scale & 7]) >> ((scale >> 3) + 2)
-    position = np.minimum(position, 8191)
+    position = (np.abs(distance) * _SPREAD_MANTISSA[scale & 7]) >> ((scale >> 3) + 2)
+    position = np.minimum(position, MAX_POSITION)
     knot, fraction = position >> 7, position & 127
     tail: Ints = _CDF_TAIL[knot] - (((_CDF_TAIL[knot] - _CDF_TAIL[knot + 1]) * fraction) >> 7)
     return np.where(distance < 0, tail, 65535 - tail)
@@ -323,7 +319,7 @@ def _residual(mixture: _Mixture, pixels: slice, value: Ints) -> Ints:
 
 def _encode_stream(scales: list[list[tuple[Ints, Ints]]], lanes: int) -> list[bytes]:
     """The segments of a stream, coarsest scale first, from its intervals by scale."""
-    state = np.full(LANES, _STATE_MIN, np.int64)
+    state = np.full(LANES, STATE_MIN, np.int64)
     segments: list[bytes] = []
     for groups in reversed(scales):
         words: list[int] = []
@@ -343,7 +339,7 @@ class _StreamDecoder:
     """The lanes of a stream, and the words of the segment being read."""
 
     def __init__(self, lanes: int) -> None:
-        self.state = np.full(LANES, _STATE_MIN, np.int64)
+        self.state = np.full(LANES, STATE_MIN, np.int64)
         self.lanes = lanes
         self.words: Ints = np.empty(0, np.int64)
         self.at = 0
@@ -356,7 +352,7 @@ class _StreamDecoder:
             raise FormatError(msg)
         if first:
             self.state[: self.lanes] = np.frombuffer(segment[:head], "<u4")
-            if (self.state < _STATE_MIN).any():
+            if (self.state < STATE_MIN).any():
                 msg = "a stream starts in a state below 65536"
                 raise FormatError(msg)
         self.words = np.frombuffer(segment[head:], "<u2").astype(np.int64)
@@ -370,7 +366,7 @@ class _StreamDecoder:
         """Take the coded intervals off the lanes."""
         active = self.state[: len(below)]
         active[...] = frequency * (active >> 16) + (active & 0xFFFF) - below
-        low = active < _STATE_MIN
+        low = active < STATE_MIN
         count = int(low.sum())
         if self.at + count > len(self.words):
             msg = "a stream's segment ends before its scale does"
@@ -380,7 +376,7 @@ class _StreamDecoder:
 
     def close(self, last: bool) -> None:
         """End a scale's segment; all of it must have been read, and the states be back where encoding began."""
-        if self.at != len(self.words) or (last and (self.state != _STATE_MIN).any()):
+        if self.at != len(self.words) or (last and (self.state != STATE_MIN).any()):
             msg = "a stream's segment does not end where its scale does"
             raise FormatError(msg)
 

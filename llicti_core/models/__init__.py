@@ -13,28 +13,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llicti_core.errors import UnknownModelError
 from llicti_core.names import is_model_name
-from llicti_core.pyramid import BANDS, SCALES
+from llicti_core.spec import (
+    ACTIVATION_MAX,
+    BANDS,
+    HIDDEN_BIAS_UNIT,
+    HIDDEN_SHIFT,
+    IDENTITY_BYTES,
+    INPUT_MIN,
+    LEVELS,
+    MAX_DEPTH,
+    MAX_WIDTH,
+    OUTPUTS,
+    PARAMETER_KINDS,
+)
 
 if TYPE_CHECKING:
     from importlib import metadata
-
-GROUPS = 4
-"""Of a network's outputs: component scales, means, weights, cross-channel coefficients."""
-
-COMPONENTS = 5
-"""Components of a mixture."""
-
-OUTPUTS = 3 * COMPONENTS
-"""Outputs of a group: three channels (or coefficients a, b, d) of five components."""
-
-HIDDEN_SHIFT = 14
-"""Accumulators of hidden layers are multiplied by m / 2**HIDDEN_SHIFT."""
-
-OUTPUT_SHIFT = 12
-"""Accumulators of output layers are multiplied by m / 2**OUTPUT_SHIFT."""
-
-ACTIVATION_MAX = 127
-"""Activations are 7-bit, so that they are exact both as signed and as unsigned bytes."""
 
 DEFAULT = "default"
 
@@ -60,7 +54,7 @@ class ModelSpec(NamedTuple):
 
     def check(self) -> None:
         """Raises ValueError where a field is not what it must be."""
-        if not is_model_name(self.name) or not 1 <= self.width <= 256 or not 1 <= self.depth <= 16:
+        if not is_model_name(self.name) or not 1 <= self.width <= MAX_WIDTH or not 1 <= self.depth <= MAX_DEPTH:
             msg = f"no model can be called {self.name!r}, {self.width} wide and {self.depth} deep"
             raise ValueError(msg)
 
@@ -90,8 +84,8 @@ class ModelSpec(NamedTuple):
             inputs = input_size(len(band.neighbours))
             for layer in range(self.depth + 1):
                 fan_in = inputs if layer == 0 else self.width
-                fan_out = GROUPS * OUTPUTS if layer == self.depth else self.width
-                scales = (SCALES,) if layer == 0 else ()
+                fan_out = PARAMETER_KINDS * OUTPUTS if layer == self.depth else self.width
+                scales = (LEVELS,) if layer == 0 else ()
                 key = f"{band.name}.{layer}"
                 shapes[f"{key}.weight"] = ((fan_out, fan_in), "b")
                 shapes[f"{key}.bias"] = ((*scales, fan_out), "i")
@@ -138,7 +132,7 @@ class Model:
         digest = hashlib.sha256(self.spec.to_json().encode())
         for name in self.spec.tensor_shapes():
             digest.update(_little_endian(self.tensors[name]))
-        return digest.digest()[:8]
+        return digest.digest()[:IDENTITY_BYTES]
 
     def check_bounds(self) -> None:
         """Prove that no accumulator or product can leave 32 bits, whatever the input. Raises ValueError."""
@@ -147,10 +141,10 @@ class Model:
         for band in BANDS:
             for number, layer in enumerate(self.layers(band.name)):
                 weight, bias, multiplier = (np.asarray(part).astype(np.int64) for part in layer)
-                reach = np.abs(weight).sum(axis=1) * (128 if number == 0 else ACTIVATION_MAX)
+                reach = np.abs(weight).sum(axis=1) * (-INPUT_MIN if number == 0 else ACTIVATION_MAX)
                 reach = reach + np.abs(bias).reshape(-1, len(reach)).max(axis=0)
                 if number == self.spec.depth - 1:  # and what the greatest correction adds (docs/format.md, 5.2)
-                    reach = reach + (256 << HIDDEN_SHIFT) // np.maximum(multiplier, 1) + 1
+                    reach = reach + (128 * HIDDEN_BIAS_UNIT << HIDDEN_SHIFT) // np.maximum(multiplier, 1) + 1
                 # Three times: an engine may store signed inputs with 128 added, and take it off in the bias.
                 fits = 3 * reach.max() < 2**31 and (reach * multiplier).max() < 2**31 - 2**HIDDEN_SHIFT
                 if weight.min() < -127 or multiplier.min() < 1 or not fits:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from llicti_core.paper.mixture import Mixture
 from llicti_core.paper.network import CHANNELS, UNIT, Network, phase_of, to_pixels, to_planes
-from llicti_core.pyramid import BANDS, scale_size
+from llicti_core.pyramid import level_size
+from llicti_core.spec import BANDS
 
 HEADER = struct.Struct("<4sBIIhhhh")
 MAGIC = b"LLTP"
@@ -66,7 +67,7 @@ class Torchac:
 
 @dataclass(frozen=True)
 class Stream:
-    """Where a stream belongs: `band` is an index of pyramid.BANDS, `channel` 0..2 of Y, Co, Cg."""
+    """Where a stream belongs: `band` is an index of spec.BANDS, `channel` 0..2 of Y, Co, Cg."""
 
     scale: int
     band: int
@@ -183,7 +184,7 @@ def read(data: bytes) -> File:
         msg = "not a file of the paper's codec"
         raise ValueError(msg)
     _, scales, height, width, *limits = HEADER.unpack_from(data)
-    rows, columns = scale_size(height, scales), scale_size(width, scales)
+    rows, columns = level_size(height, scales), level_size(width, scales)
     raw, position = _take(data, HEADER.size, rows * columns * CHANNELS)
     streams = {}
     for stream in order(scales):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from llicti_core.color import Y_OFFSET
 from llicti_core.paper.network import CHANNELS, PAPER_Y_OFFSET, UNIT, to_planes
+from llicti_core.spec import Y_OFFSET
 from llicti_core.training.data import Contexts
 
 

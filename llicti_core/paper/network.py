@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from llicti_core.color import Y_OFFSET, rgb_to_ycocg, ycocg_to_rgb
-from llicti_core.pyramid import BANDS, Band
+from llicti_core.color import rgb_to_ycocg, ycocg_to_rgb
+from llicti_core.spec import BANDS, Y_OFFSET, Band
 
 CHANNELS = 3
 GROUPS = 4
@@ -36,7 +36,7 @@ CONVOLUTIONS: dict[str, dict[str, Convolution]] = {
     "01": {"00": ((3, 4), (1, 2, 1, 1)), "11": ((4, 3), (1, 1, 2, 1))},
     "10": {"00": ((4, 3), (1, 1, 1, 2)), "11": ((3, 4), (2, 1, 1, 1)), "01": ((4, 4), (2, 1, 1, 2))},
 }
-"""The first layer of each band's network, by input phase: the windows of `pyramid.BANDS` as convolutions."""
+"""The first layer of each band's network, by input phase: the windows of `spec.BANDS` as convolutions."""
 
 
 def to_planes(pixels: NDArray[np.uint8]) -> NDArray[np.int16]:
@@ -125,7 +125,7 @@ class Network(nn.Module):
         self.entropymodel.entmdls_scale_band = nn.ModuleList([bands])
 
     def band(self, index: int) -> BandNetwork:
-        """The network of `pyramid.BANDS[index]`."""
+        """The network of `spec.BANDS[index]`."""
         network: BandNetwork = self.entropymodel.entmdls_scale_band[0][index]
         return network
 

@@ -18,7 +18,8 @@ from llicti_core.paper.config import Config
 from llicti_core.paper.data import image_paths, read_image
 from llicti_core.paper.network import Network, load_checkpoint, load_weights
 from llicti_core.paper.training import Training, estimate
-from llicti_core.pyramid import BANDS, phase_size
+from llicti_core.pyramid import phase_size
+from llicti_core.spec import BANDS
 
 CHANNEL_NAMES = ("Y", "Co", "Cg")
 

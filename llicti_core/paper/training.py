@@ -24,7 +24,7 @@ from llicti_core.paper.network import (
     phase_of,
     to_planes,
 )
-from llicti_core.pyramid import BANDS
+from llicti_core.spec import BANDS
 from llicti_core.training.data import Photographs
 
 LEAST_LEARNING_RATE = 2.5e-5

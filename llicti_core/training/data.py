@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from llicti_core.color import rgb_to_ycocg
-from llicti_core.pyramid import BANDS, SCALES, Band
+from llicti_core.spec import BANDS, LEVELS, Band
 
-MARGIN = 3 << (SCALES - 1)
+MARGIN = 3 << (LEVELS - 1)
 """Pixels that a context reaches from its centre at the coarsest scale."""
 
 
@@ -98,5 +98,5 @@ def without_colour(contexts: Contexts, count: int) -> None:
 def validation_batches(photographs: Photographs, count: int) -> dict[str, Contexts]:
     """A fixed batch of `count` contexts a band, scales as often as they are in an image."""
     generator = torch.Generator(photographs.device).manual_seed(0)
-    weights = [4.0**-scale for scale in range(SCALES)]
+    weights = [4.0**-scale for scale in range(LEVELS)]
     return {band.name: photographs.draw(band, count, weights, generator) for band in BANDS}

@@ -8,17 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llicti_core.engines.reference import FINE_SHIFT, MAX_COEFFICIENT, MAX_SCALE_INDEX, MIN_COEFFICIENT
-from llicti_core.models import (
+from llicti_core.models import input_size
+from llicti_core.spec import (
     ACTIVATION_MAX,
+    BANDS,
+    COEFFICIENT_MAX,
+    COEFFICIENT_MIN,
     COMPONENTS,
-    GROUPS,
+    FINE_SHIFT,
     HIDDEN_SHIFT,
+    LEVELS,
+    MAX_SPREAD_INDEX,
     OUTPUT_SHIFT,
     OUTPUTS,
-    input_size,
+    PARAMETER_KINDS,
 )
-from llicti_core.pyramid import BANDS, SCALES
 
 INPUT_UNIT = 16.0
 """Integer inputs are this many times the unit in which weights are trained."""
@@ -96,12 +100,12 @@ class BandNetwork(nn.Module):
         self.inputs = input_size(neighbours)
         self.quantised = True
         fans = [self.inputs] + [width] * depth
-        outs = [width] * depth + [GROUPS * OUTPUTS]
+        outs = [width] * depth + [PARAMETER_KINDS * OUTPUTS]
         self.weights = nn.ParameterList(
             nn.Parameter(torch.randn(n_out, n_in) * math.sqrt((2 if i < depth else 0.1) / n_in))
             for i, (n_in, n_out) in enumerate(zip(fans, outs, strict=True))
         )
-        self.scale_bias = nn.Parameter(torch.zeros(SCALES, width))
+        self.scale_bias = nn.Parameter(torch.zeros(LEVELS, width))
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(n)) for n in outs[1:])
         with torch.no_grad():
             # Component scales start between half a pixel and eight.
@@ -130,7 +134,7 @@ class BandNetwork(nn.Module):
 
     def forward(self, x: Tensor, scale: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Mixture parameters, float [batch, 60], of contexts `x` [batch, inputs] of scales `scale` [batch]."""
-        one_hot = nn.functional.one_hot(scale, SCALES).to(dtype)
+        one_hot = nn.functional.one_hot(scale, LEVELS).to(dtype)
         bias = self.scale_bias.t() * ACTIVATION_UNIT
         first = torch.cat((self.integer_weight(0), bias), dim=1).to(dtype)
         h = self.activate(nn.functional.linear(torch.cat((x.to(dtype), one_hot), dim=1), first))
@@ -164,12 +168,12 @@ def mixture_bits(parameters: Tensor, residual: Tensor, ranges: tuple[int, int, i
     parameters: [batch, 60] in integer units; residual: [batch, 3], value minus base, of Y, Co, Cg;
     ranges: how many values each channel can take, which decides the floor that keeps every value codable.
     """
-    scales, means, logits, coefs = parameters.view(-1, GROUPS, 3, COMPONENTS).unbind(1)
+    scales, means, logits, coefs = parameters.view(-1, PARAMETER_KINDS, 3, COMPONENTS).unbind(1)
     y, co = residual[:, 0:1], residual[:, 1:2]
-    a, b, d = coefs.clamp(MIN_COEFFICIENT, MAX_COEFFICIENT).unbind(1)
+    a, b, d = coefs.clamp(COEFFICIENT_MIN, COEFFICIENT_MAX).unbind(1)
     shift = torch.stack((torch.zeros_like(a), a * y / 64, (b * y + d * co) / 64), dim=1)
     mean = means / 16 + shift
-    inverse = torch.exp2((SCALE_ZERO - scales.clamp(0, MAX_SCALE_INDEX)) / 8)
+    inverse = torch.exp2((SCALE_ZERO - scales.clamp(0, MAX_SPREAD_INDEX)) / 8)
     distance = (residual.unsqueeze(2) - mean).abs()
     mass = torch.sigmoid((0.5 - distance) * inverse) - torch.sigmoid((-0.5 - distance) * inverse)
     weight = torch.softmax(logits / 16, dim=2)

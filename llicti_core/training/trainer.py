@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llicti_core.pyramid import BANDS, SCALES
+from llicti_core.spec import BANDS, LEVELS
 from llicti_core.training.data import Contexts, Photographs, validation_batches, without_colour
 from llicti_core.training.network import Network, mixture_bits
 
@@ -193,7 +193,7 @@ def _bits(network: Network, band: str, batch: Contexts, grey: int) -> Tensor:
 
 def estimate(network: Network, batches: dict[str, Contexts]) -> float:
     """Estimated bits per sub-pixel of whole images: the coded pixels, and the coarsest phase at 8 bits."""
-    raw = 4.0**-SCALES
+    raw = 4.0**-LEVELS
     with torch.no_grad():
         coded: float = sum(_bits(network, band, batch, 0).item() for band, batch in batches.items()) / len(batches)
     return coded * (1 - raw) + 8 * raw

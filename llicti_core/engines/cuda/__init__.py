@@ -21,9 +21,7 @@ from llicti_core.engines.cuda.layout import STEPS, Layout, Picture, parts
 from llicti_core.engines.cuda.weights import PackedModel, pack
 from llicti_core.errors import FormatError
 from llicti_core.models import Model
-from llicti_core.pyramid import BANDS, LANES, SCALES
-
-_STATE_MIN = 1 << 16
+from llicti_core.spec import BANDS, LANES, LEVELS, STATE_MIN
 
 _PREDICTED = 64
 """Pixels that a program predicts."""
@@ -76,7 +74,7 @@ class CudaEngine:
                 flight = _Flight(Layout(pictures, part, channels), packed, channels, 0, self.device)
                 for (number, tile), (ranges, segments) in zip(part, flight.encode(raw), strict=True):
                     y, x, height, width = pictures[number].tiles[tile]
-                    step = 1 << SCALES
+                    step = 1 << LEVELS
                     coarse = pixels[number][y : y + height : step, x : x + width : step].tobytes()
                     coded[number].append(CodedTile(ranges, coarse, segments))
         return coded
@@ -146,7 +144,7 @@ class _Flight:
             buffers = (self.inputs, self.planes, self.bases, intervals, batches[number])
             self._predict(kernels.encode_band, number, buffers, ranges, tables)
         words, states = self._empty(torch.int16, *shape), self._empty(torch.int32, self.streams, LANES)
-        cursors = self._empty(torch.int64, SCALES, self.streams)
+        cursors = self._empty(torch.int64, LEVELS, self.streams)
         ends = batches[:: len(BANDS)].contiguous()
         arguments = (intervals, ends, words, cursors, states, self.streams)
         launch.start(kernels.encode_streams, self.streams, *arguments, CHANNELS=self.channels, num_warps=1)
@@ -168,7 +166,7 @@ class _Flight:
 
     def decode(self, tiles: Sequence[CodedTile], raw: Tensor) -> None:
         """Decode `tiles` into `raw`, the buffer of pixels. Raises FormatError."""
-        layout, model, count = self.layout, self.model, SCALES - self.scale
+        layout, model, count = self.layout, self.model, LEVELS - self.scale
         limits = np.array([tile.bounds for tile in tiles], np.int32)
         heads, words, starts, ends = _read_segments(tiles, layout.lanes(limits), count)
         ranges, states = self._put(limits), self._put(heads)
@@ -192,7 +190,7 @@ class _Flight:
                 )  # fmt: skip
             wrong |= cursors != end
         if self.scale == 0:
-            wrong |= (states != _STATE_MIN).any(dim=1)
+            wrong |= (states != STATE_MIN).any(dim=1)
         self._by_tile(kernels.merge_colours, layout.largest, self.planes, raw)
         if wrong.any().item():
             msg = "a stream's segment does not end where its scale does"
@@ -281,11 +279,11 @@ def _read_segments(
     if (lengths < heads).any() or (lengths % 2).any():
         msg = "a stream's segment has a length that no encoder gives it"
         raise FormatError(msg)
-    states = np.full((len(lanes), LANES), _STATE_MIN, np.uint32)
+    states = np.full((len(lanes), LANES), STATE_MIN, np.uint32)
     if scales:
         for state, segment, count in zip(states, segments[0], lanes, strict=True):
             state[:count] = np.frombuffer(segment, "<u4", count)
-    if (states < _STATE_MIN).any():
+    if (states < STATE_MIN).any():
         msg = "a stream starts in a state below 65536"
         raise FormatError(msg)
     joined = b"".join(segment for row in segments for segment in row)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from llicti_core.adaptation import OUTPUTS_PER_LEVEL, AdaptedParameters
 from llicti_core.engines.base import TileRect
-from llicti_core.pyramid import BANDS, LANES, SCALES, Band, phase_size, scale_size, stream_count
+from llicti_core.pyramid import level_size, phase_size, stream_count
+from llicti_core.spec import BANDS, LANES, LEVELS, Band
 
 Ints = NDArray[np.int64]
 
@@ -26,7 +27,7 @@ class Step(NamedTuple):
     band: int
 
 
-STEPS = [Step(scale, band) for scale in range(SCALES - 1, -1, -1) for band in range(len(BANDS))]
+STEPS = [Step(scale, band) for scale in range(LEVELS - 1, -1, -1) for band in range(len(BANDS))]
 """In the order in which they are decoded."""
 
 
@@ -52,7 +53,7 @@ def parts(pictures: Sequence[Picture], scale: int, at_once: int) -> Iterator[lis
     pixels = 0
     for number, picture in enumerate(pictures):
         for tile, (_, _, height, width) in enumerate(picture.tiles):
-            size = scale_size(height, scale) * scale_size(width, scale)
+            size = level_size(height, scale) * level_size(width, scale)
             if part and pixels + size > at_once:
                 yield part
                 part, pixels = [], 0
@@ -82,15 +83,15 @@ class Layout:
         self.pixels = self.largest = self.coarse = coarse_bytes = 0
         for row, (number, _), (y, x, height, width) in zip(self.tiles, part, self._full, strict=True):
             picture = pictures[number]
-            rows, columns = scale_size(height, scale), scale_size(width, scale)
+            rows, columns = level_size(height, scale), level_size(width, scale)
             row[:3] = rows, columns, stream_count(height, width, channels)
             row[3:6] = self.pixels, number - first, coarse_bytes
             row[6:] = bytes_before[number], y >> scale, x >> scale, picture.rows, picture.columns
-            coarse = scale_size(height, SCALES) * scale_size(width, SCALES)
+            coarse = level_size(height, LEVELS) * level_size(width, LEVELS)
             self.pixels += rows * columns
             coarse_bytes += coarse * channels
             self.largest, self.coarse = max(self.largest, rows * columns), max(self.coarse, coarse)
-        self.outputs = np.zeros((len(shown), SCALES * OUTPUTS_PER_LEVEL), np.int8)
+        self.outputs = np.zeros((len(shown), LEVELS * OUTPUTS_PER_LEVEL), np.int8)
         for stored, picture in zip(self.outputs, shown, strict=True):
             stored[: len(picture.adaptation.outputs)] = np.frombuffer(picture.adaptation.outputs, np.int8)
         self.adaptations = [picture.adaptation for picture in shown]
@@ -101,7 +102,7 @@ class Layout:
         self.runs = np.stack([self._runs(tile_of, number_of, step.scale, BANDS[step.band]) for step in STEPS])
         batches = -(-self.runs // LANES)
         # Parameters of one band at a time, of those that are coded at all.
-        room = batches[: 3 * (SCALES - scale)].max(axis=0, initial=0)
+        room = batches[: 3 * (LEVELS - scale)].max(axis=0, initial=0)
         ends = np.cumsum(batches, axis=0)
         before = np.cumsum(ends[-1]) - ends[-1]
         self.batches = np.concatenate((before[np.newaxis], before + ends))

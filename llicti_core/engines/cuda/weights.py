@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llicti_core import tables
+from llicti_core import spec
 from llicti_core.adaptation import AdaptedParameters, unpacked
 from llicti_core.engines.cuda import kernels
 from llicti_core.models import Model, input_size
-from llicti_core.pyramid import BANDS, SCALES, Band
+from llicti_core.spec import BANDS, LEVELS, Band
 
 LEAST = 32
 """Tensor cores multiply bytes in rows of at least this many."""
@@ -47,7 +47,7 @@ class PackedModel(NamedTuple):
 
     def hidden_bias_deltas(self, adaptations: Sequence[AdaptedParameters]) -> NDArray[np.int32]:
         """What the adaptations of pictures add to biases, [pictures, 5, 3, width]."""
-        deltas = np.zeros((len(adaptations), SCALES, len(BANDS), self.width), np.int32)
+        deltas = np.zeros((len(adaptations), LEVELS, len(BANDS), self.width), np.int32)
         for rows, stored in zip(deltas, adaptations, strict=True):
             delta = unpacked(stored, self.model).hidden_bias_delta
             rows[: len(delta), :, : delta.shape[-1]] = delta
@@ -62,9 +62,9 @@ def pack(model: Model, device: torch.device) -> PackedModel:
     key = (model.identity, device)
     if key not in _packed:
         width = _padded(model.spec.width)
-        tail = np.array(tables.CDF_TAIL)
+        tail = np.array(spec.CDF_TAIL)
         knots = tail[:-1] * 65536 + tail[:-1] - tail[1:]
-        numbers = (tables.WEIGHT_EXP, tables.SCALE_MANTISSA, knots)
+        numbers = (spec.WEIGHT_EXP, spec.SPREAD_MANTISSA, knots)
         _packed[key] = PackedModel(
             model,
             width,

@@ -236,6 +236,25 @@ std::string decode(const PixelArray& pixels, const nb::list& tile_list, const nb
     return problem;
 }
 
+// What of llicti_core/spec.py is repeated here, for a test to compare.
+nb::dict constants() {
+    nb::dict found;
+    found["LEVELS"] = kScales;
+    found["LANES"] = kLanes;
+    found["COMPONENTS"] = kComponents;
+    found["PARAMETER_KINDS"] = kGroups;
+    found["OUTPUTS"] = kOutputs;
+    found["HIDDEN_SHIFT"] = kHiddenShift;
+    found["OUTPUT_SHIFT"] = kOutputShift;
+    found["FINE_SHIFT"] = kFineShift;
+    found["GAIN_SHIFT"] = kGainShift;
+    found["ACTIVATION_MAX"] = kActivationMax;
+    found["MAX_SPREAD_INDEX"] = kMaxScaleIndex;
+    found["MAX_MEAN"] = kMaxMean;
+    found["MAX_WIDTH"] = kMaxWidth;
+    return found;
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -249,6 +268,7 @@ NB_MODULE(_native, module) {
                nb::arg("isa"));
     module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("adaptation"),
                nb::arg("model"), nb::arg("level"), nb::arg("threads"), nb::arg("isa"));
+    module.def("constants", &constants);
     module.def("instruction_sets", [] {
         nb::list names;
         for (const Kernels* kernels : supported_kernels()) names.append(kernels->name);
