@@ -80,8 +80,9 @@ def encode(
 ) -> bytes:
     """Code an image without loss.
 
-    pixels: array of uint8, uint16, int32, float32 or bool, (height, width) or (height, width, channels), any size
-        from 1x1, 1 to 255 channels, in any order of bytes. Floats come back bit by bit, whatever they are.
+    pixels: array of uint8, uint16, uint32, int8, int16, int32, float16, float32, float64 or bool, (height, width) or
+        (height, width, channels), any size from 1x1, 1 to 255 channels, in any order of bytes. Floats come back bit by
+        bit, whatever they are.
     mode: what the pixels mean, one of Pillow's modes such as "RGBA", "CMYK" or "P"; it has to fit the array. By
         default the simplest that does, or none.
     palette: of modes "P" and "PA".

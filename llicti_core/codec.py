@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llicti_core import adaptation, generic, models, planes, samples
+from llicti_core import adaptation, generic, models, ordinals, samples, value_table
 from llicti_core.adaptation import MAX_EFFORT, NOT_ADAPTED, AdaptedParameters
 from llicti_core.container import (
     Coding,
@@ -25,10 +25,10 @@ from llicti_core.container import (
 from llicti_core.engines.base import CodedTile, Engine, TiledImage, TileRect
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.metadata import Metadata
+from llicti_core.ordinals import Values, join_samples
 from llicti_core.parts import Part, Region, part_of
-from llicti_core.planes import Values
 from llicti_core.pyramid import level_size, stream_count
-from llicti_core.samples import SAMPLE_TYPES, Group
+from llicti_core.samples import SAMPLE_NAMES, SAMPLE_TYPES, Group
 from llicti_core.spec import (
     ADAPTED,
     CHANNEL_BOUNDS,
@@ -48,6 +48,7 @@ from llicti_core.spec import (
     PLTE,
     level_tag,
 )
+from llicti_core.value_table import ValueTable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +76,8 @@ class ImageInfo(NamedTuple):
     width, height: pixels. mode: Pillow's name, such as "L" or "RGB", or "" for an array that none fits.
     dtype: name of NumPy's type of the samples. channels: samples of a pixel. n_frames: images in the file.
     tile_size: side of a tile in pixels. model: name of the model. model_identity: the first 8 bytes of its
-    hash, in hex. The last three are None where no part of the image is coded by a model.
+    hash, in hex. These three are None where no part of the image is coded by a model. flat: whether the array of an
+    image without a mode has no axis for its one channel.
     """
 
     width: int
@@ -87,13 +89,14 @@ class ImageInfo(NamedTuple):
     tile_size: int | None
     model: str | None
     model_identity: str | None
+    flat: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the image's array: (height, width), or (height, width, channels)."""
-        if samples.has_axis(self.mode, self.channels):
-            return self.height, self.width, self.channels
-        return self.height, self.width
+        if self.channels == 1 and (self.mode or self.flat):
+            return self.height, self.width
+        return self.height, self.width, self.channels
 
 
 class Palette(NamedTuple):
@@ -136,20 +139,20 @@ def encode(
     array, mode = _checked(pixels, mode, palette)
     height, width, channels = array.shape
     weights = models.load(model)
-    ranks = planes.to_ranks(array)
+    values = ordinals.to_ordinals(array)
     sample_type = next(kind for kind in SAMPLE_TYPES if kind.name == array.dtype.name)
     coded, bits = [], 0
     if palette:
         sections.append((PLTE, _pack_palette(palette)))
-    levels = planes.find_levels(ranks) if sample_type.size > 1 else None
-    if levels is None or height * width <= SMALL:
-        coded = _encode_groups(ranks, sample_type.bits, weights, effort, threads, engine)
-    if levels is not None:
-        table, least = planes.pack_levels(levels), (len(levels) - 1).bit_length()
-        dense = _encode_groups(planes.places(ranks, levels), least, weights, effort, threads, engine)
-        if not coded or _size(dense) + len(table) + 10 < _size(coded):
+    found = value_table.find_table(values) if sample_type.size > 1 else None
+    if found is None or height * width <= SMALL:
+        coded = _encode_groups(values, sample_type.bits, weights, effort, threads, engine)
+    if found is not None:
+        (table, payload), least = found, value_table.index_bits(len(found[0]))
+        dense = _encode_groups(value_table.to_indices(values, table), least, weights, effort, threads, engine)
+        if not coded or _size(dense) + len(payload) + 10 < _size(coded):
             coded, bits = dense, least
-            sections.append((LEVL, table))
+            sections.append((LEVL, payload))
     header = Header(
         width=width,
         height=height,
@@ -158,8 +161,9 @@ def encode(
         channels=channels,
         bits=bits,
         frames_after=0,
-        checksum=zlib.crc32(planes.little_endian(array)),
+        checksum=zlib.crc32(ordinals.little_endian(array)),
         codings=tuple(group.coding for group in coded),
+        flat=not mode and pixels.ndim == 2,
     )
     if header.learned:
         header = header._replace(tile_log2=TILE_LOG2, model=weights.spec.name, identity=weights.identity)
@@ -201,12 +205,13 @@ class LearnedGroup(NamedTuple):
 
 
 class CodedFrame(NamedTuple):
-    """A frame, or a part of it, whose learned groups are still coded. values: of the generic ones."""
+    """A frame, or a part of it, whose learned groups are still coded. values: of the generic ones. table: of the
+    ordinals, where groups hold indices into it, not read yet."""
 
     header: Header
     part: Part
     palette: Palette | None
-    levels: NDArray[np.unsignedinteger] | None
+    table: ValueTable | None
     values: dict[Group, bytes | bytearray]
     learned: list[LearnedGroup]
     weights: models.Model | None
@@ -226,7 +231,10 @@ def read_frame(
     _check_payload(header, reader.left)
     sections = Sections(reader)
     palette = _read_palette(sections.take(PLTE)) if header.mode in samples.PALETTE_MODES else None
-    levels = _read_levels(sections.take(LEVL), header) if header.bits else None
+    table = None
+    if header.bits:
+        count = header.width * header.height * header.channels
+        table = ValueTable.read(sections.take(LEVL), header.bits, header.sample_type, count)
     groups = list(zip(header.groups, header.codings, strict=True))
     values: dict[Group, bytes | bytearray] = {}
     for group, coding in groups:
@@ -245,7 +253,7 @@ def read_frame(
         if reader.left and not header.frames_after:
             msg = f"{reader.name} goes on behind its last frame"
             raise FormatError(msg)
-    return CodedFrame(header, part, palette, levels, values, learned, weights)
+    return CodedFrame(header, part, palette, table, values, learned, weights)
 
 
 def _finish_frame(frame: CodedFrame, decoded: dict[Group, bytes | bytearray]) -> Frame:
@@ -259,7 +267,7 @@ def _finish_frame(frame: CodedFrame, decoded: dict[Group, bytes | bytearray]) ->
             constant = coding.kind == CONSTANT
             values = coding.values if constant else _checked_values(decoded.pop(group), group)
             parts.append(Values(group, values, coding.stored(group), constant))
-    pixels = _join(parts, header, part, frame.levels)
+    pixels = join_samples(parts, (part.rows, part.columns, header.channels), header.sample_type, frame.table)
     if part.is_whole(header.width, header.height) and zlib.crc32(pixels) != header.checksum:
         msg = "decoded pixels do not match the checksum in the header"
         raise FormatError(msg)
@@ -318,6 +326,7 @@ def _info(header: Header) -> ImageInfo:
         header.channels,
         1 + header.frames_after,
         *model,
+        header.flat,
     )
 
 
@@ -336,10 +345,11 @@ def _checked(pixels: NDArray[Any], mode: str | None, palette: Palette | None) ->
     """
     import numpy as np
 
-    known = [kind.name for kind in SAMPLE_TYPES]
-    if not isinstance(pixels, np.ndarray) or pixels.dtype.name not in known:
-        kind = getattr(pixels, "dtype", type(pixels).__name__)
-        msg = f"cannot encode {kind} pixels: only arrays of {', '.join(known)} are supported"
+    if not isinstance(pixels, np.ndarray):
+        msg = f"cannot encode a {type(pixels).__name__}: only NumPy's arrays are supported"
+        raise UnsupportedError(msg)
+    if pixels.dtype.name not in SAMPLE_NAMES:
+        msg = f"cannot encode pixels: {samples.refused_dtype(pixels.dtype.name)}"
         raise UnsupportedError(msg)
     array = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
     if array.ndim != 3 or not 1 <= array.shape[2] <= MAX_CHANNELS:
@@ -379,13 +389,13 @@ class _CodedGroup(NamedTuple):
 
 
 def _encode_groups(
-    ranks: NDArray[np.unsignedinteger], bits: int, weights: models.Model, effort: int, threads: int, engine: Engine
+    values: NDArray[np.unsignedinteger], bits: int, weights: models.Model, effort: int, threads: int, engine: Engine
 ) -> list[_CodedGroup]:
-    """All groups of [height, width, channels] `ranks` of so many bits."""
+    """All groups of [height, width, channels] `values`, ordinals or indices of so many bits."""
     coded: list[_CodedGroup] = []
-    for group in samples.groups(bits, ranks.shape[2]):
+    for group in samples.groups(bits, values.shape[2]):
         previous = coded[-1] if coded else None
-        coded.append(_encode_group(planes.plane(ranks, group), group, previous, weights, effort, threads, engine))
+        coded.append(_encode_group(ordinals.plane(values, group), group, previous, weights, effort, threads, engine))
     return coded
 
 
@@ -519,18 +529,6 @@ def _checked_values(values: bytes | bytearray, group: Group) -> bytes | bytearra
         msg = f"a sample has the value {max(values)} where {group.bits} bits are all"
         raise FormatError(msg)
     return values
-
-
-def _join(parts: list[Values], header: Header, part: Part, levels: NDArray[np.unsignedinteger] | None) -> bytearray:
-    """The samples of `part` from the values of all groups."""
-    if header.sample_type.size == 1 and levels is None:
-        return planes.join_bytes(parts, header.channels, part.rows * part.columns)
-    return planes.join_planes(parts, (part.rows, part.columns, header.channels), header.sample_type, levels)
-
-
-def _read_levels(reader: Reader, header: Header) -> NDArray[np.unsignedinteger]:
-    most = header.width * header.height * header.channels
-    return planes.unpack_levels(reader, header.bits, header.sample_type, most)
 
 
 def _pack_palette(palette: Palette) -> bytes:

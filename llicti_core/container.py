@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.names import is_model_name
-from llicti_core.samples import MODES, SAMPLE_TYPES, Group, SampleType, groups
+from llicti_core.samples import MODES, SAMPLE_TYPES, Group, SampleType, groups, may_be_flat
 from llicti_core.spec import (
     ADAPTED,
     CONSTANT,
@@ -61,10 +61,11 @@ class Header(NamedTuple):
     """What a HEAD section says of a frame.
 
     width, height: pixels, 1 or more. mode: Pillow's name, or none. sample_type: what a sample is. channels: samples
-    of a pixel. bits: of a rank, where there is a table of levels; else 0. frames_after: frames behind this one.
+    of a pixel. bits: of an index, where there is a value table; else 0. frames_after: frames behind this one.
     checksum: CRC-32 of the samples, row by row, channels interleaved, little endian. codings: of each group.
     tile_log2: tiles of learned groups are squares of 2**tile_log2 pixels. model, identity: name of the model of learned
-    groups and the first 8 bytes of its hash. The last three are 0 and empty where no group is learned.
+    groups and the first 8 bytes of its hash. These three are 0 and empty where no group is learned. flat: whether the
+    array of an image without a mode has no axis for its one channel.
     """
 
     width: int
@@ -79,6 +80,7 @@ class Header(NamedTuple):
     tile_log2: int = 0
     model: str = ""
     identity: bytes = b""
+    flat: bool = False
 
     @property
     def groups(self) -> list[Group]:
@@ -103,7 +105,8 @@ class Header(NamedTuple):
             pack_varint(self.width),
             pack_varint(self.height),
             bytes((number | (HAS_VALUE_TABLE if self.bits else 0),)),
-            b"" if number else bytes((SAMPLE_TYPES.index(self.sample_type),)) + pack_varint(self.channels),
+            b"" if number else bytes((SAMPLE_TYPES.index(self.sample_type),)),
+            b"" if number else pack_varint(0 if self.flat else self.channels),
             bytes((self.bits,)) if self.bits else b"",
             pack_varint(self.frames_after),
             struct.pack("<I", self.checksum),
@@ -134,9 +137,10 @@ class Header(NamedTuple):
             raise FormatError(msg)
         number = reader.byte()
         mode, sample_type, channels = _read_samples(reader, number & ~HAS_VALUE_TABLE)
+        flat, channels = not channels, channels or 1
         bits = reader.byte() if number & HAS_VALUE_TABLE else 0
         if number & HAS_VALUE_TABLE and not 1 <= bits <= sample_type.bits:
-            msg = f"header says levels of {bits} bits for {sample_type.name} samples"
+            msg = f"header says a value table of {bits} bits for {sample_type.name} samples"
             raise FormatError(msg)
         frames_after = reader.varint()
         (checksum,) = struct.unpack("<I", reader.take(4))
@@ -151,7 +155,7 @@ class Header(NamedTuple):
             codings.append(coding)
         fields = (width, height, mode, sample_type, channels, bits, frames_after, checksum, tuple(codings))
         if not any(coding.learned for coding in codings):
-            return cls(*fields)
+            return cls(*fields, flat=flat)
         tile_log2, model = reader.byte(), reader.text()
         if not is_model_name(model):
             msg = f"header names a model {model!r}, which no model can be called"
@@ -159,11 +163,11 @@ class Header(NamedTuple):
         if not MIN_TILE_LOG2 <= tile_log2 <= MAX_TILE_LOG2:
             msg = f"header says tiles of 2**{tile_log2} pixels"
             raise FormatError(msg)
-        return cls(*fields, tile_log2, model, bytes(reader.take(IDENTITY_BYTES)))
+        return cls(*fields, tile_log2, model, bytes(reader.take(IDENTITY_BYTES)), flat)
 
 
 def _read_samples(reader: Reader, number: int) -> tuple[str, SampleType, int]:
-    """The mode of that number, its sample type and channels. Raises FormatError or UnsupportedError."""
+    """The mode of that number, its sample type and channels, 0 where one has no axis. Raises as Header.unpack."""
     if number >= len(_NUMBERS):
         msg = f"mode {number} is not supported by this version"
         raise UnsupportedError(msg)
@@ -175,7 +179,7 @@ def _read_samples(reader: Reader, number: int) -> tuple[str, SampleType, int]:
     if kind >= len(SAMPLE_TYPES):
         msg = f"samples of type {kind} are not supported by this version"
         raise UnsupportedError(msg)
-    if not 1 <= channels <= MAX_CHANNELS:
+    if not (0 if may_be_flat(SAMPLE_TYPES[kind].name) else 1) <= channels <= MAX_CHANNELS:
         msg = f"header says {channels} channels, 1 to {MAX_CHANNELS} are allowed"
         raise FormatError(msg)
     return "", SAMPLE_TYPES[kind], channels

@@ -8,8 +8,8 @@ from typing import NamedTuple
 class SampleType(NamedTuple):
     """What a sample is.
 
-    name: NumPy's name of it. size: bytes it takes in memory, little endian. bits: of its rank, where the file
-    has no table of levels.
+    name: NumPy's name of it. size: bytes it takes in memory, little endian. bits: of its ordinal, where the file
+    has no value table.
     """
 
     name: str
@@ -23,8 +23,16 @@ SAMPLE_TYPES = (
     SampleType("int32", 4, 32),
     SampleType("float32", 4, 32),
     SampleType("bool", 1, 1),
+    SampleType("int8", 1, 8),
+    SampleType("int16", 2, 16),
+    SampleType("uint32", 4, 32),
+    SampleType("float16", 2, 16),
+    SampleType("float64", 8, 64),
 )
 """The sample types, in the order of their numbers in a file."""
+
+SAMPLE_NAMES = tuple(kind.name for kind in SAMPLE_TYPES)
+"""Their names, which are NumPy's."""
 
 MODES = {
     "1": ("bool", 1),
@@ -68,7 +76,7 @@ _ARRAY_MODES = {
 class Group(NamedTuple):
     """Channels of one plane that are coded together.
 
-    shift: what the plane's bits are shifted by in a rank; 0 for the last plane. bits: of a value, 1 to 8.
+    shift: what the plane's bits are shifted by in an ordinal; 0 for the last plane. bits: of a value, 1 to 8.
     first, channels: which channels. top: whether the plane holds the most significant bits.
     """
 
@@ -84,13 +92,27 @@ def array_mode(name: str, channels: int, axes: int) -> str:
     return "" if axes == 3 and channels == 1 else _ARRAY_MODES.get((name, channels), "")
 
 
-def has_axis(mode: str, channels: int) -> bool:
-    """Whether the array of an image has an axis for its channels: (height, width, 1) is not (height, width)."""
-    return channels > 1 or not mode
+def may_be_flat(name: str) -> bool:
+    """Whether an array of this sample type and of shape (height, width) has no mode that tells it from (..., 1)."""
+    return (name, 1) not in _ARRAY_MODES
+
+
+def refused_dtype(name: str) -> str:
+    """Why an array of this NumPy type is no sample type, and what can be done, for a message."""
+    advice = {
+        "int64": "where its values fit, use .astype('int32') or .astype('uint32')",
+        "uint64": "where its values fit, use .astype('uint32')",
+        "complex64": "store real and imaginary parts as channels, with .view('float32')",
+        "complex128": "store real and imaginary parts as channels, with .view('float64')",
+        "float128": "where no digits are lost, use .astype('float64')",
+        "longdouble": "where no digits are lost, use .astype('float64')",
+    }
+    known = f"arrays of {name} are not supported, only of {', '.join(SAMPLE_NAMES)}"
+    return f"{known}; {advice[name]}" if name in advice else known
 
 
 def groups(bits: int, channels: int) -> list[Group]:
-    """The groups of an image whose ranks have so many bits, from the top plane down (docs/format.md, 8.3)."""
+    """The groups of an image whose ordinals have so many bits, from the top plane down (docs/format.md, 8.3)."""
     sizes = {3: (3,), 4: (3, 1)}.get(channels, (1,) * channels)
     found, above = [], bits
     while above:

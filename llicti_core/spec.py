@@ -33,7 +33,7 @@ def level_tag(level: int) -> bytes:
 
 # 2.3 HEAD.
 
-MAX_HEADER_BYTES = 4096
+MAX_HEADER_BYTES = 8192
 """Signature, version and first header section always fit in this many bytes."""
 
 MAX_SIZE = 2**31 - 1
@@ -223,6 +223,9 @@ STATE_MIN = 1 << 16
 """Least state of a lane, and the one in which encoding begins and decoding ends."""
 
 # 8 Samples, channel groups and fallback coders.
+
+MAX_TABLE_VALUES = 2**24
+"""Entries of a value table at most: without a limit, a megabyte of deflate could hold a thousand million."""
 
 BLOCK = 4096
 """Groups coded by a fallback coder are cut in squares of this many pixels a side."""

@@ -15,6 +15,7 @@ from imageio.core.v3_plugin_api import ImageProperties, PluginV3
 import llicti_core
 from llicti_core.files import write_whole
 from llicti_core.parts import Region, part_of
+from llicti_core.samples import SAMPLE_NAMES, refused_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,11 +25,8 @@ if TYPE_CHECKING:
     Index = int | EllipsisType | None
 
 
-_DTYPES = ("uint8", "uint16", "int32", "float32", "bool")
-
-
 class LlcPlugin(PluginV3):
-    """Reads and writes `.llc` files: images of (H, W) or (H, W, C), of uint8, uint16, int32, float32 or bool.
+    """Reads and writes `.llc` files: images of (H, W) or (H, W, C), of the types that `encode` takes.
 
     An index of `...` means all images of a file stacked, so with an axis in front; None means that where there are
     several, and the image where there is one. Where their shapes differ they cannot be stacked, and ValueError is
@@ -267,8 +265,8 @@ def _images(ndimage: ArrayLike | Sequence[ArrayLike], is_batch: bool | None) -> 
 
 def _checked(image: ArrayLike) -> NDArray[Any]:
     pixels = np.asarray(image)
-    if pixels.dtype.name not in _DTYPES:
-        msg = f"cannot write dtype {pixels.dtype} as LLC, only {', '.join(_DTYPES)}"
+    if pixels.dtype.name not in SAMPLE_NAMES:
+        msg = f"cannot write dtype {pixels.dtype} as LLC: {refused_dtype(pixels.dtype.name)}"
         raise TypeError(msg)
     if pixels.ndim not in (2, 3):
         msg = f"cannot write shape {pixels.shape} as LLC, only (H, W) and (H, W, C)"

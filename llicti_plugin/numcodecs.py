@@ -23,7 +23,7 @@ _CHANNELS = 4
 class Llc(Codec):
     """Codes chunks as images: (..., height, width) or (..., height, width, channels) with 1 to 4 channels.
 
-    Of uint8, uint16, int32, float32 or bool, in C order and the machine's order of bytes. Axes in front count the
+    Of any type that `llicti_core.encode` takes, in C order and the machine's order of bytes. Axes in front count the
     frames of a file. model, effort: as for `llicti_core.encode`; decoding needs neither. Other chunks raise
     `llicti_core.UnsupportedError`, damaged ones `llicti_core.LLCError`.
     """

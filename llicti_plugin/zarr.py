@@ -11,14 +11,13 @@ import numpy as np
 from zarr.abc.codec import ArrayBytesCodec
 
 import llicti_core
+from llicti_core.samples import SAMPLE_NAMES, refused_dtype
 
 from .numcodecs import Llc, decode_chunk
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
-
-_DTYPES = ("uint8", "uint16", "int32", "float32", "bool")
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ class LlcCodec(ArrayBytesCodec):
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
         """Raises UnsupportedError where no chunk of an array could be coded."""
-        if (name := dtype.to_native_dtype().name) not in _DTYPES:
-            msg = f"cannot encode chunks of {name} as LLC, only {', '.join(_DTYPES)}"
+        if (name := dtype.to_native_dtype().name) not in SAMPLE_NAMES:
+            msg = f"cannot encode chunks as LLC: {refused_dtype(name)}"
             raise llicti_core.UnsupportedError(msg)
         if len(shape) < 2:
             msg = f"cannot encode an array of shape {shape} as LLC: an image has height and width"

@@ -26,9 +26,9 @@ from PIL import Image
 
 SIGNATURE = bytes.fromhex("89 4C 4C 43 0D 0A 1A 0A")
 SCALES = (b"SCL4", b"SCL3", b"SCL2", b"SCL1", b"SCL0")
-BITS = (8, 16, 32, 32, 1)
-BYTES = (1, 2, 4, 4, 1)
-U8, U16, I32, F32, BIT = range(5)
+BITS = (8, 16, 32, 32, 1, 8, 16, 32, 16, 64)
+BYTES = (1, 2, 4, 4, 1, 1, 2, 4, 2, 8)
+U8, U16, I32, F32, BIT, I8, I16, U32, F16, F64 = range(10)
 MODES = {
     "1": (BIT, 1),
     "L": (U8, 1),
@@ -240,7 +240,8 @@ class Header:
     mode: str
     kind: int
     channels: int
-    levels: bool
+    flat: bool
+    table: bool
     groups: list[tuple[Group, Coding]]
     after: int
     checksum: int
@@ -333,7 +334,7 @@ def read_header(file: Bytes) -> Header:
     width, height = head.leb128(), head.leb128()
     require(1 <= width < 2**31 and 1 <= height < 2**31, "size out of bounds")
     byte = head.number("B")
-    number, levels = byte & 127, byte >= 128
+    number, table, flat = byte & 127, byte >= 128, False
     require(number <= len(MODES), "unknown mode")
     if number:
         mode = list(MODES)[number - 1]
@@ -341,14 +342,16 @@ def read_header(file: Bytes) -> Header:
     else:
         mode, kind, channels = "", head.number("B"), head.leb128()
         require(kind < len(BITS), "unknown samples")
+        flat = channels == 0 and kind in (I8, I16, U32, F16, F64)
+        channels = 1 if flat else channels
         require(1 <= channels <= 255, "channels out of bounds")
-    bits = head.number("B") if levels else BITS[kind]
+    bits = head.number("B") if table else BITS[kind]
     require(1 <= bits <= BITS[kind], "bits out of bounds")
     after = head.leb128()
     checksum = head.number("I")
     groups = list_groups(bits, channels)
     pairs = list(zip(groups, read_codings(head, groups), strict=True))
-    header = Header(width, height, mode, kind, channels, levels, pairs, after, checksum)
+    header = Header(width, height, mode, kind, channels, flat, table, pairs, after, checksum)
     if header.learned:
         header.tile_log2 = head.number("B")
         require(6 <= header.tile_log2 <= 15, "tile size out of bounds")
@@ -410,7 +413,7 @@ def decode(data: bytes, model: Model | None, watch: Watch | None = None, frame: 
         palette = section.text(), section.data[section.at :]
         size = {"RGB": 3, "RGBA": 4, "CMYK": 4}.get(palette[0], 0)
         require(size and len(palette[1]) <= 256 * size and len(palette[1]) % size == 0, "no palette")
-    levels = read_levels(next_section(file, b"LEVL"), header) if header.levels else None
+    table = read_table(next_section(file, b"LEVL"), header) if header.table else None
     found: dict[Group, bytes] = {}
     for group, coding in header.groups:
         if group.top and coding.kind == GENERIC:
@@ -421,7 +424,7 @@ def decode(data: bytes, model: Model | None, watch: Watch | None = None, frame: 
         if not group.top and coding.kind == GENERIC:
             found[group] = read_generic(next_section(file, b"GENR"), header.height, header.width, coding.stored)
     finish(file, header.after)
-    samples = join(header, found, levels)
+    samples = join(header, found, table)
     require(zlib.crc32(samples) == header.checksum, "samples do not match their checksum")
     return Decoded(header, samples, palette)
 
@@ -542,20 +545,20 @@ def metadata_value(tag: str, source: Bytes) -> object:
 # Samples (8.1 to 8.3).
 
 
-def read_levels(section: Bytes, header: Header) -> list[int]:
+def read_table(section: Bytes, header: Header) -> list[int]:
     size, bits = BYTES[header.kind], sum(group.bits for group, _ in header.groups if group.first == 0)
     count = section.leb128()
-    require(2 ** (bits - 1) < count <= 2**bits, "table of levels of a wrong size")
-    require(count <= header.width * header.height * header.channels, "more levels than samples")
+    require(2 ** (bits - 1) < count <= 2**bits and count <= 2**24, "value table of a wrong size")
+    require(count <= header.width * header.height * header.channels, "more values than samples")
     stored = inflated(section, count * size)
-    levels, last = [], 0
+    table, last = [], 0
     for i in range(count):
         gap = int.from_bytes(stored[i::count], "little")
-        require(gap > 0 or i == 0, "levels that do not ascend")
+        require(gap > 0 or i == 0, "values that do not ascend")
         last += gap
-        levels.append(last)
-    require(last < 2 ** BITS[header.kind], "level out of bounds")
-    return levels
+        table.append(last)
+    require(last < 2 ** BITS[header.kind], "ordinal out of bounds")
+    return table
 
 
 def inflated(source: Bytes, size: int) -> bytes:
@@ -569,9 +572,9 @@ def inflated(source: Bytes, size: int) -> bytes:
     return data
 
 
-def join(header: Header, found: dict[Group, bytes], levels: list[int] | None) -> bytes:
+def join(header: Header, found: dict[Group, bytes], table: list[int] | None) -> bytes:
     """The samples of the values of the groups."""
-    ranks = [0] * (header.width * header.height * header.channels)
+    ordinals = [0] * (header.width * header.height * header.channels)
     last: list[bytes] = []
     for group, coding in header.groups:
         if coding.kind == CONSTANT:
@@ -581,15 +584,17 @@ def join(header: Header, found: dict[Group, bytes], levels: list[int] | None) ->
         for c in range(group.channels):
             for i, value in enumerate(last[c % len(last)]):
                 require(value < 1 << group.bits, "value out of bounds")
-                ranks[i * header.channels + group.first + c] |= value << group.shift
-    if levels is not None:
-        require(max(ranks) < len(levels), "level not in the table")
-        ranks = [levels[rank] for rank in ranks]
-    if header.kind == I32:
-        ranks = [rank ^ 2**31 for rank in ranks]
-    if header.kind == F32:
-        ranks = [rank - 2**31 if rank >= 2**31 else 2**32 - 1 - rank for rank in ranks]
-    return struct.pack(f"<{len(ranks)}{'BHIIB'[header.kind]}", *ranks)
+                ordinals[i * header.channels + group.first + c] |= value << group.shift
+    if table is not None:
+        require(max(ordinals) < len(table), "index not in the table")
+        ordinals = [table[index] for index in ordinals]
+    bits = BITS[header.kind]
+    half = 2 ** (bits - 1)
+    if header.kind in (I8, I16, I32):
+        ordinals = [ordinal ^ half for ordinal in ordinals]
+    if header.kind in (F16, F32, F64):
+        ordinals = [ordinal - half if ordinal >= half else 2**bits - 1 - ordinal for ordinal in ordinals]
+    return struct.pack(f"<{len(ordinals)}{' BH I   Q'[BYTES[header.kind]]}", *ordinals)
 
 
 # Generic coding (8.4).

@@ -95,7 +95,7 @@ def _dump(data: bytes) -> str:
     dump.leb128("payload of {} bytes")
     dump.leb128("width {}")
     dump.leb128("height {}")
-    dump.take(1, "mode 7: RGB; no table of levels")
+    dump.take(1, "mode 7: RGB; no value table")
     dump.leb128("{} frames after this one")
     dump.take(4, "CRC-32 of the samples")
     dump.take(1, "the only group is learned, without corrections")

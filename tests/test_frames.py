@@ -99,7 +99,7 @@ def test_no_other_frame_is_read(data: bytes) -> None:
             self.places.update(range(start, start + len(found)))
             return found
 
-    arrays = [noise(70, 70, seed=seed) for seed in range(4)]
+    arrays = [noise(100, 100, seed=seed) for seed in range(4)]
     data = llicti_core.join(map(llicti_core.encode, arrays))
     file = Watched(data)
     single = Frames(file).single(3)

@@ -186,7 +186,7 @@ def test_any_memory_order(tmp_path: Path, pixels) -> None:
         assert_pixels_equal(iio.imread(path), np.ascontiguousarray(view))
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint32", "int64", "float64"])
+@pytest.mark.parametrize("dtype", ["uint64", "int64", "complex64", "complex128"])
 def test_dtypes_refused(dtype: str, path: Path, pixels) -> None:
     with pytest.raises(TypeError, match=f"cannot write dtype {dtype} as LLC"):
         iio.imwrite(path, np.zeros((4, 4), dtype))

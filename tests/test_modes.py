@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import lzma
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 from typing import Any
 
 import golden
@@ -21,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 
 import llicti_core
 import llicti_plugin
-from llicti_core import FormatError, LLCError, Palette, UnsupportedError, generic, parts, samples
+from llicti_core import FormatError, LLCError, Palette, UnsupportedError, generic, ordinals, parts, samples, value_table
 from llicti_core.container import (
     Coding,
     Header,
@@ -32,14 +35,14 @@ from llicti_core.container import (
     write_frame,
     write_start,
 )
-from llicti_core.samples import SAMPLE_TYPES
+from llicti_core.samples import SAMPLE_NAMES, SAMPLE_TYPES
 from llicti_core.spec import CONSTANT, COPIED, FALLBACK
 
 llicti_plugin.register()
 
 SIZES = [(1, 1), (1, 3), (2, 1), (37, 29)]
-DTYPES = ["uint8", "uint16", "int32", "float32", "bool"]
-U8, U16, I32, F32, BIT = SAMPLE_TYPES
+DTYPES = list(SAMPLE_NAMES)
+U8, U16, BIT = (SAMPLE_TYPES[DTYPES.index(name)] for name in ("uint8", "uint16", "bool"))
 
 
 def header_of(data: bytes) -> Header:
@@ -135,13 +138,13 @@ def test_arrays(dtype: str, shape: tuple[int, ...]) -> None:
     assert_same(iio.imread(iio.imwrite("<bytes>", pixels, extension=".llc"), extension=".llc"), pixels)
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "int32", "float32"])
+@pytest.mark.parametrize("dtype", [name for name in DTYPES if np.dtype(name).itemsize > 1])
 def test_any_order_of_bytes(dtype: str) -> None:
     pixels = any_values(dtype, (6, 5))
     for order in "<>":
         swapped = pixels.astype(pixels.dtype.newbyteorder(order))
         assert_same(llicti_core.decode(llicti_core.encode(swapped)), pixels)
-        assert_same(iio.imread(iio.imwrite("<bytes>", swapped, extension=".llc")), pixels)
+        assert_same(iio.imread(iio.imwrite("<bytes>", swapped, extension=".llc"), extension=".llc"), pixels)
 
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=3, max_side=9)
@@ -151,6 +154,11 @@ VALUES = {
     "int32": st.integers(-(2**31), 2**31 - 1),
     "float32": st.floats(width=32),
     "bool": st.booleans(),
+    "int8": st.integers(-(2**7), 2**7 - 1),
+    "int16": st.integers(-(2**15), 2**15 - 1),
+    "uint32": st.integers(0, 2**32 - 1),
+    "float16": st.floats(width=16),
+    "float64": st.floats(),
 }
 
 
@@ -159,15 +167,89 @@ VALUES = {
 def test_any_array(data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(DTYPES))
     pixels = data.draw(hnp.arrays(dtype, SHAPES, elements=VALUES[dtype], fill=st.nothing()))
-    levels = data.draw(hnp.arrays(dtype, 3, elements=VALUES[dtype]))  # few of them: a table, constants, equal channels
-    for image in (pixels, levels[any_values("uint8", pixels.shape) % 3]):
+    few = data.draw(hnp.arrays(dtype, 3, elements=VALUES[dtype]))  # a value table, constants, equal channels
+    for image in (pixels, few[any_values("uint8", pixels.shape) % 3]):
         assert_same(llicti_core.decode(llicti_core.encode(image, effort=0)), image)
 
 
-def test_floats_come_back_bit_by_bit() -> None:
-    bits = [0, 1 << 31, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 0xFFC12345, 1, 0x80000001, 0x3F800000]
-    pixels = np.array([bits], np.uint32).view(np.float32)
-    assert_same(llicti_core.decode(llicti_core.encode(pixels)), pixels)
+# Exponent bits all set: infinities, and NaNs with any payload, quiet and signalling.
+FLOAT_BITS = {
+    "float16": [0x7C00, 0x7E00, 0x7C01, 0x7FFF, 0x3C00],
+    "float32": [0x7F800000, 0x7FC00000, 0x7F800001, 0x7FC12345, 0x3F800000],
+    "float64": [0x7FF << 52, 0x7FF8 << 48, (0x7FF << 52) + 1, (1 << 63) - 1, 0x7FF0123456789ABC, 0x3FF << 52],
+}
+
+
+@pytest.mark.parametrize("dtype", FLOAT_BITS)
+def test_floats_come_back_bit_by_bit(dtype: str) -> None:
+    size = np.dtype(dtype).itemsize
+    bits = [0, 1, *FLOAT_BITS[dtype]]
+    signed = [*bits, *(word | 1 << (8 * size - 1) for word in bits)]
+    pixels = np.array([signed], f"u{size}").view(dtype)
+    for image in (pixels, np.tile(pixels, (40, 30))):  # coded as they are, and by a value table
+        data = llicti_core.encode(image)
+        assert_same(llicti_core.decode(data), image)
+    assert header_of(data).bits == len(signed).bit_length() - (len(signed) & (len(signed) - 1) == 0)
+
+
+@pytest.mark.parametrize("dtype", [name for name in DTYPES if name not in ("bool", "uint8")])
+def test_ordinals_are_in_the_order_of_values(dtype: str) -> None:
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        info = np.finfo(kind)
+        edges = [-np.inf, info.min, -1.5, -1, -info.tiny, -info.smallest_subnormal, -0.0, 0.0, info.tiny, 1, np.inf]
+    else:
+        limits = np.iinfo(kind)
+        edges = [limits.min, limits.min + 1, limits.max // 3, limits.max - 1, limits.max]
+    found = ordinals.to_ordinals(np.array(edges, kind))
+    assert found.dtype.kind == "u"
+    assert found.itemsize == kind.itemsize
+    assert [int(ordinal) for ordinal in found] == sorted({int(ordinal) for ordinal in found})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_extreme_values(dtype: str) -> None:
+    kind = np.dtype(dtype)
+    info = np.iinfo(np.uint8) if dtype == "bool" else np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
+    extremes = np.array([info.min, info.max, 0, 1], kind)
+    for shape in ((1, 4), (4, 1), (33, 65), (7, 5, 3)):
+        image = extremes[np.arange(np.prod(shape)).reshape(shape) * 7 // 3 % 4]
+        assert_same(llicti_core.decode(llicti_core.encode(image)), image)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "advice"),
+    [
+        ("uint64", "astype\\('uint32'\\)"),
+        ("int64", "astype\\('int32'\\)"),
+        ("complex64", "view\\('float32'\\)"),
+        ("complex128", "view\\('float64'\\)"),
+        ("datetime64[s]", "only of uint8"),
+    ],
+)
+def test_other_types_are_refused_with_advice(dtype: str, advice: str) -> None:
+    with pytest.raises(UnsupportedError, match=advice):
+        llicti_core.encode(np.zeros((4, 4), dtype))
+
+
+def test_the_header_of_any_image_is_short_enough() -> None:
+    """That of the most groups there can be, all constant: 255 channels of eight planes."""
+    pixels = np.zeros((2, 3, 255), np.float64) + np.random.default_rng(0).uniform(1, 2, 255)
+    pixels[..., :100] = any_values("float64", (2, 3, 100))
+    for image in (pixels, pixels[:1, :1]):
+        assert_same(llicti_core.decode(llicti_core.encode(image)), image)
+    codings = (Coding(CONSTANT, values=b"a"),) * (255 * 8)
+    header = Header(2**31 - 1, 2**31 - 1, "", SAMPLE_TYPES[DTYPES.index("float64")], 255, 0, 2**62, 0, codings)
+    assert read_header(read_start(write_start() + write_frame(header, []))) == header
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_parts_of_every_type(dtype: str) -> None:
+    few = any_values(dtype, (3,), seed=5)
+    for image in (any_values(dtype, (21, 34)), few[any_values("uint8", (90, 70, 2)) % 3]):
+        data = llicti_core.encode(image)
+        found = llicti_core.decode(data, region=(4, 8, 9, 10), scale=2)
+        assert_same(found, np.ascontiguousarray(image[8:18:2, 4:13:2]))
 
 
 @pytest.mark.parametrize("mode", ["RGBX", "RGB", "P", "XYZ", "I;16", "1"])
@@ -182,7 +264,7 @@ def test_modes_that_do_not_fit_are_refused(mode: str) -> None:
 
 
 def deep_photograph() -> NDArray[np.uint16]:
-    """A photograph of 16 bits: steps between its levels, and noise of three bits."""
+    """A photograph of 16 bits: steps between its values, and noise of three bits."""
     pixels = photograph(150, 200).astype(np.uint16)
     return pixels * np.uint16(257) + np.random.default_rng(0).integers(0, 8, pixels.shape, np.uint16)
 
@@ -339,10 +421,10 @@ def test_tiles_longer_than_their_section_are_refused() -> None:
             llicti_core.decode(data)
 
 
-# Tables of levels, other sections
+# Value tables, other sections
 
 
-def levels_of(values: list[int], size: int = 2) -> bytes:
+def table_of(values: list[int], size: int = 2) -> bytes:
     """A LEVL payload."""
     gaps = [b - a for a, b in zip([0, *values], values, strict=False)]
     stored = b"".join(bytes(gap >> 8 * i & 255 for gap in gaps) for i in range(size))
@@ -350,45 +432,126 @@ def levels_of(values: list[int], size: int = 2) -> bytes:
 
 
 TABLE = [5, 700, 40000]
-PLACES = bytes((0, 1, 2, 0) * 3)
-SAMPLES = struct.pack("<12H", *(TABLE[place] for place in PLACES))
+INDICES = bytes((0, 1, 2, 0) * 3)
+SAMPLES = struct.pack("<12H", *(TABLE[index] for index in INDICES))
 
 
-def deep_file(levels: bytes, places: bytes = PLACES, bits: int = 2) -> bytes:
-    sections = [(b"LEVL", levels), (b"GENR", b"\0" + deflated(places))]
+def deep_file(table: bytes, indices: bytes = INDICES, bits: int = 2) -> bytes:
+    sections = [(b"LEVL", table), (b"GENR", b"\0" + deflated(indices))]
     return file_of(sections, (Coding(FALLBACK),), SAMPLES, mode="I;16", sample_type=U16, bits=bits)
 
 
 def test_a_good_table_is_taken() -> None:
-    assert llicti_core.decode(deep_file(levels_of(TABLE))).tobytes() == SAMPLES
+    assert llicti_core.decode(deep_file(table_of(TABLE))).tobytes() == SAMPLES
 
 
 @pytest.mark.parametrize(
-    ("levels", "places", "bits"),
+    ("table", "indices", "bits"),
     [
-        (b"", PLACES, 2),
-        (b"\3", PLACES, 2),
-        (b"\3garbage", PLACES, 2),
-        (pack_varint(2**60) + deflated(b""), PLACES, 2),
-        (pack_varint(3) + deflated(bytes(10**7)), PLACES, 2),
-        (levels_of(TABLE)[:-1], PLACES, 2),
-        (levels_of(TABLE) + b"x", PLACES, 2),
-        (levels_of(TABLE, 1), PLACES, 2),
-        (levels_of([5, 700]), PLACES, 2),
-        (levels_of(TABLE), PLACES, 3),
-        (levels_of([5, 5, 40000]), PLACES, 2),
-        (levels_of([5, 700, 70000], 2)[:-1] + b"", PLACES, 2),
-        (pack_varint(3) + deflated(b"\0\0\0\xff\xff\xff"), PLACES, 2),
-        (levels_of(list(range(13))), PLACES, 4),
-        (levels_of(TABLE), bytes((3,)) + PLACES[1:], 2),
-        (levels_of(TABLE), bytes((4,)) + PLACES[1:], 2),
-        (levels_of(TABLE), bytes((255,)) + PLACES[1:], 2),
+        (b"", INDICES, 2),
+        (b"\3", INDICES, 2),
+        (b"\3garbage", INDICES, 2),
+        (pack_varint(2**60) + deflated(b""), INDICES, 2),
+        (pack_varint(3) + deflated(bytes(10**7)), INDICES, 2),
+        (table_of(TABLE)[:-1], INDICES, 2),
+        (table_of(TABLE) + b"x", INDICES, 2),
+        (table_of(TABLE, 1), INDICES, 2),
+        (table_of([5, 700]), INDICES, 2),
+        (table_of(TABLE), INDICES, 3),
+        (table_of([5, 5, 40000]), INDICES, 2),
+        (table_of([5, 700, 70000], 2)[:-1] + b"", INDICES, 2),
+        (pack_varint(3) + deflated(b"\0\0\0\xff\xff\xff"), INDICES, 2),
+        (table_of(list(range(13))), INDICES, 4),
+        (table_of(TABLE), bytes((3,)) + INDICES[1:], 2),
+        (table_of(TABLE), bytes((4,)) + INDICES[1:], 2),
+        (table_of(TABLE), bytes((255,)) + INDICES[1:], 2),
     ],
     ids=range(17),
 )
-def test_bad_tables_are_refused(levels: bytes, places: bytes, bits: int) -> None:
+def test_bad_tables_are_refused(table: bytes, indices: bytes, bits: int) -> None:
     with pytest.raises(FormatError):
-        llicti_core.decode(deep_file(levels, places, bits))
+        llicti_core.decode(deep_file(table, indices, bits))
+
+
+def even_table(count: int, size: int) -> bytes:
+    """A LEVL payload of the ordinals 3, 6, 9 and so on, `count` of them of `size` bytes."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    planes = [packer.compress(b"\3" * count), *(packer.compress(bytes(count)) for _ in range(size - 1))]
+    return pack_varint(count) + b"".join(planes) + packer.flush()
+
+
+def constant_by_table(dtype: str, payload: bytes, bits: int, index: int, width: int) -> bytes:
+    """A file of an image of one row, all of it the same entry of a value table."""
+    groups = samples.groups(bits, 1)
+    codings = tuple(Coding(CONSTANT, values=bytes((index >> group.shift & (1 << group.bits) - 1,))) for group in groups)
+    header = Header(width, 1, "", SAMPLE_TYPES[DTYPES.index(dtype)], 1, bits, 0, 0, codings)
+    return write_start() + write_frame(header, [(b"LEVL", payload)])
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("uint16", 2), ("float32", 4), ("float64", 8)])
+@pytest.mark.parametrize("count", [2, 1000, 40_000, 300_000])
+def test_tables_are_read_block_by_block(dtype: str, size: int, count: int) -> None:
+    """Whole ones, and of those that have more values than are looked up only what occurs."""
+    count = min(count, 60_000) if size == 2 else count
+    rng = np.random.default_rng(count)
+    table = np.unique(rng.integers(0, 2 ** (8 * size), count, f"u{size}", endpoint=False))
+    for wanted in (5, 3 * count):
+        indices = rng.integers(0, len(table), wanted).astype(np.uint32)
+        indices[-1] = len(table) - 1
+        reader = llicti_core.container.Reader(value_table.pack_table(table), "test")
+        kind, bits = SAMPLE_TYPES[DTYPES.index(dtype)], (len(table) - 1).bit_length()
+        found = np.empty(wanted, f"<u{size}")
+        value_table.ValueTable.read(reader, bits, kind, 10**6).look_up(indices, found)
+        assert_same(found, table[indices].astype(found.dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "uint32"])
+def test_tables_that_leave_their_bits_are_refused_wherever_that_is(dtype: str) -> None:
+    """Values that wrap around or do not ascend, at the edges of blocks too."""
+    size, count = np.dtype(dtype).itemsize, (1 << 18) + 10
+    for at in (1, 5, (1 << 18) - 1, 1 << 18, count - 1):
+        for gap in (0, 2 ** (8 * size) - 3):
+            gaps = np.ones(count, f"<u{size}")
+            gaps[at] = gap
+            payload = pack_varint(count) + deflated(gaps.view(np.uint8).reshape(count, size).T.tobytes())
+            reader = llicti_core.container.Reader(payload, "test")
+            table = value_table.ValueTable.read(reader, 19, SAMPLE_TYPES[DTYPES.index(dtype)], count)
+            with pytest.raises(FormatError, match="ascend"):
+                table.look_up(np.zeros(1, np.uint8), np.zeros(1, f"u{size}"))
+
+
+def test_tables_of_more_than_their_bytes_or_any_file_can_hold_are_refused() -> None:
+    payload = even_table(2**20, 8)
+    with pytest.raises(FormatError, match="more than its"):
+        llicti_core.decode(constant_by_table("float64", payload[: 8 * 2**20 // 1032], 20, 0, 2**20))
+    with pytest.raises(FormatError, match="does not inflate"):
+        llicti_core.decode(constant_by_table("float64", payload[:-5], 20, 0, 2**20))
+    with pytest.raises(FormatError, match="16777217 values"):
+        llicti_core.decode(constant_by_table("uint32", even_table(2**24 + 1, 4), 25, 0, 2**26))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux of its own process")
+def test_a_large_table_takes_little_memory_for_a_small_part(tmp_path: Path) -> None:
+    """The largest table there can be, 128 MiB of it, for a region of one pixel."""
+    path = tmp_path / "table.llc"
+    path.write_bytes(constant_by_table("float64", even_table(2**24, 8), 24, 5000, 2**24))
+    program = """
+import sys
+from pathlib import Path
+import numpy as np
+import llicti_core
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) << 10
+llicti_core.decode(llicti_core.encode(np.tile(np.float64([[1, 2, 3]]), (50, 50))), region=(0, 0, 1, 1))
+data = Path(sys.argv[1]).read_bytes()
+before = peak()
+found = llicti_core.decode(data, region=(70, 0, 1, 1), max_bytes=1_000_000, threads=1)
+assert found.view(np.uint64) == 2**64 - 1 - 3 * 5001
+print(peak() - before)
+"""
+    command = [sys.executable, "-c", program, path.name]
+    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert int(output) < 24 << 20
 
 
 def test_values_that_do_not_fit_their_bits_are_refused() -> None:

@@ -25,8 +25,9 @@ with atheris.instrument_imports(include=["llicti_core"]):
     import llicti_core.frames
     import llicti_core.generic
     import llicti_core.metadata
+    import llicti_core.ordinals
     import llicti_core.parts
-    import llicti_core.planes  # noqa: F401
+    import llicti_core.value_table  # noqa: F401
 
 SEEDS = mutations.seeds()
 OTHERS = list(SEEDS.values())

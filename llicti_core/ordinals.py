@@ -1,0 +1,165 @@
+"""Samples to ordinals, ordinals to planes of bytes, and back (docs/format.md, 8.1 and 8.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from llicti_core.samples import Group, SampleType
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from llicti_core.value_table import ValueTable
+
+_SIGN_FLIPPED = bytes(value ^ 0x80 for value in range(256))
+
+_BLOCK = 1 << 18
+"""Samples that are worked on at a time, so that temporary arrays stay small."""
+
+
+def blocks(count: int) -> Iterator[slice]:
+    """Slices of a moderate length that together cover `count` elements."""
+    for start in range(0, count, _BLOCK):
+        yield slice(start, min(count, start + _BLOCK))
+
+
+def to_ordinals(samples: NDArray[Any]) -> NDArray[np.unsignedinteger]:
+    """Unsigned integers of the samples' size in the order of their values.
+
+    samples: contiguous, in native order of bytes, of any sample type. Floats are ordered by sign and magnitude, with
+    negative zero below zero and NaNs outside of the infinities, so that every bit pattern has an ordinal of its own.
+    Unsigned samples are returned as they are, not copied.
+    """
+    import numpy as np
+
+    bits: NDArray[Any] = samples.view(f"u{samples.itemsize}")
+    top = bits.dtype.type(1 << (8 * samples.itemsize - 1))
+    if samples.dtype.kind == "i":
+        bits = bits ^ top
+    if samples.dtype.kind == "f":
+        flips: NDArray[Any] = samples.view(f"i{samples.itemsize}") >> (8 * samples.itemsize - 1)  # -1 where negative
+        flips = flips.view(bits.dtype)
+        flips |= top
+        np.bitwise_xor(flips, bits, out=flips)
+        return flips
+    return bits
+
+
+def _to_samples(ordinals: NDArray[np.unsignedinteger], kind: str) -> None:
+    """Turn flat little-endian ordinals into the bits of their samples, in place; kind: NumPy's of the sample type."""
+    size = ordinals.itemsize
+    top = ordinals.dtype.type(1 << (8 * size - 1))
+    for block in blocks(len(ordinals)):
+        part = ordinals[block]
+        if kind == "i":
+            part ^= top
+        elif kind == "f":
+            positive: NDArray[Any] = part.view(f"<i{size}") >> (8 * size - 1)  # -1 where the top bit is set
+            part ^= ~positive.view(f"<u{size}") | top
+
+
+def plane(ordinals: NDArray[np.unsignedinteger], group: Group) -> NDArray[np.uint8]:
+    """The values of `group`: a contiguous array, uint8 [height, width, channels of the group].
+
+    ordinals: contiguous, [height, width, channels], native order of bytes.
+    """
+    import numpy as np
+
+    channels, size = slice(group.first, group.first + group.channels), ordinals.itemsize
+    if group.bits == 8 and not group.shift % 8:
+        byte = group.shift // 8 if np.little_endian else size - 1 - group.shift // 8
+        found: NDArray[np.uint8] = ordinals.view(np.uint8).reshape(*ordinals.shape, size)[..., channels, byte]
+        return np.ascontiguousarray(found)
+    part = ordinals[..., channels]
+    values = np.empty(part.shape, np.uint8)
+    np.right_shift(part, part.dtype.type(group.shift), out=values, casting="unsafe")  # of which 8 bits are left
+    values &= np.uint8((1 << group.bits) - 1)
+    return values
+
+
+def little_endian(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """The bytes of a contiguous array, the least significant of each sample first."""
+    import numpy as np
+
+    return pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).view(np.uint8)
+
+
+class Values(NamedTuple):
+    """The values of a group, as decoded.
+
+    values: of every pixel, row by row, or of one where `constant`: a byte for each of `stored` channels, which are
+    those of the group, or one that all of them equal.
+    """
+
+    group: Group
+    values: bytes | bytearray
+    stored: int
+    constant: bool
+
+
+def join_samples(
+    parts: Sequence[Values], shape: tuple[int, int, int], sample_type: SampleType, table: ValueTable | None
+) -> bytearray:
+    """The samples of an image from the values of all its groups: row by row, channels interleaved, little endian.
+
+    shape: height, width, channels. table: of the ordinals, where the groups hold indices into it. Raises FormatError
+    where the table is damaged or lacks an index.
+    """
+    if table is None and sample_type.size == 1:
+        found = _join_bytes(parts, shape)
+        return found.translate(_SIGN_FLIPPED) if sample_type.name == "int8" else found
+    import numpy as np
+
+    height, width, channels = shape
+    count = height * width * channels
+    samples = bytearray(count * sample_type.size)
+    ordinals = np.frombuffer(samples, f"<u{sample_type.size}")
+    if table is None:
+        _join_planes(parts, ordinals.reshape(shape))
+    else:
+        indices = np.zeros(shape, f"<u{table.index_size}")
+        _join_planes(parts, indices)
+        table.look_up(indices.reshape(-1), ordinals)
+    _to_samples(ordinals, np.dtype(sample_type.name).kind)
+    return samples
+
+
+def _join_bytes(parts: Sequence[Values], shape: tuple[int, int, int]) -> bytearray:
+    """The ordinals of an image whose ordinals are bytes. Needs no NumPy."""
+    height, width, channels = shape
+    only = parts[0]
+    if isinstance(only.values, bytearray) and only.stored == channels:
+        return only.values
+    ordinals = bytearray(height * width * channels)
+    for group, values, stored, constant in parts:
+        for channel in range(group.channels):
+            value = values[channel % stored :: stored]
+            ordinals[group.first + channel :: channels] = value * (height * width) if constant else value
+    return ordinals
+
+
+def _join_planes(parts: Sequence[Values], ordinals: NDArray[np.unsignedinteger]) -> None:
+    """Fill `ordinals`, little-endian zeros [height, width, channels], from all planes of all groups."""
+    import numpy as np
+
+    last = parts[-1].group
+    rest = 0 if last.top else last.bits % 8  # bits of a last plane that is no whole byte
+    by_byte = ordinals.view(np.uint8).reshape(*ordinals.shape, ordinals.itemsize)
+
+    def put(whole_bytes: bool) -> None:
+        for group, values, stored, constant in parts:
+            if (group.shift >= rest) == whole_bytes:
+                shape = (1, 1, stored) if constant else (*ordinals.shape[:2], stored)
+                part = np.frombuffer(values, np.uint8).reshape(shape)
+                channels = slice(group.first, group.first + group.channels)
+                if whole_bytes:
+                    by_byte[..., channels, (group.shift - rest) // 8] = part
+                else:
+                    ordinals[..., channels] |= part
+
+    put(whole_bytes=True)
+    if rest:
+        ordinals <<= ordinals.dtype.type(rest)
+        put(whole_bytes=False)

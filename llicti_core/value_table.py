@@ -1,0 +1,216 @@
+"""The table of the values that occur in an image, and indices into it (docs/format.md, 8.2)."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from llicti_core.container import Reader, pack_deflated, pack_varint
+from llicti_core.errors import FormatError
+from llicti_core.ordinals import blocks, little_endian
+from llicti_core.samples import SampleType
+from llicti_core.spec import MAX_TABLE_VALUES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+_DEFLATE_RATIO = 1032
+"""Most bytes that a byte of deflate can stand for: 258 for two bits."""
+
+_INPUT, _SKIP = 1 << 12, 1 << 16
+"""Bytes that are given to zlib at a time, and bytes that are unpacked and dropped at a time."""
+
+
+def find_table(ordinals: NDArray[np.unsignedinteger]) -> tuple[NDArray[np.unsignedinteger], bytes] | None:
+    """The ordinals that occur, ascending, and the payload of their LEVL section; None where a table does not pay."""
+    import numpy as np
+
+    natural, flat = 8 * ordinals.itemsize, ordinals.reshape(-1)
+    if natural == 16:
+        occurs = np.zeros(1 << 16, np.bool_)
+        for block in blocks(len(flat)):
+            occurs[flat[block]] = True
+        table: NDArray[np.unsignedinteger] = np.flatnonzero(occurs).astype(ordinals.dtype)
+    else:
+        part = flat[:: max(1, len(flat) >> 14)]
+        if len(np.unique(part)) > len(part) // 2:
+            return None  # more of a table than of an image
+        table = np.unique(flat)
+    if not 2 <= len(table) <= MAX_TABLE_VALUES or index_bits(len(table)) == natural:
+        return None
+    saved = (natural - float(np.log2(len(table)))) * len(flat) / 8
+    payload = pack_table(table)
+    return (table, payload) if len(payload) < saved else None
+
+
+def index_bits(count: int) -> int:
+    """Bits of an index into a table of `count` values."""
+    return (count - 1).bit_length()
+
+
+def _index_size(bits: int) -> int:
+    """Bytes of the unsigned integers that hold indices of so many bits, 24 at most."""
+    return 1 if bits <= 8 else 2 if bits <= 16 else 4
+
+
+def to_indices(
+    ordinals: NDArray[np.unsignedinteger], table: NDArray[np.unsignedinteger]
+) -> NDArray[np.unsignedinteger]:
+    """The index in `table` of every ordinal, all of which must be there: of the same shape."""
+    import numpy as np
+
+    indices: NDArray[Any] = np.empty(ordinals.shape, f"u{_index_size(index_bits(len(table)))}")
+    flat, found = ordinals.reshape(-1), indices.reshape(-1)
+    lookup = None
+    if ordinals.itemsize == 2:
+        lookup = np.zeros(1 << 16, indices.dtype)
+        lookup[table] = np.arange(len(table), dtype=indices.dtype)
+    for block in blocks(len(flat)):
+        found[block] = np.searchsorted(table, flat[block]) if lookup is None else lookup[flat[block]]
+    return indices
+
+
+def pack_table(table: NDArray[np.unsignedinteger]) -> bytes:
+    """The payload of a LEVL section for a table of ordinals, ascending."""
+    import numpy as np
+
+    gaps = np.diff(table, prepend=table.dtype.type(0))
+    planar = little_endian(gaps).reshape(len(gaps), -1).T.tobytes()
+    return pack_varint(len(gaps)) + pack_deflated(planar)
+
+
+class ValueTable(NamedTuple):
+    """A table as it is in a file: of `entries` ordinals of a sample type, not unpacked before indices are looked up.
+
+    name: of the section, for messages. deflated: what follows the count in it. index_size: bytes of the unsigned
+    integers that hold indices.
+    """
+
+    name: str
+    deflated: memoryview
+    entries: int
+    sample_type: SampleType
+    index_size: int
+
+    @classmethod
+    def read(cls, reader: Reader, bits: int, sample_type: SampleType, samples: int) -> ValueTable:
+        """The table of a LEVL section, for indices of `bits` bits in an image of so many samples. Raises LLCError."""
+        count = reader.varint()
+        if not count or index_bits(count) != bits or count > min(samples, MAX_TABLE_VALUES):
+            msg = f"{reader.name} has {count} values for indices of {bits} bits in an image of {samples} samples"
+            raise FormatError(msg)
+        if count * sample_type.size > _DEFLATE_RATIO * reader.left:
+            msg = f"{reader.name} has {count} values, more than its {reader.left} bytes can hold"
+            raise FormatError(msg)
+        return cls(reader.name, reader.take(reader.left), count, sample_type, _index_size(bits))
+
+    def look_up(self, indices: NDArray[np.unsignedinteger], out: NDArray[np.unsignedinteger]) -> None:
+        """Put the ordinal of each of the flat `indices` into `out`.
+
+        Takes memory in proportion to the indices, whatever the size of the table: where it has more entries than
+        there are indices, only those are kept that occur. Raises FormatError where the table is damaged or too short.
+        """
+        import numpy as np
+
+        if (most := int(indices.max())) >= self.entries:
+            msg = f"a sample has index {most} in a table of {self.entries} values"
+            raise FormatError(msg)
+        wanted = None if self.entries <= len(indices) else np.unique(indices)
+        table = np.empty(self.entries if wanted is None else len(wanted), out.dtype)
+        start = 0
+        for ordinals in self._unpacked():
+            end = start + len(ordinals)
+            if wanted is None:
+                table[start:end] = ordinals
+            else:
+                first, last = np.searchsorted(wanted, [start, end])
+                table[first:last] = ordinals[wanted[first:last] - start]
+            start = end
+        for block in blocks(len(indices)):
+            found = indices[block]
+            out[block] = table[found if wanted is None else np.searchsorted(wanted, found)]
+
+    def _unpacked(self) -> Iterator[NDArray[np.uint64]]:
+        """The ordinals of the table, block by block. Raises FormatError."""
+        import numpy as np
+
+        size, last, first = self.sample_type.size, np.uint64(0), True
+        streams = self._byte_streams()
+        for block in blocks(self.entries):
+            count = block.stop - block.start
+            gaps = np.empty((count, size), np.uint8)
+            for byte, stream in enumerate(streams):
+                gaps[:, byte] = np.frombuffer(stream.read(count), np.uint8)
+            ordinals: NDArray[np.uint64] = gaps.view(f"<u{size}")[:, 0].astype(np.uint64)
+            ordinals[:1] += last
+            np.cumsum(ordinals, out=ordinals)  # where this wraps around, it does not ascend
+            ascending = (first or ordinals[0] > last) and bool((ordinals[1:] > ordinals[:-1]).all())
+            last, first = ordinals[-1], False
+            if not ascending or int(last) >> self.sample_type.bits:
+                msg = f"{self.name} has values that do not ascend within {self.sample_type.bits} bits"
+                raise FormatError(msg)
+            yield ordinals
+
+    def _byte_streams(self) -> list[_Inflater]:
+        """A stream for each byte of the gaps, standing before the first: a table stores them one after the other."""
+        stream, found = _Inflater(self.deflated, self.name), []
+        for _ in range(self.sample_type.size):
+            found.append(stream.copy())
+            for skipped in range(0, self.entries, _SKIP):
+                stream.read(min(_SKIP, self.entries - skipped))
+        stream.finish()
+        return found
+
+
+class _Inflater:
+    """Reads what a raw deflate stream holds bit by bit, in memory that does not depend on its size."""
+
+    def __init__(self, data: memoryview, name: str) -> None:
+        self._data, self._name, self._at = data, name, 0
+        self._stream = zlib.decompressobj(-15)
+
+    def copy(self) -> _Inflater:
+        """Another reader standing at the same place."""
+        other = _Inflater(self._data, self._name)
+        other._at, other._stream = self._at, self._stream.copy()
+        return other
+
+    def read(self, count: int) -> bytes:
+        """The next `count` bytes. Raises FormatError where there are fewer."""
+        parts, left = [], count
+        while left:
+            part = self._some(left)
+            if not part and (self._stream.eof or not self._pending()):
+                msg = f"{self._name} does not inflate to the size of its table"
+                raise FormatError(msg)
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+
+    def finish(self) -> None:
+        """Raises FormatError where the stream goes on, is cut off, or has something behind it."""
+        while not self._stream.eof:
+            pending = self._pending()
+            if self._some(1) or not pending:
+                break
+        if not self._stream.eof or self._stream.unused_data or self._at < len(self._data):
+            msg = f"{self._name} does not inflate to the size of its table"
+            raise FormatError(msg)
+
+    def _pending(self) -> bool:
+        return bool(self._stream.unconsumed_tail) or self._at < len(self._data)
+
+    def _some(self, count: int) -> bytes:
+        """At most `count` bytes, perhaps none, of a little more of the data."""
+        given: bytes | memoryview = self._stream.unconsumed_tail
+        if not given:
+            given = self._data[self._at : self._at + _INPUT]
+            self._at += len(given)
+        try:
+            return self._stream.decompress(given, count)
+        except zlib.error as error:
+            msg = f"{self._name} cannot be inflated: {error}"
+            raise FormatError(msg) from error
