@@ -51,7 +51,7 @@ def write() -> None:
 
 
 def _pixels() -> str:
-    lines = ["The pixels (R, G, B), and Y, Co, Cg behind them:", ""]
+    lines = ["The pixels (R, G, B), and their Y, Co, Cg:", ""]
     for row in PIXELS.tolist():
         for pixel in row:
             y, co, cg = format_decoder.from_pixel(bytes(pixel))
@@ -98,7 +98,7 @@ def _dump(data: bytes) -> str:
     dump.take(1, "mode 7: RGB; no value table")
     dump.leb128("{} frames after this one")
     dump.take(4, "CRC-32 of the samples")
-    dump.take(1, "the only group is learned, without corrections")
+    dump.take(1, "the only channel group is learned, without an adaptation")
     dump.take(1, f"tiles of 2**{dump.peek('B')} pixels")
     dump.text("model")
     dump.take(8, "identity of the model")
@@ -128,10 +128,10 @@ def _dump(data: bytes) -> str:
 
 def _symbols(steps: list[dict[str, object]]) -> str:
     lines = [
-        "The stream has two lanes, since the longest run (band 10 of scale 0) has two pixels. The symbols in",
-        "the order in which they are decoded; a `+` behind the new state where a word was read:",
+        "The stream has two lanes, since the longest run (band 10 of level 0) has two pixels. The symbols in",
+        "the order in which they are decoded; a `+` after the new state where a word was read:",
         "",
-        "    scale band pixel  ch  base lane      state   slot  value  cumulative  frequency  new state",
+        "    level band pixel  ch  base lane      state   slot  value  cumulative  frequency  new state",
     ]
     for step in steps:
         pixel, mixture, c = step["pixel"], step["mixture"], step["channel"]
@@ -159,16 +159,16 @@ def _marked(steps: list[dict[str, object]]) -> str:
     chosen = [(step["pixel"], step["mixture"]) for step in steps if _place(step) == MARKED]
     pixel = chosen[0][0]
     assert isinstance(pixel, Pixel)
-    lines = [f"Pixel {MARKED} of these, of band 10 at scale 0, has the inputs", ""]
+    lines = [f"Pixel {MARKED} of these, of band 10 at level 0, has the inputs", ""]
     lines += _wrapped(pixel.inputs)
-    lines += ["", "and the outputs `out`, those of each g (5.3) in a line of their own", ""]
+    lines += ["", "and the outputs `out`, those of each parameter kind (5.3) in a line of their own", ""]
     for row in format_decoder.chunks(pixel.out, 15):
         lines += _wrapped(row)
     lines += ["", "from which follow, channel by channel:", ""]
     for name, (_, mixture) in zip(("Y", "Co", "Cg"), chosen, strict=True):
         assert isinstance(mixture, Mixture)
         lines += [
-            f"    {name:2}  scale  {' '.join(f'{v:6}' for v in mixture.scale)}",
+            f"    {name:2}  spread {' '.join(f'{v:6}' for v in mixture.scale)}",
             f"        weight {' '.join(f'{v:6}' for v in mixture.weight)}",
             f"        centre {' '.join(f'{v:6}' for v in mixture.centre)}",
         ]
