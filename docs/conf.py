@@ -35,7 +35,7 @@ OUTSIDE = {
     "SECURITY.md": "security",
     "benchmarks/results.md": "results",
 }
-"""Files outside of docs/ that have a page in the site, and the page's name. What stands there is only for readers of the
+"""Files outside of docs/ that have a page in the site, and the page's name; what is in docs/ is for readers of the
 repository."""
 
 ROOT = Path(__file__).parent.parent
