@@ -37,12 +37,12 @@ def check_sdist(sdist: Path) -> list[str]:
 def check_wheel(wheel: Path) -> list[str]:
     held = set(zipfile.ZipFile(wheel).namelist())
     native = "llicti_core/engines/native/"
-    wanted = {name for name in tracked("llicti_core", "llicti_plugin") if not name.startswith(native)}
+    wanted = {name for name in tracked("llicti_core", "llicti_plugin") if not name.startswith(f"{native}src/")}
     wanted -= {f"llicti_plugin/{name}" for name in (*AUTOLOAD, Path(MIME_TYPE).name)}
     data = "-".join(wheel.name.split("-")[:2]) + ".data/data/"
     wanted |= {*AUTOLOAD, data + MIME_TYPE}
     problems = [f"wheel lacks {name}" for name in sorted(wanted - held)]
-    modules = {name for name in held if name.startswith("llicti_core/engines/_native.")}
+    modules = {name for name in held if name.startswith(f"{native}_native.") and not name.endswith(".pyi")}
     problems += [] if modules else ["wheel lacks the native engine"]
     extra = {name for name in held - wanted - modules if ".dist-info/" not in name}
     return problems + [f"wheel holds {name}, which is not under git" for name in sorted(extra)]

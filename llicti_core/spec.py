@@ -1,7 +1,7 @@
 """Every constant and table of the format, clause by clause (docs/format.md); modes and sample types are in samples.py.
 
-Imports next to nothing: opening a small file reads this module first. C++ and Triton repeat what their compilers have
-to know; a test compares that with what stands here.
+Imports next to nothing: opening a small file reads this module first. C++ has a header made of it when it is
+built; Triton repeats what its compiler has to know, and a test compares.
 """
 
 from __future__ import annotations

@@ -15,8 +15,9 @@ import llicti_core
 from llicti_core import FormatError, adaptation, codec, engines, models
 from llicti_core.adaptation import MAX_EFFORT, NOT_ADAPTED, AdaptedParameters, hidden_per_level
 from llicti_core.container import Coding, read_header, read_start, write_frame, write_start
-from llicti_core.engines import _native, native, reference
+from llicti_core.engines import native, reference
 from llicti_core.engines.base import TiledImage, TileRect
+from llicti_core.engines.native import _native
 from llicti_core.models import Model
 from llicti_core.spec import ADAPTED, BANDS
 

@@ -369,7 +369,7 @@ class _StreamDecoder:
         low = active < STATE_MIN
         count = int(low.sum())
         if self.at + count > len(self.words):
-            msg = "a stream's segment ends before its scale does"
+            msg = "a stream's segment ends before its level does"
             raise FormatError(msg)
         active[low] = (active[low] << 16) | self.words[self.at : self.at + count]
         self.at += count
@@ -377,7 +377,7 @@ class _StreamDecoder:
     def close(self, last: bool) -> None:
         """End a scale's segment; all of it must have been read, and the states be back where encoding began."""
         if self.at != len(self.words) or (last and (self.state != STATE_MIN).any()):
-            msg = "a stream's segment does not end where its scale does"
+            msg = "a stream's segment does not end where its level does"
             raise FormatError(msg)
 
 

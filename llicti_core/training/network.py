@@ -75,7 +75,7 @@ class _RoundActivation(torch.autograd.Function):
 def grid_step(weight: Tensor, shift: int, first: bool) -> Tensor:
     """The step of each output channel's int8 grid, [out, 1]: k / 2**shift for the smallest k, LEAST_MULTIPLIER or more,
     with which weights reach no further than 127, and sums of products no further than AVX2 kernels take in 16 bits
-    (native/model.hpp, narrow_block; less what rounding adds)."""
+    (native/src/model.hpp, narrow_block; less what rounding adds)."""
     weight = weight.detach().float()
     peak = weight.abs().amax(dim=-1, keepdim=True) / 127
     shape, most = ((1, 1, 2), 32767 // 255 - 1) if first else ((2, 2, 2), 32767 // ACTIVATION_MAX - 2)

@@ -193,7 +193,7 @@ class _Flight:
             wrong |= (states != STATE_MIN).any(dim=1)
         self._by_tile(kernels.merge_colours, layout.largest, self.planes, raw)
         if wrong.any().item():
-            msg = "a stream's segment does not end where its scale does"
+            msg = "a stream's segment does not end where its level does"
             raise FormatError(msg)
 
     def _by_tile(self, kernel: Any, pixels: int, *buffers: Tensor, between: tuple[int, ...] = ()) -> None:

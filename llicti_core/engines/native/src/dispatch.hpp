@@ -4,12 +4,12 @@
 #include <string>
 #include <vector>
 
-#include "kernels.hpp"
+#include "kernels/kernels.hpp"
 
 namespace llicti {
 
-// Those that this build has and this processor can run, fastest first.
-std::vector<const Kernels*> supported_kernels();
+// Those that this build has and this processor can run, fastest first; detected once.
+const std::vector<const Kernels*>& supported_kernels();
 
 // The kernels called `name`, or the fastest. Throws std::invalid_argument where there are none.
 const Kernels& find_kernels(const std::string& name);

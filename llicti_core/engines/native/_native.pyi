@@ -1,10 +1,10 @@
-"""The compiled module; see native/module.cpp."""
+"""The compiled module; see src/module.cpp."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 class PackedModel:
-    def __init__(self, tables: list[list[int]], bands: list[tuple[object, ...]]) -> None: ...
+    def __init__(self, bands: list[tuple[object, ...]]) -> None: ...
 
 def fit(
     pixels: memoryview,

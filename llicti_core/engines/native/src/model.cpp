@@ -1,5 +1,5 @@
 // Packs layers the way the kernels read them.
-#include "kernels.hpp"
+#include "model.hpp"
 
 #include <algorithm>
 
@@ -12,15 +12,28 @@ int round_up(int value, int unit) { return (value + unit - 1) / unit * unit; }
 
 }  // namespace
 
-Layer::Layer(int in, int out, int scales, const int8_t* weights, const int32_t* biases, const int32_t* multipliers)
-    : out(out), quads((in + 3) / 4), tiles((out + 15) / 16), stride(round_up(in, 64)), first(scales > 1) {
+Tables::Tables() {
+    for (int j = 0; j < kKnots; j++) {
+        tail[j] = uint16_t(kCdfTail[j]);
+        tail_delta[j] = uint16_t((kCdfTail[j] - kCdfTail[j + 1]) << 4);
+        tail_and_delta[j] = tail[j] | uint32_t(tail_delta[j]) << 16;
+    }
+    for (size_t t = 0; t < weight_exp.size(); t++) weight_exp[t] = uint16_t(kWeightExp[t]);
+    for (size_t r = 0; r < mantissa.size(); r++) mantissa[r] = uint16_t(kSpreadMantissa[r] << 4);
+    for (int sum = kLeastShareSum; sum <= kMaxShareSum; sum++) {
+        reciprocal.push_back(((1 << kReciprocalShift) - 1) / sum);
+    }
+}
+
+Layer::Layer(int in, int out, int levels, const int8_t* weights, const int32_t* biases, const int32_t* multipliers)
+    : out(out), quads((in + 3) / 4), row_blocks((out + 15) / 16), stride(round_up(in, 64)), first(levels > 1) {
     const size_t padded = size_t(rows());
     weight.assign(padded * size_t(stride), 0);
-    bias.assign(padded * size_t(scales), 0);
+    bias.assign(padded * size_t(levels), 0);
     multiplier.assign(padded, kLeastShort);
     std::copy_n(multipliers, out, multiplier.begin());
     for (int o = 0; o < out; o++) std::copy_n(weights + size_t(o) * in, in, &weight[size_t(o) * size_t(stride)]);
-    for (int s = 0; s < scales; s++) std::copy_n(biases + size_t(s) * out, out, &bias[size_t(s) * padded]);
+    for (int s = 0; s < levels; s++) std::copy_n(biases + size_t(s) * out, out, &bias[size_t(s) * padded]);
     for (size_t i = 0; first && i < weight.size(); i += 4) {
         for (size_t k : {0, 2, 1, 3}) split_weight.push_back(weight[i + k]);
     }
@@ -30,7 +43,7 @@ Layer::Layer(int in, int out, int scales, const int8_t* weights, const int32_t* 
         input_offset.push_back(128 * sum);
     }
     for (size_t i = 0; i < padded; i += 16) {
-        short_tile.push_back(std::all_of(&multiplier[i], &multiplier[i] + 16, [](int32_t m) {
+        short_row_block.push_back(std::all_of(&multiplier[i], &multiplier[i] + 16, [](int32_t m) {
             return m >= kLeastShort && m <= kMostShort;
         }));
     }
@@ -56,15 +69,6 @@ bool Layer::sums_are_narrow(int output) const {
         if (above > most || -below > most) return false;
     }
     return true;
-}
-
-OutputLayer::OutputLayer(const Layer& layer)
-    : width(round_up(4 * layer.quads, 16)), weight(size_t(width) * kOutputRows) {
-    for (int o = 0; o < kParameters; o++) {
-        const float unit = float(layer.multipliers(o)[0]) / float(1 << (kOutputShift + kFineShift));
-        bias[o] = unit * float(layer.biases(0)[o]);
-        for (int k = 0; k < width; k++) weight[size_t(k) * kOutputRows + o] = unit * float(layer.weights(o)[k]);
-    }
 }
 
 }  // namespace llicti

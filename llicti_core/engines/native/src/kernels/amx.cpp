@@ -8,18 +8,18 @@ namespace llicti {
 namespace {
 
 // The processor's eight tile registers, all of 16 rows of 64 bytes, while this object lives.
-class Tiles {
+class AmxTiles {
 public:
-    Tiles() {
+    AmxTiles() {
         Configuration configuration{};
         configuration.palette = 1;
         std::fill(configuration.rows, configuration.rows + 8, uint8_t(16));
         std::fill(configuration.row_bytes, configuration.row_bytes + 8, uint16_t(64));
         _tile_loadconfig(&configuration);
     }
-    ~Tiles() { _tile_release(); }
-    Tiles(const Tiles&) = delete;
-    Tiles& operator=(const Tiles&) = delete;
+    ~AmxTiles() { _tile_release(); }
+    AmxTiles(const AmxTiles&) = delete;
+    AmxTiles& operator=(const AmxTiles&) = delete;
 
 private:
     struct alignas(64) Configuration {
@@ -31,12 +31,12 @@ private:
 
 void arrange(const int8_t (*input)[kChunk], int quads, Activation* x) { arrange_quads(input, quads, 0, x); }
 
-// Accumulators, without bias, of a tile of outputs: [output][pixel].
+// Accumulators, without bias, of a row block: [output][pixel].
 struct Totals {
     alignas(64) int32_t value[16][kChunk];
 };
 
-// Products of a tile of outputs and a chunk's pixels, left in tiles 0 to 3. Tile 4 holds weights, [output][input]; the
+// Products of a row block and a chunk's pixels, left in tiles 0 to 3. Tile 4 holds weights, [output][input]; the
 // others inputs, [quad][pixel][4], alternating so that one is loaded while another is used.
 inline void multiply(const Layer& layer, int output, const Activation* x) {
     constexpr int kRow = 4 * kChunk;  // bytes of a quad
@@ -66,9 +66,9 @@ inline void store_products(Totals& totals) {
     _tile_stored(3, &totals.value[0][48], kRow);
 }
 
-// From the accumulators of a tile of outputs to their activations.
+// From the accumulators of a row block to their activations.
 template <bool is_short>
-inline void requantise_tile(const Layer& layer, int output, const int32_t* biases, const Totals& totals,
+inline void requantise_row_block(const Layer& layer, int output, const int32_t* biases, const Totals& totals,
                             Activation* y) {
     for (int o = 0; o < 16; o += 4) {
         const Requantiser<is_short> requantise(layer, output + o);
@@ -83,10 +83,10 @@ inline void requantise_tile(const Layer& layer, int output, const int32_t* biase
     }
 }
 
-inline void finish_tile(const Layer& layer, int tile, const int32_t* biases, const Totals& totals,
+inline void finish_row_block(const Layer& layer, int block, const int32_t* biases, const Totals& totals,
                         Activation* y) {
-    if (layer.is_short(16 * tile)) requantise_tile<true>(layer, 16 * tile, biases, totals, y);
-    else requantise_tile<false>(layer, 16 * tile, biases, totals, y);
+    if (layer.is_short(16 * block)) requantise_row_block<true>(layer, 16 * block, biases, totals, y);
+    else requantise_row_block<false>(layer, 16 * block, biases, totals, y);
 }
 
 // Compilers do not know that loading a tile reads memory: what was written must be in place before.
@@ -95,13 +95,13 @@ inline void finish_writes() { std::atomic_signal_fence(std::memory_order_seq_cst
 void dense_hidden(const Layer& layer, const int32_t* biases, const Activation* x, Activation* y) {
     Totals totals[2];
     finish_writes();
-    // While the processor multiplies for a tile, the one before is requantised.
-    for (int tile = 0; tile < layer.tiles; tile++) {
-        multiply(layer, 16 * tile, x);
-        if (tile) finish_tile(layer, tile - 1, biases, totals[(tile - 1) % 2], y);
-        store_products(totals[tile % 2]);
+    // While the processor multiplies for a row block, the one before is requantised.
+    for (int block = 0; block < layer.row_blocks; block++) {
+        multiply(layer, 16 * block, x);
+        if (block) finish_row_block(layer, block - 1, biases, totals[(block - 1) % 2], y);
+        store_products(totals[block % 2]);
     }
-    finish_tile(layer, layer.tiles - 1, biases, totals[(layer.tiles - 1) % 2], y);
+    finish_row_block(layer, layer.row_blocks - 1, biases, totals[(layer.row_blocks - 1) % 2], y);
 }
 
 void dense_output(const Layer& layer, int output, const int32_t* biases, const Activation* x,
@@ -119,26 +119,26 @@ void dense_output(const Layer& layer, int output, const int32_t* biases, const A
     }
 }
 
-#include "kernels.inc"
-#include "fit.inc"
+#include "common.inc"
+#include "adapt.inc"
 
-uint32_t* encode_with_tiles(const BandContext& context, int64_t start, int64_t stop, uint32_t* intervals) {
-    const Tiles tiles;
+uint32_t* encode_with_amx(const BandContext& context, int64_t start, int64_t stop, uint32_t* intervals) {
+    const AmxTiles tiles;
     return encode(context, start, stop, intervals);
 }
 
-bool decode_with_tiles(const BandContext& context, int64_t start, int64_t stop, StreamDecoder& decoder) {
-    const Tiles tiles;
+bool decode_with_amx(const BandContext& context, int64_t start, int64_t stop, StreamDecoder& decoder) {
+    const AmxTiles tiles;
     return decode(context, start, stop, decoder);
 }
 
-void sample_with_tiles(const BandContext& context, const int64_t* starts, bool hidden, SampleChunk& samples) {
-    const Tiles tiles;
+void sample_with_amx(const BandContext& context, const int64_t* starts, bool hidden, SampleChunk& samples) {
+    const AmxTiles tiles;
     sample(context, starts, hidden, samples);
 }
 
 }  // namespace
 
-const Kernels kAmxKernels = {"amx", encode_with_tiles, decode_with_tiles, sample_with_tiles, estimate};
+const Kernels kAmxKernels = {"amx", encode_with_amx, decode_with_amx, sample_with_amx, estimate};
 
 }  // namespace llicti

@@ -1,5 +1,5 @@
 // Kernels for AArch64: three instructions for 16 multiply-accumulates, or one where the compiler may use dot products: here
-// if its target always has them (Apple's), and in isa_dotprod.cpp.
+// if its target always has them (Apple's), and in dotprod.cpp.
 #include <arm_neon.h>
 
 #include "scalar.hpp"
@@ -96,7 +96,7 @@ inline int8x16_t requantise(const int32x4_t (&scaled)[4]) {
 }
 
 void dense_hidden(const Layer& layer, const int32_t* biases, const Activation* x, Activation* y) {
-    for_each_block(layer, 0, 16 * layer.tiles, biases, x, [&](int output, int p, const Block& block) {
+    for_each_block(layer, 0, 16 * layer.row_blocks, biases, x, [&](int output, int p, const Block& block) {
         const int8x16x4_t rows = {{requantise(block.total[0]), requantise(block.total[1]), requantise(block.total[2]),
                                    requantise(block.total[3])}};
         vst4q_s8(y + output * kChunk + 4 * p, rows);
@@ -125,10 +125,10 @@ inline uint16x8_t high_product(uint16x8_t a, uint16x8_t b) {
     return vuzp2q_u16(vreinterpretq_u16_u32(low), vreinterpretq_u16_u32(high));
 }
 
-// A table of 64 entries in registers: the low bytes, then the high ones.
+// A table of kKnots entries, 64, in registers: the low bytes, then the high ones.
 class Table {
 public:
-    explicit Table(const std::array<uint16_t, 64>& entries) {
+    explicit Table(const std::array<uint16_t, kKnots>& entries) {
         const auto* bytes = reinterpret_cast<const uint8_t*>(entries.data());
         for (int i = 0; i < 4; i++) {
             const uint8x16x2_t split = vld2q_u8(bytes + 32 * i);
@@ -146,11 +146,11 @@ private:
     uint8x16x4_t low_, high_;
 };
 
-// The distribution of one channel for the group of lanes at `at`.
+// The distribution of one channel for the lane batch at `at`.
 class Cumulative {
 public:
-    Cumulative(const Tables& tables, const Mixture& mixture, int at, Range range)
-        : tail_(tables.tail), delta_(tables.tail_delta), mixture_(mixture), at_(at), range_(range) {}
+    Cumulative(const Tables& tables, const Mixture& mixture, int at, Bounds bounds)
+        : tail_(tables.tail), delta_(tables.tail_delta), mixture_(mixture), at_(at), bounds_(bounds) {}
 
     void intervals(const int16_t* value, uint32_t* out) const {
         for (int lane = 0; lane < kLanes; lane += 16) {
@@ -159,65 +159,65 @@ public:
             const Lanes next = at(lane, {{vaddq_u16(vreinterpretq_u16_s16(x[0]), all(1)),
                                           vaddq_u16(vreinterpretq_u16_s16(x[1]), all(1))}});
             for (int i = 0; i < 2; i++, out += 8) {
-                const uint16x8_t below = vandq_u16(vcgtq_s16(x[i], as_signed(all(range_.low))), first.part[i]);
-                const uint16x8_t above = vandq_u16(vcltq_s16(x[i], as_signed(all(range_.high))), next.part[i]);
-                const uint16x8_t frequency = vsubq_u16(above, below);
-                vst1q_u32(out, vreinterpretq_u32_u16(vzip1q_u16(below, frequency)));
-                vst1q_u32(out + 4, vreinterpretq_u32_u16(vzip2q_u16(below, frequency)));
+                const uint16x8_t cdf_low = vandq_u16(vcgtq_s16(x[i], as_signed(all(bounds_.low))), first.part[i]);
+                const uint16x8_t above = vandq_u16(vcltq_s16(x[i], as_signed(all(bounds_.high))), next.part[i]);
+                const uint16x8_t frequency = vsubq_u16(above, cdf_low);
+                vst1q_u32(out, vreinterpretq_u32_u16(vzip1q_u16(cdf_low, frequency)));
+                vst1q_u32(out + 4, vreinterpretq_u32_u16(vzip2q_u16(cdf_low, frequency)));
             }
         }
     }
 
     bool decode(StreamDecoder& decoder, int count, int16_t* value) const {
-        uint16_t below[kLanes], frequency[kLanes];
-        for (int lane = 0; lane < kLanes; lane += 16) search(decoder.state, lane, value, below, frequency);
+        uint16_t cdf_low[kLanes], frequency[kLanes];
+        for (int lane = 0; lane < kLanes; lane += 16) search(decoder.state, lane, value, cdf_low, frequency);
         std::fill(value + count, value + kLanes, int16_t(0));
-        return advance(decoder, count, below, frequency);
+        return advance(decoder, count, cdf_low, frequency);
     }
 
 private:
     // The values that 16 lanes' states point at.
-    void search(const uint32_t* state, int lane, int16_t* value, uint16_t* below, uint16_t* frequency) const {
+    void search(const uint32_t* state, int lane, int16_t* value, uint16_t* cdf_low, uint16_t* frequency) const {
         Lanes slots;
         for (int i = 0; i < 2; i++) {
             const uint32_t* from = state + lane + 8 * i;
             slots.part[i] = vuzp1q_u16(vreinterpretq_u16_u32(vld1q_u32(from)), vreinterpretq_u16_u32(vld1q_u32(from + 4)));
         }
         // Cumulatives of the greatest value not above the slot, and of the least above it: all 65536 but 0 here.
-        Lanes found = {{all(range_.low), all(range_.low)}}, under = {{all(0), all(0)}}, over = under;
+        Lanes found = {{all(bounds_.low), all(bounds_.low)}}, found_low = {{all(0), all(0)}}, found_high = found_low;
         int step = 1;
-        while (2 * step <= range_.high - range_.low) step *= 2;
+        while (2 * step <= bounds_.high - bounds_.low) step *= 2;
         for (; step; step /= 2) {
             const Lanes trial = {{vaddq_u16(found.part[0], all(step)), vaddq_u16(found.part[1], all(step))}};
             const Lanes inside = at(lane, trial);
             for (int i = 0; i < 2; i++) {
-                const uint16x8_t impossible = vcgtq_s16(as_signed(trial.part[i]), as_signed(all(range_.high)));
+                const uint16x8_t impossible = vcgtq_s16(as_signed(trial.part[i]), as_signed(all(bounds_.high)));
                 const uint16x8_t low = vcleq_u16(inside.part[i], slots.part[i]);
                 const uint16x8_t taken = vbicq_u16(low, impossible);
                 found.part[i] = vbslq_u16(taken, trial.part[i], found.part[i]);
-                under.part[i] = vbslq_u16(taken, inside.part[i], under.part[i]);
-                over.part[i] = vbslq_u16(vorrq_u16(impossible, low), over.part[i], inside.part[i]);
+                found_low.part[i] = vbslq_u16(taken, inside.part[i], found_low.part[i]);
+                found_high.part[i] = vbslq_u16(vorrq_u16(impossible, low), found_high.part[i], inside.part[i]);
             }
         }
         for (int i = 0; i < 2; i++) {
             vst1q_s16(value + lane + 8 * i, as_signed(found.part[i]));
-            vst1q_u16(below + lane + 8 * i, under.part[i]);
-            vst1q_u16(frequency + lane + 8 * i, vsubq_u16(over.part[i], under.part[i]));
+            vst1q_u16(cdf_low + lane + 8 * i, found_low.part[i]);
+            vst1q_u16(frequency + lane + 8 * i, vsubq_u16(found_high.part[i], found_low.part[i]));
         }
     }
 
-    // Probability, of 65536, that the values of 16 lanes are below x; for x inside the range.
+    // Probability, of 65536, that the values of 16 lanes are below x; for x inside the bounds.
     Lanes at(int lane, const Lanes& x) const {
-        Lanes sum = {{vsubq_u16(x.part[0], all(range_.low)), vsubq_u16(x.part[1], all(range_.low))}};
+        Lanes sum = {{vsubq_u16(x.part[0], all(bounds_.low)), vsubq_u16(x.part[1], all(bounds_.low))}};
         for (int k = 0; k < kComponents; k++) {
             Lanes position, upper;
             for (int i = 0; i < 2; i++) {
                 const int p = at_ + lane + 8 * i;
-                const int16x8_t sixteenths = as_signed(vshlq_n_u16(x.part[i], 4));
+                const int16x8_t sixteenths = as_signed(vshlq_n_u16(x.part[i], kFineShift));
                 const int16x8_t distance = vsubq_s16(sixteenths, vld1q_s16(&mixture_.origin[k][p]));
                 uint16x8_t reach = vminq_u16(vreinterpretq_u16_s16(vabsq_s16(distance)), vld1q_u16(&mixture_.limit[k][p]));
                 reach = vmulq_u16(reach, vld1q_u16(&mixture_.power[k][p]));
-                position.part[i] = vminq_u16(high_product(reach, vld1q_u16(&mixture_.mantissa[k][p])), all(8191));
+                position.part[i] = vminq_u16(high_product(reach, vld1q_u16(&mixture_.mantissa[k][p])), all(kMaxPosition));
                 upper.part[i] = vcgezq_s16(distance);
             }
             const Lanes below = tail(position);
@@ -232,10 +232,10 @@ private:
 
     // The table of tails, interpolated, at positions of 13 bits.
     Lanes tail(const Lanes& position) const {
-        const uint8x16_t knot = vshrn_high_n_u16(vshrn_n_u16(position.part[0], 7), position.part[1], 7);
+        const uint8x16_t knot = vshrn_high_n_u16(vshrn_n_u16(position.part[0], kFractionBits), position.part[1], kFractionBits);
         Lanes tails = tail_[knot], deltas = delta_[knot];
         for (int i = 0; i < 2; i++) {
-            const uint16x8_t fraction = vshlq_n_u16(vandq_u16(position.part[i], all(127)), 5);
+            const uint16x8_t fraction = vshlq_n_u16(vandq_u16(position.part[i], all(kFractionMask)), 5);
             tails.part[i] = vsubq_u16(tails.part[i], high_product(deltas.part[i], fraction));
         }
         return tails;
@@ -244,11 +244,11 @@ private:
     Table tail_, delta_;
     const Mixture& mixture_;
     int at_;
-    Range range_;
+    Bounds bounds_;
 };
 
-#include "kernels.inc"
-#include "fit.inc"
+#include "common.inc"
+#include "adapt.inc"
 
 }  // namespace
 

@@ -7,21 +7,27 @@
 #include <memory>
 #include <numeric>
 
-#include "kernels.hpp"
+#include "kernels/kernels.hpp"
 
 namespace llicti {
 
-constexpr int kMaxWidth = 256;   // channels of a hidden layer
-constexpr int kMaxInputs = 128;  // 3 * 40 + 3, in whole tiles
+constexpr int kCdfBits = 16;  // of a probability
+constexpr int kCdfTotal = 1 << kCdfBits;
+constexpr int kFine = 1 << kFineShift;  // means are in 1 / kFine of a pixel value
+constexpr int kFractionBits = 7;        // of a position between two knots of the table of tails
+constexpr int kFractionMask = (1 << kFractionBits) - 1;
+static_assert((kMaxPosition + 1) >> kFractionBits == kKnots, "positions reach the end of the table");
+constexpr int kSpreadShift = 10;  // power = 2^(kSpreadShift - octave), an octave of spreads having 8 indices
+constexpr int kMaxInputs = 128;  // 3 * 40 + 3, in whole AMX tiles
 
-// One channel's mixtures for a chunk (docs/format.md, clause 6), by component. A distance of `a` sixteenths from the mean is
-// at position min((min(a, limit) * power * mantissa) >> 16, 8191) of the table.
+// One channel's mixtures for a chunk (docs/format.md, clause 6), by component. A distance of `a` / kFine from the mean is
+// at position min((min(a, limit) * power * mantissa) >> 16, kMaxPosition) of the table.
 struct Mixture {
     alignas(64) uint16_t weight[kComponents][kChunk];
     alignas(64) uint16_t mantissa[kComponents][kChunk];
     alignas(64) uint16_t power[kComponents][kChunk];
     alignas(64) uint16_t limit[kComponents][kChunk];
-    alignas(64) int16_t origin[kComponents][kChunk];  // 16 * base + 8 + centre: the distance of x is 16 * x - origin
+    alignas(64) int16_t origin[kComponents][kChunk];  // kFine * (base + 1/2) + centre: the distance of x is kFine * x - origin
 };
 
 // In an anonymous namespace, so that no copy compiled for one instruction set is linked into code for another.
@@ -39,11 +45,11 @@ inline bool take_word(StreamDecoder& decoder, uint32_t& state) {
 }
 
 // Take decoded intervals off the first `count` lanes. Returns false where the words run out.
-inline bool advance(StreamDecoder& decoder, int count, const uint16_t* below, const uint16_t* frequency) {
+inline bool advance(StreamDecoder& decoder, int count, const uint16_t* cdf_low, const uint16_t* frequency) {
     for (int lane = 0; lane < count; lane++) {
         uint32_t& state = decoder.state[lane];
-        state = frequency[lane] * (state >> 16) + (state & 0xFFFF) - below[lane];
-        if (state < 65536 && !take_word(decoder, state)) return false;
+        state = frequency[lane] * (state >> 16) + (state & 0xFFFF) - cdf_low[lane];
+        if (state < uint32_t(kStateMin) && !take_word(decoder, state)) return false;
     }
     return true;
 }

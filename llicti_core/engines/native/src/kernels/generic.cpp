@@ -53,7 +53,7 @@ void for_each_product(const Layer& layer, int first, int last, const int32_t* bi
 }
 
 void dense_hidden(const Layer& layer, const int32_t* biases, const Activation* x, Activation* y) {
-    for_each_product(layer, 0, 16 * layer.tiles, biases, x, [&](int output, int p, int32_t product) {
+    for_each_product(layer, 0, 16 * layer.row_blocks, biases, x, [&](int output, int p, int32_t product) {
         const int32_t scaled = (product + (1 << (kHiddenShift - 1))) >> kHiddenShift;
         y[p * kPixelInputs + output] = Activation(std::min(std::max(scaled, 0), kActivationMax));
     });
@@ -66,49 +66,49 @@ void dense_output(const Layer& layer, int first, const int32_t* biases, const Ac
     });
 }
 
-// The distribution of one channel for the group of lanes at `at`.
+// The distribution of one channel for the lane batch at `at`.
 class Cumulative {
 public:
-    Cumulative(const Tables& tables, const Mixture& mixture, int at, Range range)
-        : tables_(tables), mixture_(mixture), at_(at), range_(range) {}
+    Cumulative(const Tables& tables, const Mixture& mixture, int at, Bounds bounds)
+        : tables_(tables), mixture_(mixture), at_(at), bounds_(bounds) {}
 
     void intervals(const int16_t* value, uint32_t* out) const {
         for (int lane = 0; lane < kLanes; lane++) {
-            const uint32_t below = at(lane, value[lane]);
-            out[lane] = below | uint32_t(uint16_t(at(lane, value[lane] + 1) - below)) << 16;
+            const uint32_t cdf_low = at(lane, value[lane]);
+            out[lane] = cdf_low | uint32_t(uint16_t(at(lane, value[lane] + 1) - cdf_low)) << 16;
         }
     }
 
     bool decode(StreamDecoder& decoder, int count, int16_t* value) const {
-        uint16_t below[kLanes], frequency[kLanes];
+        uint16_t cdf_low[kLanes], frequency[kLanes];
         int first_step = 1;
-        while (2 * first_step <= range_.high - range_.low) first_step *= 2;
+        while (2 * first_step <= bounds_.high - bounds_.low) first_step *= 2;
         for (int lane = 0; lane < count; lane++) {
             const uint32_t slot = decoder.state[lane] & 0xFFFF;
-            int found = range_.low;
+            int found = bounds_.low;
             for (int step = first_step; step; step /= 2) {
-                if (found + step <= range_.high && at(lane, found + step) <= slot) found += step;
+                if (found + step <= bounds_.high && at(lane, found + step) <= slot) found += step;
             }
             value[lane] = int16_t(found);
-            below[lane] = at(lane, found);
-            frequency[lane] = uint16_t(at(lane, found + 1) - below[lane]);
+            cdf_low[lane] = at(lane, found);
+            frequency[lane] = uint16_t(at(lane, found + 1) - cdf_low[lane]);
         }
         std::fill(value + count, value + kLanes, int16_t(0));
-        return advance(decoder, count, below, frequency);
+        return advance(decoder, count, cdf_low, frequency);
     }
 
 private:
     // Probability, of 65536 and modulo it, that the value is below x.
     uint16_t at(int lane, int x) const {
-        if (x <= range_.low || x > range_.high) return 0;
-        uint32_t sum = uint32_t(x - range_.low);
+        if (x <= bounds_.low || x > bounds_.high) return 0;
+        uint32_t sum = uint32_t(x - bounds_.low);
         for (int k = 0; k < kComponents; k++) {
             const int p = at_ + lane;
-            const int distance = 16 * x - mixture_.origin[k][p];
+            const int distance = kFine * x - mixture_.origin[k][p];
             const uint32_t reach = std::min<uint32_t>(uint32_t(std::abs(distance)), mixture_.limit[k][p]);
             const uint32_t position =
-                std::min<uint32_t>((reach * mixture_.power[k][p] * mixture_.mantissa[k][p]) >> 16, 8191);
-            const uint32_t knot = position >> 7, fraction = position & 127;
+                std::min<uint32_t>((reach * mixture_.power[k][p] * mixture_.mantissa[k][p]) >> 16, kMaxPosition);
+            const uint32_t knot = position >> kFractionBits, fraction = position & kFractionMask;
             const uint32_t tail = tables_.tail[knot] - ((tables_.tail_delta[knot] * (fraction << 5)) >> 16);
             sum += (mixture_.weight[k][p] * (distance < 0 ? tail : 65535 - tail)) >> 16;
         }
@@ -118,11 +118,11 @@ private:
     const Tables& tables_;
     const Mixture& mixture_;
     int at_;
-    Range range_;
+    Bounds bounds_;
 };
 
-#include "kernels.inc"
-#include "fit.inc"
+#include "common.inc"
+#include "adapt.inc"
 
 }  // namespace
 

@@ -8,7 +8,7 @@
 #endif
 #include <immintrin.h>
 
-#include "chunk.hpp"
+#include "mixture.hpp"
 
 namespace llicti {
 namespace {
@@ -86,15 +86,15 @@ inline void store_output(__m512i total, int32_t multiplier, int32_t* output) {
     _mm512_store_si512(output, _mm512_srai_epi32(_mm512_add_epi32(scaled, half), kOutputShift));
 }
 
-// From scale indices, yet to be clamped, to what Mixture holds of them.
-inline void scale_row(const Tables& tables, const int16_t* parameter, uint16_t* mantissa, uint16_t* power,
+// From spread indices, yet to be clamped, to what Mixture holds of them.
+inline void spread_row(const Tables& tables, const int16_t* parameter, uint16_t* mantissa, uint16_t* power,
                       uint16_t* limit) {
     const __m512i mantissas =
         _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tables.mantissa.data())));
     for (int p = 0; p < kChunk; p += kLanes) {
         __m512i index = _mm512_max_epi16(_mm512_load_si512(parameter + p), _mm512_setzero_si512());
-        index = _mm512_min_epi16(index, _mm512_set1_epi16(kMaxScaleIndex));
-        const __m512i shift = _mm512_sub_epi16(_mm512_set1_epi16(10), _mm512_srli_epi16(index, 3));
+        index = _mm512_min_epi16(index, _mm512_set1_epi16(kMaxSpreadIndex));
+        const __m512i shift = _mm512_sub_epi16(_mm512_set1_epi16(kSpreadShift), _mm512_srli_epi16(index, 3));
         _mm512_store_si512(mantissa + p, _mm512_permutexvar_epi16(_mm512_and_si512(index, _mm512_set1_epi16(7)), mantissas));
         _mm512_store_si512(power + p, _mm512_sllv_epi16(_mm512_set1_epi16(1), shift));
         _mm512_store_si512(limit + p, _mm512_srlv_epi16(_mm512_set1_epi16(-1), shift));
@@ -115,11 +115,11 @@ inline void share_row(const Tables& tables, const uint16_t* below, uint16_t* sha
     }
 }
 
-// The distribution of one channel for the group of lanes at `at`: 32 lanes of 16 bits.
+// The distribution of one channel for the lane batch at `at`: 32 lanes of 16 bits.
 class Cumulative {
 public:
-    Cumulative(const Tables& tables, const Mixture& mixture, int at, Range range)
-        : mixture_(mixture), at_(at), range_(range) {
+    Cumulative(const Tables& tables, const Mixture& mixture, int at, Bounds bounds)
+        : mixture_(mixture), at_(at), bounds_(bounds) {
         for (int half = 0; half < 2; half++) {
             tail_[half] = _mm512_load_si512(tables.tail.data() + 32 * half);
             delta_[half] = _mm512_load_si512(tables.tail_delta.data() + 32 * half);
@@ -128,9 +128,9 @@ public:
 
     void intervals(const int16_t* value, uint32_t* out) const {
         const __m512i x = _mm512_load_si512(value);
-        const __m512i below = closed_below(x);
-        const __m512i frequency = _mm512_sub_epi16(closed_above(x), below);
-        const __m512i low = _mm512_unpacklo_epi16(below, frequency), high = _mm512_unpackhi_epi16(below, frequency);
+        const __m512i cdf_low = closed_below(x);
+        const __m512i frequency = _mm512_sub_epi16(closed_above(x), cdf_low);
+        const __m512i low = _mm512_unpacklo_epi16(cdf_low, frequency), high = _mm512_unpackhi_epi16(cdf_low, frequency);
         const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
         const __m512i second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
         _mm512_storeu_si512(out, _mm512_permutex2var_epi64(low, first, high));
@@ -141,36 +141,36 @@ public:
         const __m512i slots = _mm512_inserti64x4(
             _mm512_castsi256_si512(_mm512_cvtepi32_epi16(_mm512_load_si512(decoder.state))),
             _mm512_cvtepi32_epi16(_mm512_load_si512(decoder.state + 16)), 1);
-        const __m512i most = _mm512_set1_epi16(int16_t(range_.high));
-        __m512i found = _mm512_set1_epi16(int16_t(range_.low));
+        const __m512i most = _mm512_set1_epi16(int16_t(bounds_.high));
+        __m512i found = _mm512_set1_epi16(int16_t(bounds_.low));
         // Cumulatives of the greatest value not above the slot, and of the least above it: all 65536 but 0 here.
-        __m512i below = _mm512_setzero_si512(), above = _mm512_setzero_si512();
+        __m512i cdf_low = _mm512_setzero_si512(), above = _mm512_setzero_si512();
         int step = 1;
-        while (2 * step <= range_.high - range_.low) step *= 2;
+        while (2 * step <= bounds_.high - bounds_.low) step *= 2;
         for (; step; step /= 2) {
             const __m512i trial = _mm512_add_epi16(found, _mm512_set1_epi16(int16_t(step)));
             const __m512i inside = at(trial);
             const __mmask32 possible = _mm512_cmple_epi16_mask(trial, most);
             const __mmask32 taken = _mm512_mask_cmple_epu16_mask(possible, inside, slots);
             found = _mm512_mask_mov_epi16(found, taken, trial);
-            below = _mm512_mask_mov_epi16(below, taken, inside);
+            cdf_low = _mm512_mask_mov_epi16(cdf_low, taken, inside);
             above = _mm512_mask_mov_epi16(above, possible & ~taken, inside);
         }
-        const __m512i frequency = _mm512_sub_epi16(above, below);
+        const __m512i frequency = _mm512_sub_epi16(above, cdf_low);
         const __mmask32 lanes = count == kLanes ? ~__mmask32(0) : (__mmask32(1) << count) - 1;
         _mm512_store_si512(value, _mm512_maskz_mov_epi16(lanes, found));
         if (decoder.end - decoder.words < 2 * kLanes || count < kLanes) {
-            alignas(64) uint16_t belows[kLanes], frequencies[kLanes];
-            _mm512_store_si512(belows, below);
+            alignas(64) uint16_t cdf_lows[kLanes], frequencies[kLanes];
+            _mm512_store_si512(cdf_lows, cdf_low);
             _mm512_store_si512(frequencies, frequency);
-            return advance(decoder, count, belows, frequencies);
+            return advance(decoder, count, cdf_lows, frequencies);
         }
         for (int half = 0; half < 2; half++) {
-            const __m512i b = widen(below, half), f = widen(frequency, half);
+            const __m512i b = widen(cdf_low, half), f = widen(frequency, half);
             __m512i state = _mm512_load_si512(decoder.state + 16 * half);
             const __m512i slot = _mm512_and_si512(state, _mm512_set1_epi32(0xFFFF));
             state = _mm512_add_epi32(_mm512_mullo_epi32(f, _mm512_srli_epi32(state, 16)), _mm512_sub_epi32(slot, b));
-            const __mmask16 low = _mm512_cmplt_epu32_mask(state, _mm512_set1_epi32(65536));
+            const __mmask16 low = _mm512_cmplt_epu32_mask(state, _mm512_set1_epi32(kStateMin));
             const __m512i words = _mm512_maskz_expand_epi32(
                 low, _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(decoder.words))));
             state = _mm512_mask_or_epi32(state, low, _mm512_slli_epi32(state, 16), words);
@@ -185,18 +185,18 @@ private:
         return _mm512_cvtepu16_epi32(half ? _mm512_extracti64x4_epi64(x, 1) : _mm512_castsi512_si256(x));
     }
 
-    // Probability, of 65536, that the value is below x; for x inside the range.
+    // Probability, of 65536, that the value is below x; for x inside the bounds.
     __m512i at(__m512i x) const {
-        __m512i sum = _mm512_sub_epi16(x, _mm512_set1_epi16(int16_t(range_.low)));
-        const __m512i sixteenths = _mm512_slli_epi16(x, 4);
+        __m512i sum = _mm512_sub_epi16(x, _mm512_set1_epi16(int16_t(bounds_.low)));
+        const __m512i sixteenths = _mm512_slli_epi16(x, kFineShift);
         for (int k = 0; k < kComponents; k++) {
             const __m512i distance = _mm512_sub_epi16(sixteenths, _mm512_loadu_si512(&mixture_.origin[k][at_]));
             __m512i position = _mm512_min_epu16(_mm512_abs_epi16(distance), _mm512_loadu_si512(&mixture_.limit[k][at_]));
             position = _mm512_mullo_epi16(position, _mm512_loadu_si512(&mixture_.power[k][at_]));
             position = _mm512_mulhi_epu16(position, _mm512_loadu_si512(&mixture_.mantissa[k][at_]));
-            position = _mm512_min_epu16(position, _mm512_set1_epi16(8191));
-            const __m512i knot = _mm512_srli_epi16(position, 7);
-            const __m512i fraction = _mm512_slli_epi16(_mm512_and_si512(position, _mm512_set1_epi16(127)), 5);
+            position = _mm512_min_epu16(position, _mm512_set1_epi16(kMaxPosition));
+            const __m512i knot = _mm512_srli_epi16(position, kFractionBits);
+            const __m512i fraction = _mm512_slli_epi16(_mm512_and_si512(position, _mm512_set1_epi16(kFractionMask)), 5);
             const __m512i delta = _mm512_permutex2var_epi16(delta_[0], knot, delta_[1]);
             __m512i part = _mm512_permutex2var_epi16(tail_[0], knot, tail_[1]);
             part = _mm512_sub_epi16(part, _mm512_mulhi_epu16(delta, fraction));
@@ -209,18 +209,18 @@ private:
 
     // The same for x from low to high.
     __m512i closed_below(__m512i x) const {
-        return _mm512_maskz_mov_epi16(_mm512_cmpgt_epi16_mask(x, _mm512_set1_epi16(int16_t(range_.low))), at(x));
+        return _mm512_maskz_mov_epi16(_mm512_cmpgt_epi16_mask(x, _mm512_set1_epi16(int16_t(bounds_.low))), at(x));
     }
 
     // The same for x + 1, modulo 65536.
     __m512i closed_above(__m512i x) const {
-        const __mmask32 inside = _mm512_cmplt_epi16_mask(x, _mm512_set1_epi16(int16_t(range_.high)));
+        const __mmask32 inside = _mm512_cmplt_epi16_mask(x, _mm512_set1_epi16(int16_t(bounds_.high)));
         return _mm512_maskz_mov_epi16(inside, at(_mm512_add_epi16(x, _mm512_set1_epi16(1))));
     }
 
     const Mixture& mixture_;
     int at_;
-    Range range_;
+    Bounds bounds_;
     __m512i tail_[2], delta_[2];
 };
 

@@ -67,7 +67,7 @@ inline void accumulate(const Layer& layer, int output, const int32_t* biases, co
 }
 
 template <bool is_short>
-inline void hidden_tile(const Layer& layer, int first, const int32_t* biases, const Activation* x,
+inline void hidden_row_block(const Layer& layer, int first, const int32_t* biases, const Activation* x,
                         Activation* y) {
     for (int output = first; output < first + 16; output += 4) {
         Totals totals;
@@ -81,9 +81,9 @@ inline void hidden_tile(const Layer& layer, int first, const int32_t* biases, co
 }
 
 void dense_hidden(const Layer& layer, const int32_t* biases, const Activation* x, Activation* y) {
-    for (int output = 0; output < 16 * layer.tiles; output += 16) {
-        const auto tile = layer.is_short(output) ? hidden_tile<true> : hidden_tile<false>;
-        tile(layer, output, biases, x, y);
+    for (int output = 0; output < 16 * layer.row_blocks; output += 16) {
+        const auto block = layer.is_short(output) ? hidden_row_block<true> : hidden_row_block<false>;
+        block(layer, output, biases, x, y);
     }
 }
 
@@ -99,8 +99,8 @@ void dense_output(const Layer& layer, int first, const int32_t* biases, const Ac
     }
 }
 
-#include "kernels.inc"
-#include "fit.inc"
+#include "common.inc"
+#include "adapt.inc"
 
 }  // namespace
 

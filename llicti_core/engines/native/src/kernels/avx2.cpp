@@ -153,7 +153,7 @@ inline __m256i requantise(const Layer& layer, int output, __m256i a, __m256i b, 
 }
 
 void dense_hidden(const Layer& layer, const int32_t* biases, const Activation* x, Activation* y) {
-    for_each_block(layer, 0, 16 * layer.tiles, biases, x, [&](int output, int p, const Block& block) {
+    for_each_block(layer, 0, 16 * layer.row_blocks, biases, x, [&](int output, int p, const Block& block) {
         for (int v = 0; v < 2; v++) {
             store(y + output * kChunk + 4 * (p + kPixels * v),
                   requantise(layer, output, block.total[0][v], block.total[1][v], block.total[2][v],
@@ -176,71 +176,71 @@ void dense_output(const Layer& layer, int first, const int32_t* biases, const Ac
     });
 }
 
-// The distribution of one channel for the group of lanes at `at`: 32 lanes of 16 bits in two registers.
+// The distribution of one channel for the lane batch at `at`: 32 lanes of 16 bits in two registers.
 class Cumulative {
 public:
-    Cumulative(const Tables& tables, const Mixture& mixture, int at, Range range)
-        : tables_(tables), mixture_(mixture), at_(at), range_(range) {}
+    Cumulative(const Tables& tables, const Mixture& mixture, int at, Bounds bounds)
+        : tables_(tables), mixture_(mixture), at_(at), bounds_(bounds) {}
 
     void intervals(const int16_t* value, uint32_t* out) const {
         for (int lane = 0; lane < kLanes; lane += 16, out += 16) {
             const __m256i x = load(value + lane), one = _mm256_set1_epi16(1);
-            const __m256i below = _mm256_and_si256(_mm256_cmpgt_epi16(x, all(range_.low)), at(lane, x));
+            const __m256i cdf_low = _mm256_and_si256(_mm256_cmpgt_epi16(x, all(bounds_.low)), at(lane, x));
             const __m256i above =
-                _mm256_and_si256(_mm256_cmpgt_epi16(all(range_.high), x), at(lane, _mm256_add_epi16(x, one)));
-            const __m256i frequency = _mm256_sub_epi16(above, below);
-            const __m256i low = _mm256_unpacklo_epi16(below, frequency), high = _mm256_unpackhi_epi16(below, frequency);
+                _mm256_and_si256(_mm256_cmpgt_epi16(all(bounds_.high), x), at(lane, _mm256_add_epi16(x, one)));
+            const __m256i frequency = _mm256_sub_epi16(above, cdf_low);
+            const __m256i low = _mm256_unpacklo_epi16(cdf_low, frequency), high = _mm256_unpackhi_epi16(cdf_low, frequency);
             store(out, _mm256_permute2x128_si256(low, high, 0x20));
             store(out + 8, _mm256_permute2x128_si256(low, high, 0x31));
         }
     }
 
     bool decode(StreamDecoder& decoder, int count, int16_t* value) const {
-        alignas(32) uint16_t below[kLanes], frequency[kLanes];
-        for (int lane = 0; lane < kLanes; lane += 16) search(decoder.state, lane, value, below, frequency);
+        alignas(32) uint16_t cdf_low[kLanes], frequency[kLanes];
+        for (int lane = 0; lane < kLanes; lane += 16) search(decoder.state, lane, value, cdf_low, frequency);
         std::fill(value + count, value + kLanes, int16_t(0));
-        return advance(decoder, count, below, frequency);
+        return advance(decoder, count, cdf_low, frequency);
     }
 
 private:
     static __m256i all(int value) { return _mm256_set1_epi16(int16_t(value)); }
 
     // The values that 16 lanes' states point at.
-    void search(const uint32_t* state, int lane, int16_t* value, uint16_t* below, uint16_t* frequency) const {
+    void search(const uint32_t* state, int lane, int16_t* value, uint16_t* cdf_low, uint16_t* frequency) const {
         const __m256i mask = _mm256_set1_epi32(0xFFFF);
         const __m256i slots = _mm256_permute4x64_epi64(
             _mm256_packus_epi32(_mm256_and_si256(load(state + lane), mask), _mm256_and_si256(load(state + lane + 8), mask)),
             0xD8);
         // Cumulatives of the greatest value not above the slot, and of the least above it: all 65536 but 0 here.
-        __m256i found = all(range_.low), under = _mm256_setzero_si256(), over = _mm256_setzero_si256();
+        __m256i found = all(bounds_.low), found_low = _mm256_setzero_si256(), found_high = _mm256_setzero_si256();
         int step = 1;
-        while (2 * step <= range_.high - range_.low) step *= 2;
+        while (2 * step <= bounds_.high - bounds_.low) step *= 2;
         for (; step; step /= 2) {
             const __m256i trial = _mm256_add_epi16(found, all(step));
             const __m256i inside = at(lane, trial);
-            const __m256i impossible = _mm256_cmpgt_epi16(trial, all(range_.high));
+            const __m256i impossible = _mm256_cmpgt_epi16(trial, all(bounds_.high));
             const __m256i low = _mm256_cmpeq_epi16(_mm256_min_epu16(inside, slots), inside);
             const __m256i taken = _mm256_andnot_si256(impossible, low);
             found = _mm256_blendv_epi8(found, trial, taken);
-            under = _mm256_blendv_epi8(under, inside, taken);
-            over = _mm256_blendv_epi8(inside, over, _mm256_or_si256(impossible, low));
+            found_low = _mm256_blendv_epi8(found_low, inside, taken);
+            found_high = _mm256_blendv_epi8(inside, found_high, _mm256_or_si256(impossible, low));
         }
         store(value + lane, found);
-        store(below + lane, under);
-        store(frequency + lane, _mm256_sub_epi16(over, under));
+        store(cdf_low + lane, found_low);
+        store(frequency + lane, _mm256_sub_epi16(found_high, found_low));
     }
 
-    // Probability, of 65536, that the values of 16 lanes are below x; for x inside the range.
+    // Probability, of 65536, that the values of 16 lanes are below x; for x inside the bounds.
     __m256i at(int lane, __m256i x) const {
-        __m256i sum = _mm256_sub_epi16(x, all(range_.low));
-        const __m256i sixteenths = _mm256_slli_epi16(x, 4);
+        __m256i sum = _mm256_sub_epi16(x, all(bounds_.low));
+        const __m256i sixteenths = _mm256_slli_epi16(x, kFineShift);
         for (int k = 0; k < kComponents; k++) {
             const int p = at_ + lane;
             const __m256i distance = _mm256_sub_epi16(sixteenths, load(&mixture_.origin[k][p]));
             __m256i position = _mm256_min_epu16(_mm256_abs_epi16(distance), load(&mixture_.limit[k][p]));
             position = _mm256_mullo_epi16(position, load(&mixture_.power[k][p]));
             position = _mm256_mulhi_epu16(position, load(&mixture_.mantissa[k][p]));
-            position = _mm256_min_epu16(position, all(8191));
+            position = _mm256_min_epu16(position, all(kMaxPosition));
             __m256i part = tail(position);
             const __m256i upper = _mm256_cmpgt_epi16(distance, all(-1));
             part = _mm256_xor_si256(part, upper);  // 65535 - part where upper
@@ -251,25 +251,25 @@ private:
 
     // The table of tails, interpolated, at positions of 16 bits.
     __m256i tail(__m256i position) const {
-        const __m256i knot = _mm256_srli_epi16(position, 7), zero = _mm256_setzero_si256();
+        const __m256i knot = _mm256_srli_epi16(position, kFractionBits), zero = _mm256_setzero_si256();
         const auto* table = reinterpret_cast<const int*>(tables_.tail_and_delta.data());
         const __m256i low = _mm256_i32gather_epi32(table, _mm256_unpacklo_epi16(knot, zero), 4);
         const __m256i high = _mm256_i32gather_epi32(table, _mm256_unpackhi_epi16(knot, zero), 4);
         const __m256i mask = _mm256_set1_epi32(0xFFFF);
         const __m256i tails = _mm256_packus_epi32(_mm256_and_si256(low, mask), _mm256_and_si256(high, mask));
         const __m256i deltas = _mm256_packus_epi32(_mm256_srli_epi32(low, 16), _mm256_srli_epi32(high, 16));
-        const __m256i fraction = _mm256_slli_epi16(_mm256_and_si256(position, all(127)), 5);
+        const __m256i fraction = _mm256_slli_epi16(_mm256_and_si256(position, all(kFractionMask)), 5);
         return _mm256_sub_epi16(tails, _mm256_mulhi_epu16(deltas, fraction));
     }
 
     const Tables& tables_;
     const Mixture& mixture_;
     int at_;
-    Range range_;
+    Bounds bounds_;
 };
 
-#include "kernels.inc"
-#include "fit.inc"
+#include "common.inc"
+#include "adapt.inc"
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// Asks the processor, and for AMX the operating system, what they have.
-#include "processor.hpp"
+// Which kernels run: asks the processor, and for AMX the operating system, what they have.
+#include "dispatch.hpp"
 
 #include <stdexcept>
 
@@ -38,8 +38,7 @@ bool has_amx() {
     constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
     unsigned a, b, c, d;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-    static const bool permitted = (d & kTile) && (d & kInt8) && has_avx512() && request_tiles();
-    return permitted;
+    return (d & kTile) && (d & kInt8) && has_avx512() && request_tiles();
 }
 #endif
 
@@ -47,27 +46,46 @@ bool has_amx() {
 bool has_dotprod() { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
 #endif
 
-}  // namespace
+bool always() { return true; }
 
-std::vector<const Kernels*> supported_kernels() {
-    std::vector<const Kernels*> kernels;
+// Every set that this build has, fastest first, and whether the processor has it.
+struct Candidate {
+    const Kernels* kernels;
+    bool (*supported)();
+};
+
+constexpr Candidate kCandidates[] = {
 #ifdef LLICTI_HAVE_AMX
-    if (has_amx()) kernels.push_back(&kAmxKernels);
+    {&kAmxKernels, has_amx},
 #endif
 #ifdef LLICTI_HAVE_AVX512
-    if (has_avx512()) kernels.push_back(&kAvx512Kernels);
+    {&kAvx512Kernels, has_avx512},
 #endif
 #ifdef LLICTI_HAVE_AVX2
-    if (has_avx2()) kernels.push_back(&kAvx2Kernels);
+    {&kAvx2Kernels, has_avx2},
 #endif
 #ifdef LLICTI_HAVE_DOTPROD
-    if (has_dotprod()) kernels.push_back(&kDotprodKernels);
+    {&kDotprodKernels, has_dotprod},
 #endif
 #ifdef LLICTI_HAVE_NEON
-    kernels.push_back(&kNeonKernels);
+    {&kNeonKernels, always},
 #endif
-    kernels.push_back(&kGenericKernels);
-    return kernels;
+    {&kGenericKernels, always},
+};
+
+std::vector<const Kernels*> detect() {
+    std::vector<const Kernels*> found;
+    for (const Candidate& candidate : kCandidates) {
+        if (candidate.supported()) found.push_back(candidate.kernels);
+    }
+    return found;
+}
+
+}  // namespace
+
+const std::vector<const Kernels*>& supported_kernels() {
+    static const std::vector<const Kernels*> found = detect();
+    return found;
 }
 
 const Kernels& find_kernels(const std::string& name) {

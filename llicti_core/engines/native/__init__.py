@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from llicti_core import spec
-from llicti_core.engines import _native
 from llicti_core.engines.base import CodedTile, TiledImage, TileRect
+from llicti_core.engines.native import _native
 from llicti_core.errors import FormatError
 from llicti_core.models import Model
 from llicti_core.pyramid import level_size, stream_count
@@ -78,8 +77,7 @@ def _jobs(image: TiledImage) -> list[tuple[int, ...]]:
 @lru_cache(maxsize=8)
 def _packed(model: Model) -> _native.PackedModel:
     """`model` as the kernels want it."""
-    numbers = [list(spec.CDF_TAIL), list(spec.SPREAD_MANTISSA), list(spec.WEIGHT_EXP)]
-    return _native.PackedModel(numbers, [_packed_band(model, band) for band in BANDS])
+    return _native.PackedModel([_packed_band(model, band) for band in BANDS])
 
 
 def _packed_band(model: Model, band: Band) -> tuple[object, ...]:

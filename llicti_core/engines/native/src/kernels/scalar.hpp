@@ -2,17 +2,17 @@
 // Compiled once for each set that uses them, hence the anonymous namespace.
 #pragma once
 
-#include "chunk.hpp"
+#include "mixture.hpp"
 
 namespace llicti {
 namespace {
 
-// From scale indices, yet to be clamped, to what Mixture holds of them.
-inline void scale_row(const Tables& tables, const int16_t* parameter, uint16_t* mantissa, uint16_t* power,
+// From spread indices, yet to be clamped, to what Mixture holds of them.
+inline void spread_row(const Tables& tables, const int16_t* parameter, uint16_t* mantissa, uint16_t* power,
                       uint16_t* limit) {
     for (int p = 0; p < kChunk; p++) {
-        const int index = std::min(std::max<int>(parameter[p], 0), kMaxScaleIndex);
-        const int shift = 10 - (index >> 3);
+        const int index = std::min(std::max<int>(parameter[p], 0), kMaxSpreadIndex);
+        const int shift = kSpreadShift - (index >> 3);
         mantissa[p] = tables.mantissa[size_t(index & 7)];
         power[p] = uint16_t(1 << shift);
         limit[p] = uint16_t(65535 >> shift);

@@ -1,4 +1,4 @@
-// The pyramid of a tile: planes with margins, the phases of each scale, and what a band is predicted from
+// The pyramid of a tile: planes with margins, the phases of each level, and what a band is predicted from
 // (docs/format.md, clauses 3 and 4).
 #pragma once
 
@@ -8,8 +8,8 @@
 #include <memory>
 #include <vector>
 
-#include "kernels.hpp"
-#include "team.hpp"
+#include "kernels/kernels.hpp"
+#include "threads.hpp"
 
 namespace llicti {
 
@@ -65,12 +65,12 @@ using Image = std::vector<Plane>;  // by channel
 // A plane for each channel.
 Image new_image(int height, int width, int channels);
 
-// The four phases of a scale, by phase and channel.
-struct Scale {
+// The four phases of a level, by phase and channel.
+struct Level {
     Image phase[4];
 
     // The phases of an image of `height` x `width`, but for those before `first`.
-    Scale(int height, int width, int channels, int first = 0) {
+    Level(int height, int width, int channels, int first = 0) {
         for (int i = first; i < 4; i++) {
             phase[i] = new_image((height + 1 - kPhaseRow[i]) / 2, (width + 1 - kPhaseColumn[i]) / 2, channels);
         }
@@ -84,15 +84,15 @@ struct Scale {
 // Whether work of a few nanoseconds on each of `height` x `width` pixels is too little for several threads.
 inline bool is_light(int height, int width) { return int64_t(height) * width < 32768; }
 
-// Calls visit(value in the image, value in its phase) for every value of a scale. Every other row of a channel is a task:
+// Calls visit(value in the image, value in its phase) for every value of a level. Every other row of a channel is a task:
 // no two tasks touch the same row.
 template <class Visit>
-void for_each_pair(Image& image, Scale& scale, Team& team, Visit visit) {
+void for_each_pair(Image& image, Level& level, ThreadPool& pool, Visit visit) {
     const auto visit_rows = [&](int task) {
         const int c = task / 2, parity = task % 2;
         for (int row = parity; row < image[c].height(); row += 2) {
             for (int i = 0; i < 4; i++) {
-                Plane& phase = scale.phase[i][c];
+                Plane& phase = level.phase[i][c];
                 if (kPhaseRow[i] != parity || phase.empty()) continue;
                 int16_t* whole = image[c].row(row) + kPhaseColumn[i];
                 int16_t* part = phase.row(row / 2);
@@ -100,23 +100,23 @@ void for_each_pair(Image& image, Scale& scale, Team& team, Visit visit) {
             }
         }
     };
-    team.run(2 * int(image.size()), visit_rows, is_light(image[0].height(), image[0].width()));
+    pool.run(2 * int(image.size()), visit_rows, is_light(image[0].height(), image[0].width()));
 }
 
 // The colour transform, and back: what lies within `pixels` of an image that begins at row `top` and column `left`.
-Image read_pixels(const Pixels& pixels, Team& team);
-void write_pixels(const Image& image, int top, int left, const Pixels& pixels, Team& team);
+Image read_pixels(const Pixels& pixels, ThreadPool& pool);
+void write_pixels(const Image& image, int top, int left, const Pixels& pixels, ThreadPool& pool);
 
 // The least and greatest value of each channel.
-std::vector<Range> find_ranges(const Image& image, Team& team);
+std::vector<Bounds> find_bounds(const Image& image, ThreadPool& pool);
 
-// All scales of an image, finest first, their margins filled.
-std::vector<Scale> build_pyramid(Image& image, Team& team);
+// All levels of an image, finest first, their margins filled.
+std::vector<Level> build_pyramid(Image& image, ThreadPool& pool);
 
-int64_t band_pixels(const Scale& scale, const Band& band);
+int64_t band_pixels(const Level& level, const Band& band);
 
-// What coding `band` of `scale`, number `index`, takes.
-BandContext band_context(const Model& model, const Corrections& corrections, const Band& band, int index, Scale& scale,
-                         const std::vector<Range>& ranges);
+// What coding `band` of `level`, number `index`, takes.
+BandContext band_context(const Model& model, const Adaptation& adaptation, const Band& band, int index, Level& level,
+                         const std::vector<Bounds>& bounds);
 
 }  // namespace llicti

@@ -4,16 +4,16 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "model.hpp"
+#include "adaptation.hpp"
 
 namespace llicti {
 
 constexpr int kChunk = 64;       // pixels whose parameters are computed together; they stay in the L1 and L2 caches
 constexpr int kSampleRun = 8;    // neighbouring pixels that are sampled together
-constexpr int kOutputRows = 64;  // kParameters, in whole tiles
+constexpr int kOutputRows = 64;  // kParameters, in whole row blocks
 
-// Inclusive range of a channel's values; a channel whose range is one value is not coded.
-struct Range {
+// Least and greatest of a channel's values; one whose bounds are equal is not coded.
+struct Bounds {
     int low, high;
     bool coded() const { return low != high; }
 };
@@ -28,11 +28,11 @@ struct Source {
 struct BandContext {
     const Model* model;
     const Band* band;
-    const Correction* correction;
-    int scale;
+    const BandAdaptation* adaptation;
+    int level;
     int channels;
     int width;                 // pixels in a row of the band
-    Range ranges[3];
+    Bounds bounds[3];
     Source sources[40];
     int16_t* target[3];        // the band's own pixels
     ptrdiff_t target_stride;
@@ -47,43 +47,46 @@ struct StreamDecoder {
 
 constexpr int kHiddenFraction = kHiddenShift - kOutputShift;  // bits behind the point of sampled activations
 
-// Pixels that corrections are fitted to: outputs before correction, in their parameters' units, and values minus bases;
-// and where biases of the last hidden layer are fitted too, its activations before they are cut off at 0 and 127.
+// Pixels that an adaptation is fitted to: outputs before it, in their parameters' units, and values minus bases; and
+// where biases of the last hidden layer are fitted too, its activations before they are cut off at 0 and kActivationMax.
 struct SampleChunk {
     alignas(64) float output[kParameters][kChunk];
     alignas(64) float residual[3][kChunk];
     std::vector<int16_t> hidden;  // [channel, padded to 16][pixel], saturated
 };
 
-// Corrections on their way to what a file holds, or slopes by them.
-struct Fit {
+// What is searched for one band at one level.
+struct Parameters {
     std::array<float, kParameters> gain{}, bias{};
-    std::vector<float> hidden;                      // [channel, padded to 16], in activations; or empty
+    std::vector<float> hidden_bias_delta;  // [channel, padded to 16], in activations; or empty
 };
+
+// Slopes of the bits by each of them.
+using Gradient = Parameters;
 
 // An output layer in floats: parameter = sum over k of weight[k] * activation[k], + bias.
 struct OutputLayer {
     explicit OutputLayer(const Layer& layer);
 
-    int width;                            // inputs, padded to 16
-    std::vector<float> weight;            // [input][kOutputRows], by output
+    int width;                  // inputs, padded to 16
+    std::vector<float> weight;  // [input][kOutputRows], by output
     std::array<float, kParameters> bias;
 };
 
 struct Kernels {
     const char* name;
-    // Write (cumulative | frequency << 16) of pixels [start, stop) of the band, for every group of kLanes pixels and
-    // coded channel kLanes entries, in decoding order; entries of lanes past `stop` are zero. Returns the end.
+    // Write (cdf_low | frequency << 16) of pixels [start, stop) of the band, for every lane batch and coded
+    // channel kLanes entries, in decoding order; entries of lanes past `stop` are zero. Returns the end.
     uint32_t* (*encode)(const BandContext&, int64_t start, int64_t stop, uint32_t* intervals);
     // Decode pixels [start, stop) of the band. Returns false where the words run out.
     bool (*decode)(const BandContext&, int64_t start, int64_t stop, StreamDecoder&);
     // Sample the runs of kSampleRun pixels that begin at each of `starts`, kChunk / kSampleRun of them; with or without
     // activations.
     void (*sample)(const BandContext&, const int64_t* starts, bool hidden, SampleChunk&);
-    // Estimated bits of `count` chunks, sampled with activations where `fit` has hidden biases. Unless `slope` is null, it
-    // is set to their gradient, and the bits are not computed.
-    double (*estimate)(const SampleChunk*, int count, const OutputLayer&, const Range* ranges, int channels,
-                       const Fit& fit, Fit* slope);
+    // Estimated bits of `count` chunks, sampled with activations where `at` changes hidden biases. Unless `gradient` is null,
+    // it is set, and the bits are not computed.
+    double (*estimate)(const SampleChunk*, int count, const OutputLayer&, const Bounds* bounds, int channels,
+                       const Parameters& at, Gradient* gradient);
 };
 
 extern const Kernels kGenericKernels;
