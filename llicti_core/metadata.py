@@ -30,7 +30,7 @@ class Metadata(NamedTuple):
     transparency: the one pixel value that is transparent (a grey level or a palette index, or red, green and
     blue), or the alpha of every palette entry as bytes. background: a pixel value to show around the image.
     gamma: as in PNG files. loop: how often frames are to be shown, 0 without end. duration: how long a frame
-    is to be shown, in milliseconds.
+    is to be shown, in milliseconds. Whole numbers of dpi and duration come back as int, others as float.
 
     In a file of several frames, those after the first have its metadata where they have none of a kind
     themselves, but for transparency and duration.
@@ -204,7 +204,16 @@ def _unpack_measure(reader: Reader) -> float:
 
 
 def _unpack_resolution(reader: Reader) -> tuple[float, ...]:
-    return _unpack_measures(reader, 2)
+    return tuple(map(_whole, _unpack_measures(reader, 2)))
+
+
+def _unpack_duration(reader: Reader) -> float:
+    return _whole(_unpack_measure(reader))
+
+
+def _whole(value: float) -> float:
+    """`value`, as an int where it is a whole number: writers of other formats take no float of it."""
+    return int(value) if value.is_integer() and value < 2**53 else value
 
 
 def _pack_value(value: bytes | int | Sequence[int]) -> bytes:
@@ -253,7 +262,7 @@ _FIELDS = {
     "transparency": _Field(_pack_value, _unpack_value),
     "background": _Field(_pack_value, _unpack_value),
     "loop": _Field(_pack_count, Reader.varint),
-    "duration": _Field(_pack_measures, _unpack_measure),
+    "duration": _Field(_pack_measures, _unpack_duration),
 }
 _NAMES = {tag: name for name, tag in METADATA_TAGS.items()}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from array import array
 from collections.abc import Generator, Mapping
 from contextlib import closing
@@ -10,10 +12,16 @@ from typing import IO, Any, cast
 from PIL import Image, ImageFile, ImagePalette, UnidentifiedImageError
 
 import llicti_core
-from llicti_plugin import info
+from llicti_plugin import pillow_info
 
 _RAW_MODES = {"1": "1;8", "I": "I;32S", "F": "F;32F"}
 """Pillow's names of what the samples of a mode look like, where it is not the mode's own; all little endian."""
+
+_AVERAGED = 4
+"""Side of the squares of decoded pixels that a pixel of a smaller image is the mean of, where the file has as many."""
+
+_AVERAGED_MODES = ("L", "LA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+"""Modes whose pixels have a mean."""
 
 
 class LlcImageFile(ImageFile.ImageFile):
@@ -35,7 +43,8 @@ class LlcImageFile(ImageFile.ImageFile):
             self._frames = llicti_core.Frames(self.fp)
             self._show(0)
         except llicti_core.LLCError as error:
-            raise SyntaxError(str(error)) from error
+            # Image.open takes SyntaxError, and nothing else, for "some other format", and forgets what it says.
+            raise UnidentifiedImageError(str(error)) from error
         self.n_frames = self._frames.count
         self.is_animated = self.n_frames > 1
         if self.is_animated:
@@ -64,12 +73,11 @@ class LlcImageFile(ImageFile.ImageFile):
             except ValueError as error:
                 raise llicti_core.UnsupportedError(str(error)) from error
             self.palette.dirty = 1  # until it is loaded
-        self.info = info.to_info(metadata, header.mode)
+        self.info = pillow_info.to_info(metadata, header.mode, header.model)
         self.text = dict(metadata.text or {})
-        if header.model:
-            self.info["model"] = header.model
-        self._scale = 1
-        self._set_tile(self._size)
+        self._can_be_smaller = header.model is not None and header.mode in _AVERAGED_MODES
+        self._reduced = False
+        self.tile = self._tile(self._size, 1, 1)
 
     def seek(self, frame: int) -> None:
         """Become an image of another frame. Raises EOFError where there is none, OSError where it is damaged."""
@@ -82,7 +90,10 @@ class LlcImageFile(ImageFile.ImageFile):
         except llicti_core.LLCError as error:
             raise OSError(str(error)) from error
         self.im = None  # type: ignore[assignment]  # its pixels, palette and size are those of another frame
-        self._reload_exif()
+        try:
+            self._reload_exif()
+        except Exception:  # of any kind: Exif that cannot be read makes no frame that cannot be shown
+            pass
 
     def tell(self) -> int:
         """The number of the frame that this is an image of."""
@@ -91,32 +102,57 @@ class LlcImageFile(ImageFile.ImageFile):
     def draft(  # type: ignore[override]  # Pillow's own formats begin at whole pixels
         self, mode: str | None, size: tuple[int, int] | None
     ) -> tuple[str, tuple[float, float, float, float]] | None:
-        """Have a smaller version decoded, of every 2nd, 4th ... 32nd pixel, not smaller than `size` if that can be.
+        """Have an image of 1/2, 1/4 ... 1/32 of the size decoded, not smaller than `size` if that can be.
 
-        The mode stays what it is. Returns it, and the box of the smaller version that shows what the image does: it
-        begins a little inside, since of each square of pixels the first has been kept, not the middle. Returns None
-        where the image has been loaded or made smaller already.
+        Each of its pixels is the mean of at least 4 x 4, or of all there are: every pixel is decoded down to 1/4, every
+        2nd of each row and column for 1/8 and so on. The mode stays what it is. Returns it, and the box of the smaller
+        image that shows what this one does: it begins a little inside where pixels have been passed over, since of
+        each square the first has been kept, not the middle. Returns None where the image has been loaded or made
+        smaller already.
         """
-        if not self.tile or self._scale > 1:
+        if not self.tile or self._reduced:
             return None
 
         width, height = self.size
-        scale = 1
-        if size and self.info.get("model"):
+        factor = 1
+        if size and self._can_be_smaller:
             most = min(width // max(size[0], 1), height // max(size[1], 1))
-            scale = max([factor for factor in llicti_core.SCALES if factor <= most], default=1)
-        self._size = -(-width // scale), -(-height // scale)
-        self._scale = scale
-        self._set_tile((width, height))
-        inside = (1 - 1 / scale) / 2
-        right, bottom = (min(old / scale + inside, new) for old, new in zip((width, height), self._size, strict=True))
+            factor = max([scale for scale in llicti_core.SCALES if scale <= most], default=1)
+        self._size = -(-width // factor), -(-height // factor)
+        self._reduced = factor > 1
+        scale = max(factor // _AVERAGED, 1)
+        self.tile = self._tile((width, height), scale, factor // scale)
+        inside = (1 - 1 / scale) / 2 * scale / factor
+        right, bottom = (min(old / factor + inside, new) for old, new in zip((width, height), self._size, strict=True))
         return self.mode, (inside, inside, right, bottom)
 
-    def _set_tile(self, size: tuple[int, int]) -> None:
-        """Have the frame, of this size, decoded to the image's size when it is loaded."""
-        arguments = (self._frames, self._frame, size, self._scale)
+    def _tile(self, size: tuple[int, int], scale: int, averaged: int) -> list[Any]:
+        """How to decode the frame, of this size, when it is loaded: see LlcDecoder."""
         # A plain tuple, because Pillow before 11 has no ImageFile._Tile.
-        self.tile = [("llc", (0, 0, *self._size), self._start, arguments)]  # type: ignore[list-item]
+        return [("llc", (0, 0, *self._size), self._start, (self._frames, self._frame, size, scale, averaged))]
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002  # it is Pillow's name
+        """As `Image.save`, which empties the file first: what is yet to be read from it is read before."""
+        if params.get("append_images"):
+            params["append_images"] = list(params["append_images"])
+        if params.get("save_all") or params.get("append_images"):
+            for image in (self, *(params.get("append_images") or ())):
+                if isinstance(image, LlcImageFile) and _is_file(fp, image.filename):
+                    image._read_all()
+        super().save(fp, format, **params)
+
+    def _read_all(self) -> None:
+        """Have in memory what is yet to be read from the file."""
+        self.load()
+        if not self.is_animated:
+            return
+        file = self._fp
+        file.seek(0)
+        self.fp = self._fp = io.BytesIO(file.read())
+        self.fp.seek(self._start)
+        self._frames = llicti_core.Frames(self.fp)
+        if self._exclusive_fp:
+            file.close()
 
     def verify(self) -> None:
         """Check the whole file. To be called directly after open; then the file is closed.
@@ -144,8 +180,8 @@ class LlcImageFile(ImageFile.ImageFile):
 class LlcDecoder(ImageFile.PyDecoder):
     """Decodes all of a frame at once, when Pillow first needs its pixels.
 
-    Its arguments are the file's frames, which of them, its width and height, the scale that `LlcImageFile.draft` has
-    chosen, and, if the image has one, its `decoderconfig`: the number of threads.
+    Its arguments are the file's frames, which of them, its width and height, the scale to decode at, the side of the
+    squares of pixels to take the mean of, and, if the image has one, its `decoderconfig`: the number of threads.
     """
 
     _pulls_fd = True
@@ -156,7 +192,7 @@ class LlcDecoder(ImageFile.PyDecoder):
         Where the file ends early and `ImageFile.LOAD_TRUNCATED_IMAGES` is set, they are the best smaller version that
         it holds, enlarged such that every pixel known is where it belongs.
         """
-        frames, frame, size, scale, *config = self.args
+        frames, frame, size, scale, averaged, *config = self.args
         best, threads = scale, next(iter(config), None)
         try:
             data = frames.single(frame, scale)
@@ -175,10 +211,21 @@ class LlcDecoder(ImageFile.PyDecoder):
             msg = "file has changed since it was opened"
             raise OSError(msg)
         raw = _swapped(pixels) if self.mode == "I;16B" else pixels
+        width, height = (-(-side // scale) for side in size)
         if best > scale:
-            raw = _enlarged(raw, -(-size[0] // best), self.state.xsize, self.state.ysize, best // scale)
+            raw = _enlarged(raw, -(-size[0] // best), width, height, best // scale)
+        if averaged > 1:
+            raw = Image.frombytes(self.mode, (width, height), bytes(raw)).reduce(averaged).tobytes()
         self.set_as_raw(raw, _RAW_MODES.get(self.mode, self.mode))
         return -1, 0
+
+
+def _is_file(fp: Any, filename: str | bytes) -> bool:
+    """Whether `fp` is the path of a file that is there as `filename`, too."""
+    try:
+        return os.path.samefile(fp, filename)
+    except (OSError, TypeError, ValueError):  # no such file, or no path
+        return False
 
 
 def _enlarged(pixels: bytes | bytearray, columns: int, width: int, height: int, factor: int) -> bytes:
@@ -215,34 +262,59 @@ def save_all(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     total = sum(getattr(image, "n_frames", 1) for image in images)
     options = dict(im.encoderinfo)
     if total > 1:
-        options = {"background": im.info.get("background"), "loop": im.info.get("loop"), **options}
+        for name in ("background", "loop"):
+            value = im.info.get(name)
+            options.setdefault(name, value if pillow_info.is_storable(name, value) else None)
     durations = options.get("duration")
-    if isinstance(durations, (list, tuple)) and len(durations) != total:
-        msg = f"{len(durations)} durations for {total} frames"
-        raise ValueError(msg)
     files: list[bytes] = []
     for image in images:
-        with closing(_each_frame(image)) as frames:
-            for _ in frames:
+        with closing(_each_picture(image)) as pictures:
+            for _ in pictures:
                 if isinstance(durations, (list, tuple)):
-                    options["duration"] = durations[len(files)]
+                    options["duration"] = durations[len(files)] if len(files) < len(durations) else None
                 files.append(_encoded(image, options, animated=total > 1))
+    if isinstance(durations, (list, tuple)) and len(durations) != len(files):
+        msg = f"{len(durations)} durations for {len(files)} frames"
+        raise ValueError(msg)
     fp.write(llicti_core.join(files))
 
 
-def _each_frame(im: Image.Image) -> Generator[None]:
-    """Go to every frame of an image in turn, then back to where it was."""
+def _each_picture(im: Image.Image) -> Generator[None]:
+    """Go to every frame of an image in turn that is a picture of its own, then back to where it was."""
     count = getattr(im, "n_frames", 1)
     if count == 1:  # not every image can seek then, such as one that has been unpickled
         yield
         return
-    frame = im.tell()
+    before = im.tell()
+    first = getattr(im, "_min_frame", 0)  # which is 1 in PSD files
     try:
+        im.seek(first)
+        kind = im.mode, im.size
         for index in range(count):
-            im.seek(index)
-            yield
+            if not index or _seek_picture(im, index, first, kind):
+                yield
     finally:
-        im.seek(frame)
+        im.seek(before)
+
+
+def _seek_picture(im: Image.Image, index: int, first: int, kind: tuple[str, tuple[int, int]]) -> bool:
+    """Go to a frame, if it is more than a preview, a mask or a gain map of the first, which is of `kind`.
+
+    JPEG and MPO files say what each of their images is for, or nothing; TIFF files what is smaller, or a mask.
+    """
+    entries = getattr(im, "mpinfo", None)
+    purpose = str(entries[0xB002][index]["Attribute"]["MPType"]) if entries else "Multi-Frame"
+    if purpose == "Undefined":
+        try:
+            im.seek(first + index)
+        except (OSError, SyntaxError, ValueError):  # programs that cut such images off leave them in the index
+            return False
+        return (im.mode, im.size) == kind
+    if not purpose.startswith("Multi-Frame"):
+        return False
+    im.seek(first + index)
+    tags = getattr(im, "tag_v2", {})
+    return not tags.get(254, 0) & 5 and tags.get(255, 1) != 2
 
 
 def _encoded(im: Image.Image, options: Mapping[str, Any], animated: bool) -> bytes:
@@ -258,7 +330,7 @@ def _encoded(im: Image.Image, options: Mapping[str, Any], animated: bool) -> byt
     if im.mode in ("P", "PA"):
         mode = im.im.getpalettemode()
         palette = llicti_core.Palette(mode, im.im.getpalette(mode, mode))
-    metadata = info.from_image(im, options, animated)
+    metadata = pillow_info.from_image(im, options, animated)
     known = {name: options[name] for name in ("model", "effort", "threads", "device") if name in options}
     return llicti_core.encode(np.asarray(im), mode=im.mode, palette=palette, metadata=metadata, **known)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import struct
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from images import photograph
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageFile, ImageSequence, UnidentifiedImageError
 
 import llicti_core
 import llicti_plugin
@@ -237,6 +238,135 @@ def test_save_over_the_file_it_came_from(tmp_path: Path) -> None:
         assert_image_equal(reloaded, im)
 
 
+def assert_frames(path: Path, colours: list[str]) -> None:
+    """The file has frames of these colours."""
+    with Image.open(path) as im:
+        found = [frame.convert("RGB").getpixel((0, 0)) for frame in ImageSequence.Iterator(im)]
+    assert found == [ImageColor.getrgb(colour) for colour in colours]
+
+
+@pytest.mark.parametrize("name", [lambda path: path, str, lambda path: path.parent / "link.llc"])
+def test_save_all_over_the_file_it_came_from(name, tmp_path: Path) -> None:
+    path = tmp_path / "a.llc"
+    (tmp_path / "link.llc").symlink_to(path)
+    red, blue, lime = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime"))
+    red.save(path, save_all=True, append_images=[blue])
+    with Image.open(path) as im:
+        im.seek(1)
+        im.save(name(path), save_all=True, append_images=[lime])
+        assert_frames(path, ["red", "blue", "lime"])
+        im.save(name(path))
+        assert_frames(path, ["blue"])
+        im.save(name(path), append_images=[im])  # though the file has one frame now
+    assert_frames(path, ["red", "blue", "red", "blue"])
+    red.save(path)
+    with Image.open(path) as im:
+        im.load()
+        lime.save(tmp_path / "b.llc")
+        with Image.open(tmp_path / "b.llc") as other:
+            other.save(path, append_images=[im])
+    assert_frames(path, ["lime", "red"])
+
+
+def test_frames_of_a_closed_image_cost_the_file_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.llc"
+    Image.new("L", (8, 8)).save(path, save_all=True, append_images=[Image.new("L", (8, 8), 1)])
+    data = path.read_bytes()
+    with Image.open(path) as im:
+        im.load()
+    with pytest.raises(ValueError, match="closed"):
+        im.save(path, save_all=True)
+    assert path.read_bytes() == data
+
+
+# What is a frame
+
+
+class FromOne(Image.Image):
+    """Two frames that count from 1, as those of PSD files."""
+
+    n_frames, _min_frame = 2, 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.im = Image.core.new("RGB", (4, 4))
+        self._mode, self._size, self.at = "RGB", (4, 4), 1
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, frame: int) -> None:
+        if not 1 <= frame <= 2:
+            raise EOFError
+        self.at = frame
+        self.info["comment"] = bytes((frame,))
+
+
+def test_frames_may_count_from_one() -> None:
+    im = FromOne()
+    im.seek(2)
+    with Image.open(io.BytesIO(saved(im, save_all=True))) as reloaded:
+        assert reloaded.n_frames == 2
+        assert [frame.info["comment"] for frame in ImageSequence.Iterator(reloaded)] == [b"\1", b"\2"]
+    assert im.tell() == 2
+
+
+THUMBNAIL, PANORAMA, STEREO = 0x010001, 0x020001, 0x020002
+
+
+@pytest.mark.parametrize(
+    ("second", "purpose", "count"),
+    [
+        (Image.new("L", (12, 9)), 0, 1),  # a gain map
+        (Image.new("RGB", (12, 9)), THUMBNAIL, 1),
+        (Image.new("RGB", (23, 17)), THUMBNAIL, 1),
+        (Image.new("RGB", (23, 17)), 0, 2),  # as Pillow itself writes them
+        (Image.new("RGB", (23, 17)), STEREO, 2),
+        (Image.new("L", (40, 17)), PANORAMA, 2),
+    ],
+)
+def test_previews_in_jpeg_files_are_no_frames(second: Image.Image, purpose: int, count: int) -> None:
+    fp = io.BytesIO()
+    noisy_image("RGB").save(fp, "MPO", save_all=True, append_images=[second])
+    data = bytearray(fp.getvalue())
+    entry = data[:200].rindex(struct.pack("<L", 0x030000)) + 16
+    data[entry : entry + 4] = struct.pack("<L", purpose)
+    with Image.open(io.BytesIO(data)) as mpo:
+        assert mpo.n_frames == 2
+        with Image.open(io.BytesIO(saved(mpo, save_all=True))) as reloaded:
+            assert reloaded.n_frames == count
+            for frame in range(count):
+                mpo.seek(frame)
+                reloaded.seek(frame)
+                assert_image_equal(reloaded, mpo)
+        mpo.seek(0)
+        with pytest.raises(ValueError, match=f"3 durations for {count} frames"):
+            saved(mpo, save_all=True, duration=[1, 2, 3])
+
+
+def test_previews_that_are_not_there_are_no_frames() -> None:
+    fp = io.BytesIO()
+    noisy_image("RGB").save(fp, "MPO", save_all=True, append_images=[noisy_image("RGB", 23, 17)])
+    data = fp.getvalue()
+    with Image.open(io.BytesIO(data[: data.rindex(b"\xff\xd8")])) as mpo:
+        assert mpo.n_frames == 2
+        with Image.open(io.BytesIO(saved(mpo, save_all=True))) as reloaded:
+            assert reloaded.n_frames == 1
+            assert_image_equal(reloaded, mpo)
+
+
+@pytest.mark.parametrize(("tag", "value", "count"), [(254, 1, 1), (254, 4, 1), (254, 2, 2), (255, 2, 1), (255, 1, 2)])
+def test_previews_in_tiff_files_are_no_frames(tag: int, value: int, count: int) -> None:
+    fp = io.BytesIO()
+    second = noisy_image("RGB", 12, 9)
+    second.encoderinfo = {"tiffinfo": {tag: value}}
+    noisy_image("RGB").save(fp, "TIFF", save_all=True, append_images=[second])
+    with Image.open(fp) as tiff:
+        assert tiff.n_frames == 2
+        with Image.open(io.BytesIO(saved(tiff, save_all=True))) as reloaded:
+            assert reloaded.n_frames == count
+
+
 # Verifying
 
 
@@ -306,5 +436,16 @@ def test_damaged_pixels_say_what_is_wrong() -> None:
 def test_bad_header(data: bytes) -> None:
     with pytest.raises(UnidentifiedImageError):
         Image.open(io.BytesIO(data))
-    with pytest.raises(SyntaxError):
+    with pytest.raises(UnidentifiedImageError):
         LlcImageFile(io.BytesIO(data))
+
+
+def test_what_is_wrong_with_a_file_is_said() -> None:
+    """Image.open says "cannot identify image file" of all that it takes for another format."""
+    data = saved(noisy_image("L"))
+    newer, damaged = bytearray(data), bytearray(data)
+    newer[len(llicti_core.SIGNATURE)] += 1
+    damaged[20] ^= 1
+    for bad, message in ((newer, "format version"), (damaged, "'HEAD'.* damaged"), (data[:30], "ends at byte 30")):
+        with pytest.raises(UnidentifiedImageError, match=message):
+            Image.open(io.BytesIO(bad))
