@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from llicti_core import Metadata, UnsupportedError
-from llicti_core.metadata import MAX_METADATA_BYTES, MAX_TEXT_BYTES, MAX_TEXTS
+from llicti_core.spec import MAX_METADATA_BYTES, MAX_TEXT_BYTES, MAX_TEXTS
 from llicti_plugin.pillow_exif import RAW_PROFILE, exif_now
 
 if TYPE_CHECKING:
