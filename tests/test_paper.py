@@ -65,10 +65,10 @@ class CheckingCoder:
         return torch.from_numpy(np.frombuffer(data[4:], np.int16).copy())
 
 
-def network(channels: int = 8, scales: int = 5, seed: int = 0) -> Network:
+def network(channels: int = 8, levels: int = 5, seed: int = 0) -> Network:
     """A network with random weights and, since they are initialised, mixtures of every width."""
     torch.manual_seed(seed)
-    result = Network(channels, scales)
+    result = Network(channels, levels)
     initialise(result)
     return result
 
@@ -77,10 +77,10 @@ def scaled(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(to_planes(pixels)).float().unsqueeze(0) / 255
 
 
-def context(planes: torch.Tensor, scale: int, index: int, row: int, column: int) -> torch.Tensor:
+def context(planes: torch.Tensor, level: int, index: int, row: int, column: int) -> torch.Tensor:
     """The neighbours [3, neighbours] of a pixel, one by one; outside, the nearest of the same phase."""
     height, width = planes.shape[-2:]
-    half, neighbours = 1 << scale, []
+    half, neighbours = 1 << level, []
     for phase, dy, dx in BANDS[index].neighbours:
         rows = range(int(phase[0]) * half, height, 2 * half)
         columns = range(int(phase[1]) * half, width, 2 * half)
@@ -91,7 +91,7 @@ def context(planes: torch.Tensor, scale: int, index: int, row: int, column: int)
 
 
 def naive_outputs(state: dict[str, torch.Tensor], index: int, neighbours: torch.Tensor) -> torch.Tensor:
-    """A band's 60 outputs for a pixel, from documented names alone, group by group."""
+    """A band's 60 outputs for a pixel, from documented names alone, one parameter kind after the other."""
     prefix = f"entropymodel.entmdls_scale_band.0.{index}."
     total, start = 0, 0
     for name, (height, width) in FIRST_LAYERS[index].items():
@@ -108,16 +108,16 @@ def naive_outputs(state: dict[str, torch.Tensor], index: int, neighbours: torch.
 
 
 @pytest.mark.parametrize("index", range(3))
-@pytest.mark.parametrize("scale", [0, 1])
-def test_outputs_are_those_of_the_windows(index: int, scale: int) -> None:
+@pytest.mark.parametrize("level", [0, 1])
+def test_outputs_are_those_of_the_windows(index: int, level: int) -> None:
     """At every pixel of an image with odd sides, so with phases a row and a column short."""
     torch.manual_seed(1)
     net, planes = Network(5), scaled(noise(13, 11))
     band = BANDS[index]
-    rows, columns = (range(parity << scale, size, 2 << scale) for parity, size in ((band.row, 13), (band.column, 11)))
+    rows, columns = (range(parity << level, size, 2 << level) for parity, size in ((band.row, 13), (band.column, 11)))
     with torch.no_grad():
-        outputs = net.outputs(planes, scale, index)
-        contexts = torch.stack([context(planes, scale, index, row, column) for row in rows for column in columns])
+        outputs = net.outputs(planes, level, index)
+        contexts = torch.stack([context(planes, level, index, row, column) for row in rows for column in columns])
         expected = torch.stack([naive_outputs(net.state_dict(), index, one) for one in contexts])
         torch.testing.assert_close(outputs, expected)
         torch.testing.assert_close(net.band(index).of_contexts(contexts), expected)
@@ -195,10 +195,10 @@ def test_a_flat_stretch_leaves_every_symbol_something() -> None:
     assert (table.diff(dim=1) > 0).all()
 
 
-@pytest.mark.parametrize("scales", [2, 5])
+@pytest.mark.parametrize("levels", [2, 5])
 @pytest.mark.parametrize("size", [*SIZES, (40, 37)])
-def test_files_decode_to_the_same_pixels(size: tuple[int, int], scales: int) -> None:
-    net, coder = network(4, scales), CheckingCoder()
+def test_files_decode_to_the_same_pixels(size: tuple[int, int], levels: int) -> None:
+    net, coder = network(4, levels), CheckingCoder()
     for pixels in (smooth(*size), noise(*size)):
         assert (codec.decode(net, codec.encode(net, pixels, coder), coder) == pixels).all()
 
@@ -225,7 +225,7 @@ def test_damaged_files_are_refused() -> None:
     for broken in (b"", b"LLTP", b"x" + data[1:], data[:-1], data[: codec.HEADER.size + 5]):
         with pytest.raises(ValueError, match=r"not a file|too early"):
             codec.decode(net, broken, coder)
-    with pytest.raises(ValueError, match="2 scales, the network 5"):
+    with pytest.raises(ValueError, match="2 levels, the network 5"):
         codec.decode(network(4), data, coder)
     with pytest.raises(ValueError, match="uint8"):
         codec.encode(net, smooth(9, 10, 1), coder)
@@ -233,8 +233,8 @@ def test_damaged_files_are_refused() -> None:
 
 def test_published_configurations_run() -> None:
     a, b = (Config.read(CONFIGS / f"llicti_{name}.json") for name in "AB")
-    assert (a.channels, a.scales, a.patch_size) == (88, 5, 160)
-    assert (b.channels, b.scales, b.patch_size) == (60, 2, 128)
+    assert (a.channels, a.levels, a.patch_size) == (88, 5, 160)
+    assert (b.channels, b.levels, b.patch_size) == (60, 2, 128)
 
 
 @pytest.mark.parametrize(
@@ -357,6 +357,6 @@ def test_training_learns(tmp_path: Path) -> None:
 def test_phases_are_those_of_the_pyramid() -> None:
     planes = torch.zeros(3, 7, 10)
     for band in BANDS:
-        for scale in range(5):
-            sizes = phase_size(7, scale, band.row), phase_size(10, scale, band.column)
-            assert phase_of(planes, scale, band.row, band.column).shape[1:] == sizes
+        for level in range(5):
+            sizes = phase_size(7, level, band.row), phase_size(10, level, band.column)
+            assert phase_of(planes, level, band.row, band.column).shape[1:] == sizes

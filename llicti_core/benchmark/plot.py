@@ -29,7 +29,7 @@ def save(rows: Sequence[Row], path: Path) -> None:
     panels[0].set_ylabel("bits per sub-pixel (lower is better)")
     lines = [_draw(axes, rows, name) for axes, name in zip(panels, ("encode", "decode"), strict=True)]
     figure.legend(handles=[line for _, line in lines[0]], loc="outside right upper")
-    figure.canvas.draw()  # sets where things stand, which the labels go by
+    figure.canvas.draw()  # places everything, which the labels depend on
     for axes, drawn in zip(panels, lines, strict=True):
         _label(axes, drawn)
     figure.savefig(path, dpi=120)

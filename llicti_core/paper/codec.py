@@ -1,8 +1,8 @@
-"""One image to bytes and back as the paper does it: coarse to fine, one torchac stream a scale, band and channel.
+"""One image to bytes and back as the paper does it: coarse to fine, one torchac stream a level, band and channel.
 
-A file has a header of our own (sizes, scales, ranges of Co and Cg), the coarsest phase 00 raw, then the streams,
-each after its length. Memory grows with the image: torchac wants a stream's whole tables, some 900 bytes a pixel of the
-largest band.
+A file has a header of our own (sizes, levels, bounds of Co and Cg), the lowpass raw, then the streams, each after its
+length. Memory grows with the image: torchac needs a stream's whole tables, some 900 bytes for each pixel of the largest
+band.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from llicti_core.spec import BANDS
 HEADER = struct.Struct("<4sBIIhhhh")
 MAGIC = b"LLTP"
 LENGTH = struct.Struct("<I")
-Y_RANGE = (-127, 128)
+Y_BOUNDS = (-127, 128)
 
 CHUNK = 4096
 """Pixels whose tables are made at once, so that the work stays in the processor's cache."""
@@ -69,39 +69,39 @@ class Torchac:
 class Stream:
     """Where a stream belongs: `band` is an index of spec.BANDS, `channel` 0..2 of Y, Co, Cg."""
 
-    scale: int
+    level: int
     band: int
     channel: int
 
 
-def order(scales: int) -> Iterator[Stream]:
+def order(levels: int) -> Iterator[Stream]:
     """The streams of a file in their order: coarse to fine, 11, 01, 10, then Y, Co, Cg."""
-    for scale in reversed(range(scales)):
+    for level in reversed(range(levels)):
         for band in range(len(BANDS)):
             for channel in range(CHANNELS):
-                yield Stream(scale, band, channel)
+                yield Stream(level, band, channel)
 
 
 def encode(network: Network, pixels: NDArray[np.uint8], coder: EntropyCoder) -> bytes:
-    """Code an image, uint8 RGB [height, width, 3] of any size from 1x1. Raises ValueError for other arrays."""
+    """Encode an image, uint8 RGB [height, width, 3] of any size from 1x1. Raises ValueError for other arrays."""
     if pixels.ndim != 3 or pixels.shape[2] != CHANNELS or pixels.dtype != np.uint8 or pixels.size == 0:
         msg = f"pixels are uint8 [height, width, 3], not {pixels.dtype} {list(pixels.shape)}"
         raise ValueError(msg)
     planes = to_planes(pixels)
-    ranges = [Y_RANGE] + [(int(planes[c].min()), int(planes[c].max())) for c in (1, 2)]
-    step = 1 << network.scales
-    file = bytearray(HEADER.pack(MAGIC, network.scales, *pixels.shape[:2], *ranges[1], *ranges[2]))
+    bounds = [Y_BOUNDS] + [(int(planes[c].min()), int(planes[c].max())) for c in (1, 2)]
+    step = 1 << network.levels
+    file = bytearray(HEADER.pack(MAGIC, network.levels, *pixels.shape[:2], *bounds[1], *bounds[2]))
     file += pixels[::step, ::step].tobytes()
     scaled = _scaled(planes, network)
     with torch.no_grad():
-        for scale, band in _bands(network.scales):
-            values = _values(scaled, scale, band)
-            mixture = Mixture.of(network.outputs(scaled, scale, band)) if len(values) else None
+        for level, band in _bands(network.levels):
+            values = _values(scaled, level, band)
+            mixture = Mixture.of(network.outputs(scaled, level, band)) if len(values) else None
             for channel in range(CHANNELS):
                 data = b""
                 if mixture is not None:
-                    table = _table(mixture, channel, values, ranges[channel])
-                    symbols = (values[:, channel] * UNIT).round().to(torch.int16) - ranges[channel][0]
+                    table = _table(mixture, channel, values, bounds[channel])
+                    symbols = (values[:, channel] * UNIT).round().to(torch.int16) - bounds[channel][0]
                     data = coder.encode(table, symbols.cpu())
                 file += LENGTH.pack(len(data)) + data
     return bytes(file)
@@ -113,33 +113,33 @@ def decode(network: Network, data: bytes, coder: EntropyCoder) -> NDArray[np.uin
     The network must compute exactly what it did in the encoder: same weights, and same device and libraries.
     """
     file = read(data)
-    if file.scales != network.scales:
-        msg = f"the file has {file.scales} scales, the network {network.scales}"
+    if file.levels != network.levels:
+        msg = f"the file has {file.levels} levels, the network {network.levels}"
         raise ValueError(msg)
     planes = np.zeros((CHANNELS, file.height, file.width), np.int16)
-    step = 1 << network.scales
-    planes[:, ::step, ::step] = to_planes(file.coarsest)
+    step = 1 << network.levels
+    planes[:, ::step, ::step] = to_planes(file.lowpass)
     scaled = _scaled(planes, network)
     with torch.no_grad():
-        for scale, band in _bands(network.scales):
-            values = _values(scaled, scale, band)
+        for level, band in _bands(network.levels):
+            values = _values(scaled, level, band)
             if not len(values):
                 continue
-            mixture = Mixture.of(network.outputs(scaled, scale, band))
+            mixture = Mixture.of(network.outputs(scaled, level, band))
             for channel in range(CHANNELS):
-                table = _table(mixture, channel, values, file.ranges[channel])
-                symbols = coder.decode(table, file.streams[Stream(scale, band, channel)])
-                values[:, channel] = (symbols.to(scaled.device).float() + file.ranges[channel][0]) / UNIT
-            target = phase_of(scaled, scale, BANDS[band].row, BANDS[band].column)
+                table = _table(mixture, channel, values, file.bounds[channel])
+                symbols = coder.decode(table, file.streams[Stream(level, band, channel)])
+                values[:, channel] = (symbols.to(scaled.device).float() + file.bounds[channel][0]) / UNIT
+            target = phase_of(scaled, level, BANDS[band].row, BANDS[band].column)
             target[0] = values.t().view(target.shape[1:])
     return to_pixels((scaled[0] * UNIT).round().to(torch.int16).cpu().numpy())
 
 
-def _bands(scales: int) -> Iterator[tuple[int, int]]:
-    """Scales and indices of bands in coding order."""
-    for stream in order(scales):
+def _bands(levels: int) -> Iterator[tuple[int, int]]:
+    """Levels and indices of bands in coding order."""
+    for stream in order(levels):
         if stream.channel == 0:
-            yield stream.scale, stream.band
+            yield stream.level, stream.band
 
 
 def _scaled(planes: NDArray[np.int16], network: Network) -> Tensor:
@@ -148,13 +148,13 @@ def _scaled(planes: NDArray[np.int16], network: Network) -> Tensor:
     return torch.from_numpy(planes).to(device).float().unsqueeze(0) / UNIT
 
 
-def _values(scaled: Tensor, scale: int, band: int) -> Tensor:
+def _values(scaled: Tensor, level: int, band: int) -> Tensor:
     """A copy of a band's pixels [pixels, 3], in raster order."""
-    phase = phase_of(scaled, scale, BANDS[band].row, BANDS[band].column)
+    phase = phase_of(scaled, level, BANDS[band].row, BANDS[band].column)
     return phase.movedim(1, -1).reshape(-1, CHANNELS).clone()
 
 
-def _table(mixture: Mixture, channel: int, values: Tensor, limits: tuple[int, int]) -> Tensor:
+def _table(mixture: Mixture, channel: int, values: Tensor, bounds: tuple[int, int]) -> Tensor:
     """The whole stream's tables on the CPU, made in chunks."""
     parts = []
     for start in range(0, len(values), CHUNK):
@@ -162,19 +162,19 @@ def _table(mixture: Mixture, channel: int, values: Tensor, limits: tuple[int, in
         part = Mixture(
             mixture.deviations[chunk], mixture.means[chunk], mixture.weights[chunk], mixture.coefficients[chunk]
         )
-        parts.append(part.table(channel, values[chunk], *limits).cpu())
+        parts.append(part.table(channel, values[chunk], *bounds).cpu())
     return torch.cat(parts)
 
 
 @dataclass(frozen=True)
 class File:
-    """A file's parts. ranges: least and greatest by channel; coarsest: the raw pixels, uint8 [rows, columns, 3]."""
+    """A file's parts. bounds: least and greatest by channel; lowpass: the raw pixels, uint8 [rows, columns, 3]."""
 
-    scales: int
+    levels: int
     height: int
     width: int
-    ranges: list[tuple[int, int]]
-    coarsest: NDArray[np.uint8]
+    bounds: list[tuple[int, int]]
+    lowpass: NDArray[np.uint8]
     streams: dict[Stream, bytes]
 
 
@@ -183,19 +183,19 @@ def read(data: bytes) -> File:
     if len(data) < HEADER.size or not data.startswith(MAGIC):
         msg = "not a file of the paper's codec"
         raise ValueError(msg)
-    _, scales, height, width, *limits = HEADER.unpack_from(data)
-    rows, columns = level_size(height, scales), level_size(width, scales)
+    _, levels, height, width, *chroma = HEADER.unpack_from(data)
+    rows, columns = level_size(height, levels), level_size(width, levels)
     raw, position = _take(data, HEADER.size, rows * columns * CHANNELS)
     streams = {}
-    for stream in order(scales):
+    for stream in order(levels):
         length, position = _take(data, position, LENGTH.size)
         streams[stream], position = _take(data, position, LENGTH.unpack(length)[0])
-    ranges = [Y_RANGE, (limits[0], limits[1]), (limits[2], limits[3])]
-    if any(not -255 <= least <= most <= 255 for least, most in ranges):
-        msg = "impossible ranges of Co or Cg"
+    bounds = [Y_BOUNDS, (chroma[0], chroma[1]), (chroma[2], chroma[3])]
+    if any(not -255 <= least <= most <= 255 for least, most in bounds):
+        msg = "impossible bounds of Co or Cg"
         raise ValueError(msg)
-    coarsest = np.frombuffer(raw, np.uint8).reshape(rows, columns, CHANNELS)
-    return File(scales, height, width, ranges, coarsest, streams)
+    lowpass = np.frombuffer(raw, np.uint8).reshape(rows, columns, CHANNELS)
+    return File(levels, height, width, bounds, lowpass, streams)
 
 
 def _take(data: bytes, position: int, count: int) -> tuple[bytes, int]:

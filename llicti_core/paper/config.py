@@ -46,8 +46,8 @@ class Config:
     agent: which of the authors' classes ran it; has no meaning here. mode: train, validate or eval_model.
     resume_training: go on from checkpoint_file. cuda, gpu_device: use that GPU, where there is one. seed: of weights
     and crops. ycocg, clrchs, clr_joint_mode, conv_layers, Evens, Odds, distribution, num_mixtures, activfun: the one
-    variant that is built. chs: channels of a network, a number or one a scale, of which the first serves all.
-    dwtlevels: the scales, [0, 1, ...]. useprevlevNN: whether a scale shares the networks of the one before:
+    variant that is built. chs: channels of a network, a number or one a level, of which the first serves all.
+    dwtlevels: the levels, [0, 1, ...]. useprevlevNN: whether a level shares the networks of the one before:
     [false, true, ...]. batch_size: crops a batch. patch_size: their side. patches_per_img: crops an image and epoch.
     grad_acc_iters: batches an optimiser step. learning_rate: at the start. max_epoch: epochs in all. validate_every:
     epochs from one validation to the next. loss_prnt_iters: batches from one printed loss to the next.
@@ -130,8 +130,8 @@ class Config:
         return self.chs[0]
 
     @property
-    def scales(self) -> int:
-        """Scales of the pyramid."""
+    def levels(self) -> int:
+        """Levels of the pyramid."""
         return len(self.dwtlevels)
 
     @property
@@ -166,12 +166,12 @@ class Config:
         if not self.chs or min(self.chs) < 1:
             msg = f"chs: {list(self.chs)} are no numbers of channels"
             raise ValueError(msg)
-        if self.dwtlevels != tuple(range(self.scales)) or not 1 <= self.scales <= 5:
+        if self.dwtlevels != tuple(range(self.levels)) or not 1 <= self.levels <= 5:
             msg = f"dwtlevels: {list(self.dwtlevels)} is not built, only [0], [0, 1] and so on to [0, 1, 2, 3, 4]"
             raise ValueError(msg)
-        shared = self.useprevlevNN[: self.scales]
-        if shared != (False,) + (True,) * (self.scales - 1):
-            msg = f"useprevlevNN: {list(shared)} is not built, only false, then true for every other scale"
+        shared = self.useprevlevNN[: self.levels]
+        if shared != (False,) + (True,) * (self.levels - 1):
+            msg = f"useprevlevNN: {list(shared)} is not built, only false, then true for every other level"
             raise ValueError(msg)
         if not 1 <= self.num_train_dirs <= 4:
             msg = f"num_train_dirs: {self.num_train_dirs} is not in 1 to 4"

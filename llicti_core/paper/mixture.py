@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llicti_core.paper.network import CHANNELS, GROUPS, OUTPUTS, UNIT
+from llicti_core.paper.network import CHANNELS, OUTPUTS, PARAMETER_KINDS, UNIT
 
-COMPONENTS = OUTPUTS // GROUPS // CHANNELS
+COMPONENTS = OUTPUTS // PARAMETER_KINDS // CHANNELS
 
 LEAST_DEVIATION = 0.11 / UNIT
 LEAST_WEIGHT = 1e-6
@@ -59,7 +59,7 @@ class Mixture:
     @classmethod
     def of(cls, outputs: Tensor) -> Mixture:
         """From the network's outputs, float [pixels, 60]."""
-        deviations, means, weights, coefficients = outputs.view(-1, GROUPS, CHANNELS, COMPONENTS).unbind(1)
+        deviations, means, weights, coefficients = outputs.view(-1, PARAMETER_KINDS, CHANNELS, COMPONENTS).unbind(1)
         weights = lower_bound(weights, LEAST_WEIGHT)
         weights = weights / weights.sum(dim=-1, keepdim=True)
         return cls(lower_bound(deviations, LEAST_DEVIATION), means, weights, coefficients)

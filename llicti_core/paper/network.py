@@ -16,11 +16,11 @@ from llicti_core.color import rgb_to_ycocg, ycocg_to_rgb
 from llicti_core.spec import BANDS, Y_OFFSET, Band
 
 CHANNELS = 3
-GROUPS = 4
+PARAMETER_KINDS = 4
 """Networks side by side in a band's: of deviations, means, weights and coefficients."""
 
 OUTPUTS = 60
-"""Parameters of a pixel: 4 groups of 5 components' 3."""
+"""Parameters of a pixel: 4 parameter kinds of 5 components of 3 channels."""
 
 UNIT = 255.0
 """Planes are divided by this for the networks."""
@@ -53,10 +53,10 @@ def to_pixels(planes: NDArray[np.int16]) -> NDArray[np.uint8]:
     return ycocg_to_rgb(planes)
 
 
-def phase_of(planes: Tensor, scale: int, row: int, column: int) -> Tensor:
+def phase_of(planes: Tensor, level: int, row: int, column: int) -> Tensor:
     """The view [..., rows, columns] of the phase at parities `row`, `column`; empty where there are no such pixels."""
-    step = 2 << scale
-    return planes[..., row << scale :: step, column << scale :: step]
+    step = 2 << level
+    return planes[..., row << level :: step, column << level :: step]
 
 
 def _fill(phase: Tensor, height: int, width: int) -> Tensor:
@@ -68,18 +68,18 @@ def _fill(phase: Tensor, height: int, width: int) -> Tensor:
 
 
 class BandNetwork(nn.Module):
-    """The network of one band: convolutions of the known phases, summed, then two 1x1 convolutions in 4 groups."""
+    """The network of one band: convolutions of the known phases, summed; then two 1x1 ones for each parameter kind."""
 
     def __init__(self, band: Band, channels: int) -> None:
         super().__init__()
         self.band = band
-        hidden = GROUPS * channels
+        hidden = PARAMETER_KINDS * channels
         for phase, (kernel, _) in CONVOLUTIONS[band.name].items():
             self.add_module(f"layer0_{phase}_{band.name}", nn.Conv2d(CHANNELS, hidden, kernel))
         self.layers1toL = nn.Sequential(
-            nn.Conv2d(hidden, hidden, 1, groups=GROUPS),
+            nn.Conv2d(hidden, hidden, 1, groups=PARAMETER_KINDS),
             nn.ReLU(),
-            nn.Conv2d(hidden, OUTPUTS, 1, groups=GROUPS),
+            nn.Conv2d(hidden, OUTPUTS, 1, groups=PARAMETER_KINDS),
         )
 
     def first_layers(self) -> list[tuple[str, nn.Module]]:
@@ -101,25 +101,27 @@ class BandNetwork(nn.Module):
         bias = torch.stack([layer.bias for layer in layers]).sum(dim=0)
         hidden = nn.functional.linear(neighbours.flatten(1), weight.flatten(1), bias).relu_()
         # As matrix products, which take half of the convolutions' time here (forward and backward, on a CPU).
-        groups = _grouped(self.layers1toL[0], hidden.view(-1, GROUPS, hidden.shape[1] // GROUPS).transpose(0, 1))
-        return _grouped(self.layers1toL[2], groups.relu_()).transpose(0, 1).flatten(1)
+        kinds = _by_kind(
+            self.layers1toL[0], hidden.view(-1, PARAMETER_KINDS, hidden.shape[1] // PARAMETER_KINDS).transpose(0, 1)
+        )
+        return _by_kind(self.layers1toL[2], kinds.relu_()).transpose(0, 1).flatten(1)
 
 
-def _grouped(layer: nn.Module, groups: Tensor) -> Tensor:
-    """A 1x1 convolution in groups, [groups, batch, inputs] to [groups, batch, outputs]."""
-    weight = layer.weight.view(GROUPS, -1, groups.shape[2]).transpose(1, 2)
-    return torch.baddbmm(layer.bias.view(GROUPS, 1, -1), groups, weight)
+def _by_kind(layer: nn.Module, inputs: Tensor) -> Tensor:
+    """A 1x1 convolution for each parameter kind, [kinds, batch, inputs] to [kinds, batch, outputs]."""
+    weight = layer.weight.view(PARAMETER_KINDS, -1, inputs.shape[2]).transpose(1, 2)
+    return torch.baddbmm(layer.bias.view(PARAMETER_KINDS, 1, -1), inputs, weight)
 
 
 class Network(nn.Module):
-    """LLICTI: three band networks, which serve every scale. LLICTI-A: 88 channels, 5 scales; -B: 60 and 2.
+    """LLICTI: three band networks, which serve every level. LLICTI-A: 88 channels, 5 levels; -B: 60 and 2.
 
     The names in its state dict are those of the authors' checkpoints.
     """
 
-    def __init__(self, channels: int = 88, scales: int = 5) -> None:
+    def __init__(self, channels: int = 88, levels: int = 5) -> None:
         super().__init__()
-        self.channels, self.scales = channels, scales
+        self.channels, self.levels = channels, levels
         bands = nn.ModuleList(BandNetwork(band, channels) for band in BANDS)
         self.entropymodel = nn.Module()
         self.entropymodel.entmdls_scale_band = nn.ModuleList([bands])
@@ -129,16 +131,16 @@ class Network(nn.Module):
         network: BandNetwork = self.entropymodel.entmdls_scale_band[0][index]
         return network
 
-    def outputs(self, scaled: Tensor, scale: int, index: int) -> Tensor:
+    def outputs(self, scaled: Tensor, level: int, index: int) -> Tensor:
         """Parameters of a band's pixels, float [batch * pixels, 60], pixels in raster order.
 
-        scaled: planes / 255, float [batch, 3, height, width]; only the phases before the band are looked at.
+        scaled: planes / 255, float [batch, 3, height, width]; only the phases before the band are used.
         """
         band = BANDS[index]
-        height, width = phase_of(scaled, scale, 0, 0).shape[-2:]
-        rows, columns = phase_of(scaled, scale, band.row, band.column).shape[-2:]
+        height, width = phase_of(scaled, level, 0, 0).shape[-2:]
+        rows, columns = phase_of(scaled, level, band.row, band.column).shape[-2:]
         phases = {
-            phase: _fill(phase_of(scaled, scale, int(phase[0]), int(phase[1])), height, width)
+            phase: _fill(phase_of(scaled, level, int(phase[0]), int(phase[1])), height, width)
             for phase in CONVOLUTIONS[band.name]
         }
         outputs: Tensor = self.band(index)(phases)[..., :rows, :columns]

@@ -63,7 +63,7 @@ def eval_model(config: Config) -> None:
     """
     paths = image_paths(config.data("test_data"))
     network, coder = _trained(config), codec.Torchac()
-    totals = Totals(config.scales)
+    totals = Totals(config.levels)
     for path in paths:
         totals.add(path, network, coder)
     for line in totals.lines():
@@ -76,8 +76,8 @@ def eval_model(config: Config) -> None:
 class Totals:
     """Sums over the images that were coded: bits, sub-pixels by stream, seconds."""
 
-    def __init__(self, scales: int) -> None:
-        self.scales = scales
+    def __init__(self, levels: int) -> None:
+        self.levels = levels
         self.bits: Counter[codec.Stream] = Counter()
         self.pixels: Counter[codec.Stream] = Counter()
         self.per_image: list[float] = []
@@ -110,14 +110,14 @@ class Totals:
         for stream, content in codec.read(data).streams.items():
             band = BANDS[stream.band]
             self.bits[stream] += 8 * len(content)
-            rows = phase_size(height, stream.scale, band.row)
-            self.pixels[stream] += rows * phase_size(width, stream.scale, band.column)
+            rows = phase_size(height, stream.level, band.row)
+            self.pixels[stream] += rows * phase_size(width, stream.level, band.column)
         self.all_bits += 8 * len(data)
         self.sub_pixels += pixels.size
         self.per_image.append(8 * len(data) / pixels.size)
 
     def lines(self) -> list[str]:
-        """The totals: of the images, then of each scale, band and channel."""
+        """The totals: of the images, then of each level, band and channel."""
         count = len(self.per_image)
         rate = self.sub_pixels / 3e6
         lines = [
@@ -125,16 +125,16 @@ class Totals:
             f"of all pixels {self.all_bits / self.sub_pixels:.4f}",
             f"encode {self.encode_seconds / count:.2f} s an image ({rate / self.encode_seconds:.3f} Mpixel/s), "
             f"decode {self.decode_seconds / count:.2f} s ({rate / self.decode_seconds:.3f} Mpixel/s)",
-            "scale band channel  bits per sub-pixel  share of all bits",
+            "level band channel  bits per sub-pixel  share of all bits",
         ]
-        for stream in codec.order(self.scales):
+        for stream in codec.order(self.levels):
             bits, pixels = self.bits[stream], self.pixels[stream]
             lines.append(
-                f"{stream.scale:5} {BANDS[stream.band].name:>4} {CHANNEL_NAMES[stream.channel]:<7}"
+                f"{stream.level:5} {BANDS[stream.band].name:>4} {CHANNEL_NAMES[stream.channel]:<7}"
                 f"{bits / pixels if pixels else 0:20.4f} {bits / self.all_bits:18.2%}"
             )
         rest = self.all_bits - self.bits.total()
-        lines.append(f"coarsest pixels, header and lengths {rest / self.all_bits:23.2%}")
+        lines.append(f"lowpass, header and lengths {rest / self.all_bits:31.2%}")
         return lines
 
 
@@ -148,7 +148,7 @@ def _device(config: Config) -> torch.device:
 def _trained(config: Config) -> Network:
     """The network with the checkpoint's weights."""
     device = _device(config)
-    network = Network(config.channels, config.scales)
+    network = Network(config.channels, config.levels)
     load_weights(network, load_checkpoint(config.checkpoint, device)["state_dict"], config.checkpoint)
     network.to(device)
     return network

@@ -40,19 +40,19 @@ BEST = "model_best.pth.tar"
 def image_bits(network: Network, planes: Tensor) -> Iterator[tuple[int, int, Tensor]]:
     """Scale, band and estimated bits, [batch * pixels, 3], of images' bands: int16 planes [batch, 3, height, width]."""
     scaled = planes.float() / UNIT
-    for scale in reversed(range(network.scales)):
+    for level in reversed(range(network.levels)):
         for index, band in enumerate(BANDS):
-            values = phase_of(scaled, scale, band.row, band.column).movedim(1, -1).reshape(-1, CHANNELS)
+            values = phase_of(scaled, level, band.row, band.column).movedim(1, -1).reshape(-1, CHANNELS)
             if len(values):
-                yield scale, index, Mixture.of(network.outputs(scaled, scale, index)).bits(values)
+                yield level, index, Mixture.of(network.outputs(scaled, level, index)).bits(values)
 
 
 def estimate(network: Network, paths: Iterable[Path]) -> Iterator[tuple[Path, float]]:
-    """Each image and its estimated bits per sub-pixel; the coarsest phase counts 8."""
+    """Each image and its estimated bits per sub-pixel; the lowpass counts 8."""
     device = next(network.parameters()).device
     for path in paths:
         planes = torch.from_numpy(to_planes(read_image(path))).to(device).unsqueeze(0)
-        step = 1 << network.scales
+        step = 1 << network.levels
         bits = 8.0 * planes[..., ::step, ::step].numel()
         with torch.no_grad():
             bits += sum(part.double().sum().item() for _, _, part in image_bits(network, planes))
@@ -66,7 +66,7 @@ class Training:
         """Raises ValueError where a folder or the checkpoint to resume from is missing."""
         torch.manual_seed(config.seed)
         self.config, self.device = config, torch.device(device)
-        self.network = Network(config.channels, config.scales)
+        self.network = Network(config.channels, config.levels)
         initialise(self.network)
         self.network.to(device)
         self.optimiser = torch.optim.Adam(self.network.parameters(), config.learning_rate)
@@ -141,7 +141,7 @@ class Training:
     def _accumulate_crops(self, planes: Tensor) -> float:
         """Add a batch's gradients, band by band to save memory; returns its mean bits of a coded sub-pixel."""
         planes = planes.to(self.device)
-        step = 1 << self.network.scales
+        step = 1 << self.network.levels
         coded = planes.numel() - planes[..., ::step, ::step].numel()
         total = 0.0
         for _, _, bits in image_bits(self.network, planes):
@@ -153,7 +153,7 @@ class Training:
     def _accumulate_contexts(self) -> float:
         """The same of a batch of single contexts, drawn here."""
         assert self.photographs is not None
-        weights = [4.0**-scale for scale in range(self.network.scales)]  # as often as in an image
+        weights = [4.0**-level for level in range(self.network.levels)]  # as often as in an image
         total = 0.0
         for index, band in enumerate(BANDS):
             contexts = self.photographs.draw(band, self.config.contexts, weights, self.generator)
