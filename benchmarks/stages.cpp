@@ -1,9 +1,6 @@
-// Times the stages of coding a band, for one instruction set, on made-up pixels and weights. To build and run it:
-//   native=llicti_core/engines/native
-//   g++ -std=c++17 -O3 -march=native -fno-math-errno -fno-trapping-math -DLLICTI_ISA_FILE='"isa_avx512.cpp"'
-//       -I$native benchmarks/stages.cpp $native/model.cpp -o stages   (in one line)
-//   ./stages [width of the hidden layers] [their number]
-#include LLICTI_ISA_FILE
+// Times the stages of coding a band, for one instruction set, on made-up pixels and weights. Built by
+// tests/native/CMakeLists.txt; to run it: stages_avx2 [width of the hidden layers] [their number]
+#include LLICTI_KERNELS
 
 #include <chrono>
 #include <cstdio>
@@ -27,30 +24,25 @@ std::mt19937 random_bits(1);
 
 int random_int(int low, int high) { return low + int(random_bits() % uint32_t(high - low + 1)); }
 
-Layer random_layer(int in, int out, int scales) {
+Layer random_layer(int in, int out, int levels) {
     const size_t rows = size_t(out);
     std::vector<int8_t> weight(rows * in);
-    std::vector<int32_t> bias(scales * rows), multiplier(rows);
+    std::vector<int32_t> bias(levels * rows), multiplier(rows);
     for (int8_t& w : weight) w = int8_t(random_int(-60, 60));
     for (int32_t& b : bias) b = random_int(-5000, 5000);
     for (int32_t& m : multiplier) m = random_int(40, 200);
-    return Layer(in, out, scales, weight.data(), bias.data(), multiplier.data());
+    return Layer(in, out, levels, weight.data(), bias.data(), multiplier.data());
 }
 
 // Band 10, which has the most neighbours.
 Model random_model(int width, int depth) {
     Model model;
-    for (int j = 0; j < 64; j++) model.tables.tail[j] = uint16_t(32767 - 512 * j);
-    model.tables.tail_delta.fill(512 << 4);
-    model.tables.mantissa.fill(uint16_t(3000 << 4));
-    for (int t = 0; t < kWeightExp; t++) model.tables.weight_exp[t] = uint16_t(2048 >> (t / 12));
-    for (int sum = kLeastShareSum; sum <= kMaxShareSum; sum++) model.tables.reciprocal.push_back(((1 << 27) - 1) / sum);
     Band& band = model.bands[0];
     for (int n = 0; n < 40; n++) band.neighbours.push_back({0, n / 7 - 3, n % 7 - 3});
     band.nearest = {17, 23, 25, 31};
     const int inputs = 3 * int(band.neighbours.size()) + 3;
     for (int l = 0; l <= depth; l++) {
-        band.layers.push_back(random_layer(l ? width : inputs, l < depth ? width : kParameters, l ? 1 : kScales));
+        band.layers.push_back(random_layer(l ? width : inputs, l < depth ? width : kParameters, l ? 1 : kLevels));
     }
     return model;
 }
@@ -58,17 +50,17 @@ Model random_model(int width, int depth) {
 // A band all of whose neighbours are in one plane of noise on a gradient.
 class Picture {
 public:
-    Picture(const Model& model, const Correction& correction) : values_(3 * size_t(kStride) * kStride) {
+    Picture(const Model& model, const BandAdaptation& adaptation) : values_(3 * size_t(kStride) * kStride) {
         for (size_t i = 0; i < values_.size(); i++) values_[i] = int16_t(int(i % kStride) / 4 - 32 + random_int(-20, 20));
         context_.model = &model;
         context_.band = &model.bands[0];
-        context_.correction = &correction;
-        context_.scale = 0;
+        context_.adaptation = &adaptation;
+        context_.level = 0;
         context_.channels = 3;
         context_.width = kSide;
         context_.target_stride = kStride;
         for (int c = 0; c < 3; c++) {
-            context_.ranges[c] = c ? Range{-200, 200} : Range{-128, 127};
+            context_.bounds[c] = c ? Bounds{-200, 200} : Bounds{-128, 127};
             context_.target[c] = origin(c);
             for (int n = 0; n < 40; n++) {
                 const Neighbour& at = model.bands[0].neighbours[n];
@@ -114,16 +106,15 @@ void report(const char* stage, double time) { std::printf("%-28s %7.1f ns a pixe
 
 int main(int argc, char** argv) {
 #ifdef __AMX_INT8__
-    if (syscall(SYS_arch_prctl, 0x1023, 18)) return 1;  // see processor.cpp
-    const Tiles tiles;
+    if (syscall(SYS_arch_prctl, 0x1023, 18)) return 1;  // see dispatch.cpp
+    const AmxTiles tiles;
 #endif
     const Model model = random_model(argc > 1 ? std::atoi(argv[1]) : 192, argc > 2 ? std::atoi(argv[2]) : 3);
-    Correction correction;
-    correction.gain.fill(64);
-    correction.bias.fill(0);
-    const std::vector<Layer>& layers = model.bands[0].layers;
-    correction.hidden = layers[layers.size() - 2].bias;
-    Picture picture(model, correction);
+    BandAdaptation adaptation;
+    adaptation.gain.fill(1 << kGainShift);
+    adaptation.bias.fill(0);
+    adaptation.hidden_bias = last_hidden(model.bands[0]).bias;
+    Picture picture(model, adaptation);
     const BandContext& context = picture.context();
     Chunk& chunk = thread_chunk();
     predict(context, 0, kChunk, chunk);
@@ -132,8 +123,8 @@ int main(int argc, char** argv) {
         arrange_inputs(context, chunk);
     }));
     report("inputs, network", time_chunks([&](int64_t) { run_network(context, chunk); }));
-    report("corrections, mixture", time_chunks([&](int64_t) {
-        correct_outputs(correction, chunk);
+    report("adaptation, mixture", time_chunks([&](int64_t) {
+        adapt_outputs(adaptation, chunk);
         for (int c = 0; c < 3; c++) prepare_mixture(context, c, chunk);
         clamp_coefficients(chunk);
     }));
@@ -144,7 +135,7 @@ int main(int argc, char** argv) {
     for (uint8_t& word : words) word = uint8_t(random_bits());
     report("predict, search, rANS", time_band([&] {
         StreamDecoder decoder;
-        for (uint32_t& state : decoder.state) state = 65536 + (random_bits() >> 1);
+        for (uint32_t& state : decoder.state) state = kStateMin + (random_bits() >> 1);
         decoder.words = words.data();
         decoder.end = words.data() + words.size();
         if (!decode(context, 0, kSide * kSide, decoder)) std::puts("the words ran out");

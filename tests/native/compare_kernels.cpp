@@ -1,17 +1,8 @@
-// Compares the kernels of every instruction set built in, where the processor has it, with the generic ones on random
-// models, pixels, ranges and corrections. To build and run it for AArch64, emulated, and for x86-64, each in one line:
-//   native=llicti_core/engines/native
-//   aarch64-linux-gnu-g++ -std=c++17 -O3 -c -march=armv8.2-a+dotprod -DLLICTI_HAVE_DOTPROD
-//       $native/isa_dotprod.cpp -o /tmp/dotprod.o &&
-//       aarch64-linux-gnu-g++ -std=c++17 -O3 -static -DLLICTI_HAVE_NEON -DLLICTI_HAVE_DOTPROD -I$native
-//       tests/native/compare_kernels.cpp $native/{model,processor,isa_generic,isa_neon}.cpp /tmp/dotprod.o -o /tmp/compare &&
-//       qemu-aarch64 /tmp/compare
-//   g++ -std=c++17 -O3 -march=native -DLLICTI_HAVE_AVX2 -DLLICTI_HAVE_AVX512 -DLLICTI_HAVE_AMX -I$native
-//       tests/native/compare_kernels.cpp $native/{model,processor,isa_generic,isa_avx2,isa_avx512,isa_amx}.cpp
-//       -o /tmp/compare && /tmp/compare
-// Debian and Ubuntu have the first compiler and the emulator in g++-aarch64-linux-gnu and qemu-user. An argument sets the
-// number of trials.
+// Compares the kernels of an instruction set with the generic ones, on random models, pixels, bounds and adaptations, and
+// times them, as checkasm does. compare_kernels SET [TRIALS]: exit status 0 where all agree, 77 where the processor lacks
+// the set. Built by CMakeLists.txt.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -20,8 +11,8 @@
 #include <random>
 #include <string>
 
-#include "kernels.hpp"
-#include "processor.hpp"
+#include "dispatch.hpp"
+#include "kernels/kernels.hpp"
 
 namespace {
 
@@ -40,7 +31,7 @@ Layer random_layer(int in, int out, bool first, bool last) {
     const bool extreme = one_in(3);
     const size_t rows = size_t(out);
     std::vector<int8_t> weight(rows * in);
-    std::vector<int32_t> bias((first ? kScales : 1) * rows), multiplier(rows);
+    std::vector<int32_t> bias((first ? kLevels : 1) * rows), multiplier(rows);
     for (int8_t& w : weight) {
         w = int8_t(extreme ? (one_in(2) ? -largest : std::min(largest, 127)) : random_int(-largest, std::min(largest, 127)));
     }
@@ -56,21 +47,11 @@ Layer random_layer(int in, int out, bool first, bool last) {
         const double wanted = (last ? 4096 * 640.0 : 16384 * 64.0) / (40 * std::sqrt(squares)) * std::exp2(random_int(-3, 3));
         multiplier[row] = int32_t(std::max(1.0, std::min(most, wanted)));
     }
-    return Layer(in, out, first ? kScales : 1, weight.data(), bias.data(), multiplier.data());
+    return Layer(in, out, first ? kLevels : 1, weight.data(), bias.data(), multiplier.data());
 }
 
 std::unique_ptr<Model> random_model() {
     auto model = std::make_unique<Model>();
-    Tables& tables = model->tables;
-    const auto tail = [](int j) { return j == 64 ? 0 : std::min(int(65536 / (1 + std::exp(j / 8.0))), 32767); };
-    for (int j = 0; j < 64; j++) {
-        tables.tail[j] = uint16_t(tail(j));
-        tables.tail_delta[j] = uint16_t((tail(j) - tail(j + 1)) << 4);
-        tables.tail_and_delta[j] = tables.tail[j] | uint32_t(tables.tail_delta[j]) << 16;
-    }
-    for (int r = 0; r < 8; r++) tables.mantissa[r] = uint16_t(int(4095 * std::exp2(-r / 8.0)) << 4);
-    for (int t = 0; t < kWeightExp; t++) tables.weight_exp[t] = uint16_t(std::max(1.0, 2048 * std::exp(-t / 16.0)));
-    for (int sum = kLeastShareSum; sum <= kMaxShareSum; sum++) tables.reciprocal.push_back(((1 << 27) - 1) / sum);
     Band& band = model->bands[0];
     const int neighbours = random_int(4, 40), depth = random_int(1, 4);
     for (int n = 0; n < neighbours; n++) {
@@ -91,17 +72,17 @@ class Picture {
 public:
     Picture() : model_(random_model()), width_(random_int(1, 80)), height_(std::max(random_int(1, 12), 256 / width_)) {
         for (int i = 0; i < kParameters; i++) {
-            correction_.gain[i] = random_int(0, 127);
-            correction_.bias[i] = (i < kOutputs ? random_int(0, 87) : random_int(-40, 40)) * 1024;
+            adaptation_.gain[i] = random_int(0, 127);
+            adaptation_.bias[i] = (i < kOutputs ? random_int(0, 87) : random_int(-40, 40)) * 1024;
         }
-        const Layer& layer = model_->bands[0].layers[model_->bands[0].layers.size() - 2];
-        context_.scale = random_int(0, kScales - 1);
-        const int32_t* biases = layer.biases(context_.scale);
-        correction_.hidden.assign(biases, biases + layer.rows());
-        for (int o = 0; o < layer.out; o++) correction_.hidden[o] += random_int(-500, 500);
+        const Layer& layer = last_hidden(model_->bands[0]);
+        context_.level = random_int(0, kLevels - 1);
+        const int32_t* biases = layer.biases(context_.level);
+        adaptation_.hidden_bias.assign(biases, biases + layer.rows());
+        for (int o = 0; o < layer.out; o++) adaptation_.hidden_bias[o] += random_int(-500, 500);
         context_.model = model_.get();
         context_.band = &model_->bands[0];
-        context_.correction = &correction_;
+        context_.adaptation = &adaptation_;
         context_.channels = one_in(4) ? 1 : 3;
         context_.width = width_;
         context_.target_stride = width_;
@@ -109,12 +90,12 @@ public:
         for (int c = 0; c < 3; c++) {
             const int low = c ? -255 : -128, high = c ? 255 : 127;
             const int first = one_in(2) ? low : random_int(low, high);
-            Range& range = context_.ranges[c] = {first, one_in(2) ? high : one_in(4) ? first : random_int(first, high)};
+            Bounds& bounds = context_.bounds[c] = {first, one_in(2) ? high : one_in(4) ? first : random_int(first, high)};
             const int noise = random_int(0, 20), slope = random_int(-8, 8);
             const auto value = [&](int i) {
-                if (extreme) return one_in(2) ? range.low : range.high;
-                const int middle = (range.low + range.high) / 2 + i % stride() * slope;
-                return std::min(std::max(middle + random_int(-noise, noise), range.low), range.high);
+                if (extreme) return one_in(2) ? bounds.low : bounds.high;
+                const int middle = (bounds.low + bounds.high) / 2 + i % stride() * slope;
+                return std::min(std::max(middle + random_int(-noise, noise), bounds.low), bounds.high);
             };
             known_[c].resize(size_t(stride()) * size_t(height_ + 2 * kMargin));
             target_[c].resize(size_t(pixels()));
@@ -133,14 +114,14 @@ public:
     const BandContext& context() const { return context_; }
     int pixels() const { return width_ * height_; }
     int coded_channels() const {
-        return int(std::count_if(context_.ranges, context_.ranges + context_.channels, [](Range r) { return r.coded(); }));
+        return int(std::count_if(context_.bounds, context_.bounds + context_.channels, [](Bounds b) { return b.coded(); }));
     }
 
 private:
     int stride() const { return width_ + 2 * kMargin; }
 
     std::unique_ptr<Model> model_;
-    Correction correction_;
+    BandAdaptation adaptation_;
     int width_, height_;
     std::vector<int16_t> known_[3], target_[3];
     BandContext context_{};
@@ -152,9 +133,9 @@ struct Stream {
     std::vector<uint8_t> bytes;
 
     explicit Stream(const std::vector<uint32_t>& intervals) {
-        std::fill(state, state + kLanes, 65536u);
+        std::fill(state, state + kLanes, uint32_t(kStateMin));
         for (size_t i = intervals.size(); i-- > 0;) {
-            const uint32_t below = intervals[i] & 0xFFFF, frequency = intervals[i] >> 16;
+            const uint32_t cdf_low = intervals[i] & 0xFFFF, frequency = intervals[i] >> 16;
             if (!frequency) continue;
             uint32_t& x = state[i % kLanes];
             if (x >> 16 >= frequency) {
@@ -162,7 +143,7 @@ struct Stream {
                 bytes.push_back(uint8_t(x));
                 x >>= 16;
             }
-            x = (x / frequency << 16) + x % frequency + below;
+            x = (x / frequency << 16) + x % frequency + cdf_low;
         }
         std::reverse(bytes.begin(), bytes.end());
     }
@@ -183,8 +164,8 @@ public:
 
 private:
     std::vector<uint32_t> encode(const Kernels& kernels, int start, int stop) const {
-        const size_t groups = size_t(stop - start + kLanes - 1) / kLanes;
-        std::vector<uint32_t> intervals(groups * kLanes * size_t(picture_.coded_channels()));
+        const size_t batches = size_t(stop - start + kLanes - 1) / kLanes;
+        std::vector<uint32_t> intervals(batches * kLanes * size_t(picture_.coded_channels()));
         const uint32_t* end = kernels.encode(picture_.context(), start, stop, intervals.data());
         if (end != intervals.data() + intervals.size()) intervals.clear();
         return intervals;
@@ -207,7 +188,7 @@ private:
         if (bytes && decode(bytes / 4 * 2)) return false;
         if (!decode(bytes) || decoder.words != decoder.end) return false;
         for (uint32_t state : decoder.state) {
-            if (state != 65536) return false;
+            if (state != uint32_t(kStateMin)) return false;
         }
         for (int c = 0; c < context.channels; c++) {
             if (!std::equal(known.target[c] + start, known.target[c] + stop, context.target[c] + start)) return false;
@@ -228,27 +209,28 @@ private:
         const size_t residuals = size_t(context.channels) * sizeof(mine->residual[0]);
         if (std::memcmp(mine->residual, expected->residual, residuals)) return "sample, residuals";
         const OutputLayer layer(context.band->layers.back());
-        Fit fit, slopes[2];
+        Parameters at;
+        Gradient gradients[2];
         for (int o = 0; o < kParameters; o++) {
-            fit.gain[o] = float(random_int(32, 96)) / 64;
-            fit.bias[o] = float(random_int(-10, 10));
+            at.gain[o] = float(random_int(32, 96)) / 64;
+            at.bias[o] = float(random_int(-10, 10));
         }
         if (one_in(2)) {
-            fit.hidden.resize(size_t(layer.width));
-            for (float& bias : fit.hidden) bias = float(random_int(-10, 10));
+            at.hidden_bias_delta.resize(size_t(layer.width));
+            for (float& bias : at.hidden_bias_delta) bias = float(random_int(-10, 10));
         }
         double bits[2];
         for (int i = 0; i < 2; i++) {
             const Kernels& kernels = i ? kernels_ : kGenericKernels;
-            const auto estimate = [&](Fit* slope) {
-                return kernels.estimate(expected.get(), 1, layer, context.ranges, context.channels, fit, slope);
+            const auto estimate = [&](Gradient* gradient) {
+                return kernels.estimate(expected.get(), 1, layer, context.bounds, context.channels, at, gradient);
             };
             bits[i] = estimate(nullptr);
-            estimate(&slopes[i]);
+            estimate(&gradients[i]);
         }
         if (!near(bits[1], bits[0], bits[0])) return "estimate, bits";
-        if (!near(slopes[1].gain, slopes[0].gain) || !near(slopes[1].bias, slopes[0].bias) ||
-            !near(slopes[1].hidden, slopes[0].hidden)) {
+        if (!near(gradients[1].gain, gradients[0].gain) || !near(gradients[1].bias, gradients[0].bias) ||
+            !near(gradients[1].hidden_bias_delta, gradients[0].hidden_bias_delta)) {
             return "estimate, slopes";
         }
         return "";
@@ -270,21 +252,87 @@ private:
     Picture picture_;
 };
 
+// A picture of ordinary pixels is what times are of: pixels of all its channels, a chunk or a few at a time.
+class Timing {
+public:
+    Timing(const char* kernel, const Kernels& kernels) : kernel_(kernel), name_(kernels.name) {}
+
+    // Prints nanoseconds a pixel that `code`, of `pixels` pixels, takes; the fastest of many runs counts.
+    template <class Code>
+    void report(int pixels, Code code) const {
+        double best = 1e9;
+        for (int i = 0; i < kRepeats; i++) {
+            const auto start = std::chrono::steady_clock::now();
+            code();
+            best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+        }
+        std::printf("%-8s %-8s %8.1f ns a pixel\n", name_, kernel_, best * 1e9 / pixels);
+    }
+
+private:
+    static constexpr int kRepeats = 20;
+    const char *kernel_, *name_;
+};
+
+void time_kernels(const Kernels& kernels) {
+    random_bits.seed(1);
+    std::unique_ptr<Picture> picture;
+    do picture = std::make_unique<Picture>();
+    while (picture->coded_channels() < 3);
+    const BandContext& context = picture->context();
+    const int pixels = picture->pixels() / kLanes * kLanes;
+    std::vector<uint32_t> intervals(3 * size_t(pixels));
+    Timing("encode", kernels).report(pixels, [&] { kernels.encode(context, 0, pixels, intervals.data()); });
+    const Stream stream(intervals);
+    Timing("decode", kernels).report(pixels, [&] {
+        StreamDecoder decoder;
+        std::copy_n(stream.state, kLanes, decoder.state);
+        decoder.words = stream.bytes.data();
+        decoder.end = decoder.words + stream.bytes.size();
+        if (!kernels.decode(context, 0, pixels, decoder)) std::puts("the words ran out");  // to the same pixels
+    });
+    const int64_t starts[kChunk / kSampleRun] = {};
+    SampleChunk samples{};
+    Timing("sample", kernels).report(kChunk, [&] { kernels.sample(context, starts, true, samples); });
+    const OutputLayer layer(context.band->layers.back());
+    Parameters at;
+    at.gain.fill(1);
+    at.hidden_bias_delta.resize(size_t(layer.width));
+    Gradient gradient;
+    Timing("estimate", kernels).report(kChunk, [&] {
+        kernels.estimate(&samples, 1, layer, context.bounds, context.channels, at, &gradient);
+    });
+}
+
+const Kernels* find(const char* name) {
+    for (const Kernels* kernels : supported_kernels()) {
+        if (!std::strcmp(kernels->name, name)) return kernels;
+    }
+    return nullptr;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-    const int trials = argc > 1 ? std::atoi(argv[1]) : 200;
-    bool failed = false;
-    for (const Kernels* kernels : supported_kernels()) {
-        int differ = 0;
-        for (int trial = 0; trial < trials; trial++) {
-            random_bits.seed(unsigned(trial));
-            const std::string problem = Comparison(*kernels).run();
-            if (problem.empty()) continue;
-            if (!differ++) std::printf("%s: trial %d differs: %s\n", kernels->name, trial, problem.c_str());
-        }
-        std::printf("%s: %d trials, %d differ\n", kernels->name, trials, differ);
-        failed = failed || differ;
+    constexpr int kSkipped = 77;
+    if (argc < 2) {
+        std::puts("compare_kernels SET [TRIALS]");
+        return 2;
     }
-    return failed;
+    const Kernels* kernels = find(argv[1]);
+    if (!kernels) {
+        std::printf("%s: this processor or build lacks it\n", argv[1]);
+        return kSkipped;
+    }
+    const int trials = argc > 2 ? std::atoi(argv[2]) : 200;
+    int differ = 0;
+    for (int trial = 0; trial < trials; trial++) {
+        random_bits.seed(unsigned(trial));
+        const std::string problem = Comparison(*kernels).run();
+        if (problem.empty()) continue;
+        if (!differ++) std::printf("%s: trial %d differs: %s\n", kernels->name, trial, problem.c_str());
+    }
+    std::printf("%s: %d trials, %d differ\n", kernels->name, trials, differ);
+    time_kernels(*kernels);
+    return differ ? 1 : 0;
 }

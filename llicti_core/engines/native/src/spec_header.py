@@ -9,7 +9,6 @@ import runpy
 import sys
 from pathlib import Path
 
-
 START = """// Made from llicti_core/spec.py, which says what these are.
 #pragma once
 
