@@ -1,6 +1,7 @@
 # make demo        install into .venv as a user would, then code real photographs
 # make test        install into .venv-dev with the test tools, torch and triton, then run the whole suite
 # make test-quick  install into .venv-quick with the test tools alone, then run what takes neither torch nor long
+# make test-native compare the C++ kernels of this processor with the generic ones, and time them
 # make lint        ruff, mypy and the workflow files
 # make docs        build the documentation's site into docs/_build/html, every warning an error
 # make bench       PHOTOS=folder: compare with other formats, and write table and plot to benchmarks/
@@ -25,7 +26,7 @@ CHECK_PYTHON = import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 
 SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
 	$(shell find llicti_core llicti_plugin -type f ! -name '*.py[co]' ! -name '.*')
 
-.PHONY: help demo test test-quick lint docs bench clean
+.PHONY: help demo test test-quick test-native lint docs bench clean
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
 
@@ -37,6 +38,11 @@ test: .venv-dev/.installed
 
 test-quick: .venv-quick/.installed
 	.venv-quick/$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-native: .venv-dev/.installed
+	.venv-dev/$(BIN)/cmake -S tests/native -B build-native -DCMAKE_BUILD_TYPE=Release
+	.venv-dev/$(BIN)/cmake --build build-native --config Release --parallel
+	.venv-dev/$(BIN)/ctest --test-dir build-native --build-config Release --verbose
 
 lint: .venv-dev/.installed
 	.venv-dev/$(BIN)/ruff check .
@@ -56,7 +62,7 @@ bench: .venv-bench/.installed
 	.venv-bench/$(BIN)/llc bench "$(PHOTOS)" --output benchmarks $(BENCH_ARGS)
 
 clean:
-	rm -rf $(ENVIRONMENTS) demo-output dist docs/_build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(ENVIRONMENTS) build-native demo-output dist docs/_build .mypy_cache .pytest_cache .ruff_cache
 
 # --- Environments -------------------------------------------------------------------------------
 # A user's: the package and nothing more, but for scikit-image's photographs.

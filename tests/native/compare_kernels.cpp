@@ -324,7 +324,7 @@ int main(int argc, char** argv) {
         std::printf("%s: this processor or build lacks it\n", argv[1]);
         return kSkipped;
     }
-    const int trials = argc > 2 ? std::atoi(argv[2]) : 200;
+    const int trials = argc > 2 ? std::atoi(argv[2]) : 1000;
     int differ = 0;
     for (int trial = 0; trial < trials; trial++) {
         random_bits.seed(unsigned(trial));
