@@ -21,8 +21,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import llicti_core
-from llicti_core import codec, engines
-from llicti_core.container import Header, pack_section, pack_varint
+from llicti_core import codec, engines, models
+from llicti_core.codec import tile_grid
+from llicti_core.container import Coding, Header, pack_section, pack_varint, write_frame, write_start
+from llicti_core.samples import SAMPLE_TYPES, groups
+from llicti_core.spec import BLOCK, CONSTANT, DEFLATE, FALLBACK, LEARNED, LZMA2
 
 START = len(llicti_core.SIGNATURE) + 1
 """Bytes in front of the first section."""
@@ -56,9 +59,10 @@ def seeds() -> dict[str, bytes]:
     found["palette"] = _encoded(pixels[..., 0] % 13, mode="P", palette=colours)
     found["bilevel"] = _encoded(pixels[..., 0] > 120)
     found["sixteen"] = _encoded(deep)
-    found["levels"] = _encoded(deep[..., 0] // 5000 * 5000)
+    found["table"] = _encoded(deep[..., 0] // 5000 * 5000)
     found["integers"] = _encoded(deep[..., 1].astype(np.int32) * -70000)
     found["floats"] = _encoded((deep[..., 2] / 7).astype(np.float32))
+    found["doubles"] = _encoded(deep[..., 2] // 700 / 7)
     found["five"] = _encoded(np.dstack((pixels, pixels[..., :2] // 9)))
     found["grey"] = _encoded(pixels[..., :1].repeat(3, 2))
     found["drawing"] = _encoded(pixels // 64 * 64)
@@ -66,7 +70,7 @@ def seeds() -> dict[str, bytes]:
     blobs: dict[str, Any] = {"icc_profile": b"profile" * 9, "exif": b"II*", "xmp": b"<x/>", "text": {"a": "b" * 50}}
     numbers: dict[str, Any] = {"dpi": (72.0, 72.5), "gamma": 0.45, "transparency": 3, "loop": 2, "duration": 40.0}
     found["described"] = _encoded(pixels[..., 0], metadata=llicti_core.Metadata(**blobs, **numbers, background=(1, 2)))
-    found["animation"] = llicti_core.join([found["described"], found["palette"], found["drawing"], found["levels"]])
+    found["animation"] = llicti_core.join([found["described"], found["palette"], found["drawing"], found["table"]])
     return found
 
 
@@ -119,7 +123,9 @@ def mutate(data: bytes, rng: Random, others: Sequence[bytes] = (), mutate_bytes:
         if change < 0.04:
             payload = payload[: rng.randrange(4)] + bomb(rng.choice(BOMBS), rng.choice((10_000, 1_000_000)))
         elif change < 0.3 and tag == b"HEAD":
-            payload = _other_size(payload, rng)
+            payload = _other_header(payload, rng)
+        elif change < 0.6:
+            payload = _changed_inside(tag, payload, rng, mutate_bytes or changed_bytes)
         else:
             payload = (mutate_bytes or changed_bytes)(payload, rng)
         sections[place] = tag, payload
@@ -177,12 +183,35 @@ def changed_bytes(data: bytes, rng: Random) -> bytes:
     return bytes(changed)
 
 
-def _other_size(payload: bytes, rng: Random) -> bytes:
-    """A header with another width, height or both, a little off or far."""
+def _changed_inside(tag: bytes, payload: bytes, rng: Random, mutate_bytes: Mutate) -> bytes:
+    """A payload changed in what is compressed in it, if it is, and compressed again, its own checksums right."""
+    start, kind = 0, "deflate"
+    if tag == b"LEVL":
+        start = 1 + next((at for at, byte in enumerate(payload) if byte < 0x80), 0)
+    elif tag == b"CORR":
+        kind = "zlib" if payload[:1] == b"x" else "deflate"
+    elif tag == b"GENR":
+        start, kind = 1, "lzma" if payload[:1] == b"\1" else "deflate"
+    elif tag[:1].islower() and payload[:1] == b"\1":
+        start = 1
+    else:
+        return mutate_bytes(payload, rng)
+    try:
+        content = _unpack(kind, payload[start:])
+    except (zlib.error, lzma.LZMAError, EOFError):
+        return mutate_bytes(payload, rng)
+    return payload[:start] + pack(kind, mutate_bytes(content, rng))
+
+
+def _other_header(payload: bytes, rng: Random) -> bytes:
+    """A header with another width, height or both, a little off or far; or with samples of another type."""
     try:
         header = Header.unpack(payload)
     except llicti_core.LLCError:
         return payload
+    if not header.mode and rng.random() < 0.3:
+        kind = rng.choice([kind for kind in SAMPLE_TYPES if kind.size == header.sample_type.size])
+        return header._replace(sample_type=kind, flat=rng.random() < 0.5).pack()
     sizes = [header.width, header.height]
     place = rng.randrange(2)
     sizes[place] = rng.choice(
@@ -199,14 +228,88 @@ def _other_size(payload: bytes, rng: Random) -> bytes:
 BOMBS = ("zlib", "deflate", "lzma")
 
 
+_LZMA: list[dict[str, Any]] = [{"id": lzma.FILTER_LZMA2, "preset": 6}]
+
+UNPACKED = 1 << 20
+"""The most bytes of a section that are unpacked to be changed."""
+
+
+def pack(kind: str, *contents: bytes) -> bytes:
+    """`contents`, one after the other, compressed in one of the ways of the format."""
+    if kind == "lzma":
+        return lzma.compress(b"".join(contents), lzma.FORMAT_RAW, filters=_LZMA)
+    packer = zlib.compressobj(9, wbits=15 if kind == "zlib" else -15)
+    return b"".join((*map(packer.compress, contents), packer.flush()))
+
+
+def _unpack(kind: str, packed: bytes) -> bytes:
+    """The beginning of what is compressed. Raises what the libraries raise."""
+    if kind == "lzma":
+        return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_LZMA).decompress(packed, UNPACKED)
+    return zlib.decompressobj(15 if kind == "zlib" else -15).decompress(packed, UNPACKED)
+
+
 @cache
 def bomb(kind: str, size: int) -> bytes:
     """`size` zeros, compressed."""
-    zeros = bytes(size)
-    if kind == "lzma":
-        return lzma.compress(zeros, lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "preset": 6}])
-    packer = zlib.compressobj(9, wbits=15 if kind == "zlib" else -15)
-    return packer.compress(zeros) + packer.flush()
+    return pack(kind, bytes(size))
+
+
+def costly(rng: Random) -> bytes:
+    """A file that costs much for its size, and is right in all else, or nearly: what it states is there, compressed."""
+    return rng.choice((_costly_table, _costly_fallback, _costly_tile))(rng)
+
+
+def _costly_table(rng: Random) -> bytes:
+    """An image of one value of a large value table."""
+    kind = rng.choice([kind for kind in SAMPLE_TYPES if kind.size > 1])
+    count = rng.choice((1 << 16, 1 << 20, 1 << 22, 1 << 24, (1 << 24) + 1, rng.randint(2, 1 << 18)))
+    count, bits = (count, (count - 1).bit_length()) if kind.size > 2 else (1 << 15, 15)
+    gaps = pack("deflate", bytes((rng.randint(1, 3),)) * count, *(bytes(count) for _ in range(kind.size - 1)))
+    channels = rng.randint(1, 5)
+    codings = [Coding(CONSTANT, values=bytes(group.channels)) for group in groups(bits, channels)]
+    header = Header(count, rng.randint(1, 9), "", kind, channels, bits, 0, 0, tuple(codings))
+    return write_start() + write_frame(header, [(b"LEVL", pack_varint(count) + gaps)])
+
+
+def _costly_fallback(rng: Random) -> bytes:
+    """A large image of zeros by deflate or LZMA2."""
+    kind, channels = rng.choice(SAMPLE_TYPES), rng.choice((1, 1, 3, 4, 30))
+    width, height = rng.choice((500, 4096, 9000)), rng.choice((1, 500, 3000))
+    payloads = []
+    for group in groups(kind.bits, channels):
+        coder, name = rng.choice(((DEFLATE, "deflate"), (DEFLATE, "deflate"), (LZMA2, "lzma")))
+        widths = [min(BLOCK, width - x) for x in range(0, width, BLOCK)]
+        blocks = [bytes((coder,)) + bomb(name, wide * height * group.channels) for wide in widths]
+        payloads.append((b"GENR", b"".join((*(pack_varint(len(block)) for block in blocks[:-1]), *blocks))))
+    header = Header(width, height, "", kind, channels, 0, 0, 0, (Coding(FALLBACK),) * len(payloads))
+    return write_start() + write_frame(header, payloads)
+
+
+def _costly_tile(rng: Random) -> bytes:
+    """A large image by a model: of one value, or of random words that are decoded for as long as they last."""
+    with mock.patch.dict(os.environ, LLICTI_MODEL_PATH=str(golden.FIXTURES)):
+        model = models.load("fixture-b")
+    tile_log2 = rng.choice((10, 12, 13, 15))
+    width, height = rng.randint(1, 1 << 13), rng.choice((40, 1 << 10, 1 << 13))
+    channels = rng.choice((1, 3))
+    high = rng.choice((0, 1, 5))
+    sections: dict[bytes, list[bytes]] = {b"COAR": []}
+    for _, _, rows, columns in tile_grid(width, height, tile_log2):
+        sections[b"COAR"].append(struct.pack("<hh", 0, high) * channels)
+        sections[b"COAR"].append(b"\x80" * (-(-rows // 32) * -(-columns // 32) * channels))
+        for level in range(4, -1, -1):
+            for _ in range(max(1, (rows * columns * channels + 160000) // 320000)):
+                words = rng.randbytes(2 * rng.randrange(20)) if high else b""
+                states = struct.pack("<I", 1 << 20) * 32 if high and level == 4 else b""
+                sections.setdefault(b"SCL%d" % level, []).append(states + words)
+    payloads = [(b"COAR", b"".join(sections.pop(b"COAR")))]
+    payloads += [
+        (tag, b"".join((*(pack_varint(len(one)) for one in every), *every))) for tag, every in sections.items()
+    ]
+    identity = {"tile_log2": tile_log2, "model": model.spec.name, "identity": model.identity}
+    header = Header(width, height, "", SAMPLE_TYPES[0], channels, 0, 0, 0, (Coding(LEARNED),), **identity)
+    return write_start() + write_frame(header, payloads)
 
 
 def with_right_checksums(data: bytes) -> bytes:
@@ -303,6 +406,8 @@ def _check_parts(
     scale = rng.choice(llicti_core.SCALES)
     x, y = rng.randrange(info.width) // scale * scale, rng.randrange(info.height) // scale * scale
     width, height = rng.randint(1, info.width - x), rng.randint(1, info.height - y)
+    if rng.random() < 0.3:  # of an image of any size
+        width, height = min(width, 60), min(height, 60)
     part = pixels is not None and pixels[y : y + height : scale, x : x + width : scale]
     try:
         region = x, y, width, height

@@ -6,7 +6,9 @@ python tests/fuzz/fuzz_decode.py CORPUS -max_total_time=600
 from __future__ import annotations
 
 import os
+import resource
 import sys
+import time
 from pathlib import Path
 from random import Random
 
@@ -15,6 +17,7 @@ import atheris
 TESTS = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TESTS))
 os.environ["LLICTI_MODEL_PATH"] = str(TESTS / "fixtures")
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each of its threads takes address space
 
 with atheris.instrument_imports(include=["llicti_core"]):
     import mutations
@@ -35,15 +38,42 @@ OTHERS = list(SEEDS.values())
 decoded = inputs = 0
 
 
+MAX_SECONDS = 10
+"""Of processor time for an input."""
+
+MAX_ADDRESS_SPACE = 1 << 30
+"""Bytes that the process may take in all, so that what takes too much fails as MemoryError. Sanitizers take far more
+themselves, and are run without this limit."""
+
+COSTLY = 500
+"""After so many inputs comes one that is made to cost much."""
+
+
 def one_input(data: bytes) -> None:
     """What libFuzzer calls: a failure is an exception."""
-    global decoded, inputs
+    global inputs
     inputs += 1
-    decoded += mutations.check(data)
-    if inputs % 8 == 0:
-        mutations.check_pillow(data)
+    if inputs % COSTLY == 0:
+        check(mutations.costly(Random(inputs)), f"mutations.costly(Random({inputs}))")
+    check(data, "this input")
     if inputs % 10_000 == 0:
         print(f"{inputs} inputs, {decoded} of them decoded", file=sys.stderr)
+
+
+def check(data: bytes, name: str) -> None:
+    """Check an input and the time that it takes; the limit of the process keeps its memory in bounds."""
+    global decoded
+    start = time.process_time()
+    try:
+        decoded += mutations.check(data)
+        if inputs % 8 == 0:
+            mutations.check_pillow(data)
+    except BaseException:
+        print(f"failed: {name}", file=sys.stderr)
+        raise
+    if (took := time.process_time() - start) > MAX_SECONDS:
+        msg = f"{name} takes {took:.1f} s"
+        raise AssertionError(msg)
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:
@@ -68,6 +98,8 @@ def main() -> None:
     if not any(corpus.iterdir()):
         for name, data in SEEDS.items():
             (corpus / name).write_bytes(data)
+    if "LD_PRELOAD" not in os.environ:
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_SPACE, MAX_ADDRESS_SPACE))
     atheris.Setup(sys.argv, one_input, custom_mutator=mutate)
     atheris.Fuzz()
 
