@@ -119,7 +119,9 @@ def join_samples(
     if table is None:
         _join_planes(parts, ordinals.reshape(shape))
     else:
-        indices = np.zeros(shape, f"<u{table.index_size}")
+        indices = ordinals.reshape(shape)  # looked up in place where they have the size of samples
+        if table.index_size != sample_type.size:
+            indices = np.zeros(shape, f"<u{table.index_size}")
         _join_planes(parts, indices)
         table.look_up(indices.reshape(-1), ordinals)
     _to_samples(ordinals, np.dtype(sample_type.name).kind)

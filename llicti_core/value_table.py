@@ -108,7 +108,7 @@ class ValueTable(NamedTuple):
         return cls(reader.name, reader.take(reader.left), count, sample_type, _index_size(bits))
 
     def look_up(self, indices: NDArray[np.unsignedinteger], out: NDArray[np.unsignedinteger]) -> None:
-        """Put the ordinal of each of the flat `indices` into `out`.
+        """Put the ordinal of each of the flat `indices` into `out`, which may be the same array.
 
         Takes memory in proportion to the indices, whatever the size of the table: where it has more entries than
         there are indices, only those are kept that occur. Raises FormatError where the table is damaged or too short.

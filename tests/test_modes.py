@@ -530,28 +530,51 @@ def test_tables_of_more_than_their_bytes_or_any_file_can_hold_are_refused() -> N
         llicti_core.decode(constant_by_table("uint32", even_table(2**24 + 1, 4), 25, 0, 2**26))
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux of its own process")
-def test_a_large_table_takes_little_memory_for_a_small_part(tmp_path: Path) -> None:
-    """The largest table there can be, 128 MiB of it, for a region of one pixel."""
-    path = tmp_path / "table.llc"
-    path.write_bytes(constant_by_table("float64", even_table(2**24, 8), 24, 5000, 2**24))
-    program = """
-import sys
+def decoded_alone(path: Path, **options: Any) -> tuple[bytes, int]:
+    """The first sample of a file decoded in a process of its own, and bytes of memory that this takes at its peak."""
+    program = f"""
 from pathlib import Path
 import numpy as np
 import llicti_core
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) << 10
 llicti_core.decode(llicti_core.encode(np.tile(np.float64([[1, 2, 3]]), (50, 50))), region=(0, 0, 1, 1))
-data = Path(sys.argv[1]).read_bytes()
+data = Path({path.name!r}).read_bytes()
 before = peak()
-found = llicti_core.decode(data, region=(70, 0, 1, 1), max_bytes=1_000_000, threads=1)
-assert found.view(np.uint64) == 2**64 - 1 - 3 * 5001
-print(peak() - before)
+found = llicti_core.decode(data, threads=1, **{options!r})
+print(found[0, 0].tobytes().hex(), peak() - before)
 """
-    command = [sys.executable, "-c", program, path.name]
-    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert int(output) < 24 << 20
+    command = [sys.executable, "-c", program]
+    process = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=True)
+    sample, memory = process.stdout.split()
+    return bytes.fromhex(sample), int(memory)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux of its own process")
+def test_a_large_table_takes_little_memory_for_a_small_part(tmp_path: Path) -> None:
+    """The largest table there can be, 128 MiB of it, for a region of one pixel."""
+    path = tmp_path / "table.llc"
+    path.write_bytes(constant_by_table("float64", even_table(2**24, 8), 24, 5000, 2**24))
+    sample, memory = decoded_alone(path, region=(70, 0, 1, 1), max_bytes=1_000_000)
+    assert int.from_bytes(sample, sys.byteorder) == 2**64 - 1 - 3 * 5001
+    assert memory < 24 << 20
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux of its own process")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_image_takes_three_times_its_size_at_most(tmp_path: Path, dtype: str) -> None:
+    """Where it has a value table of a quarter as many values, the worst there is."""
+    kind = SAMPLE_TYPES[DTYPES.index(dtype)]
+    indices = np.arange(2**22, dtype=np.uint32) // 4
+    payloads = [(b"LEVL", even_table(2**20, kind.size))]
+    for group in samples.groups(20, 1):
+        values = ordinals.plane(indices.reshape(2048, 2048, 1), group)
+        payloads.append((b"GENR", b"\0" + llicti_core.container.pack_deflated(values.tobytes(), 1)))
+    header = Header(2048, 2048, "", kind, 1, 20, 0, 0, (Coding(FALLBACK),) * 3)
+    path = tmp_path / "image.llc"
+    path.write_bytes(write_start() + write_frame(header, payloads))
+    _, memory = decoded_alone(path, region=(0, 0, 2048, 2047))
+    assert memory < 3 * kind.size * 2**22 + (12 << 20)
 
 
 def test_values_that_do_not_fit_their_bits_are_refused() -> None:
