@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from typing import TYPE_CHECKING
 
 from llicti_core import codec as _codec
@@ -14,6 +13,7 @@ from llicti_core.frames import Frames, join
 from llicti_core.metadata import Metadata
 from llicti_core.parts import SCALES, Region, part_of
 from llicti_core.spec import MAX_HEADER_BYTES, SIGNATURE
+from llicti_core.threads import set_threads, thread_count
 
 if TYPE_CHECKING:
     from typing import IO, Any
@@ -62,6 +62,7 @@ __all__ = [
     "join",
     "read_metadata",
     "read_palette",
+    "set_threads",
     "verify",
 ]
 
@@ -90,7 +91,7 @@ def encode(
     model: name of an installed model.
     effort: how much work goes into fitting the model to the image, 0 (none) to 3. Decoding is as
         fast whatever it is.
-    threads: how many to use; by default as many as this process may run on. The bytes do not depend on it.
+    threads: how many to use; by default see `set_threads`. The bytes do not depend on it.
     device: "cpu"; "cuda", or "cuda:1" and so on, which takes `pip install 'llicti[cuda]'`; "auto" for a GPU where one
         can be used. The bytes do not depend on it.
 
@@ -98,7 +99,7 @@ def encode(
     pixels and for metadata that cannot be stored, UnknownModelError for an unknown model, DeviceError where the GPU
     cannot be used or fails.
     """
-    threads, engine = _thread_count(threads), _engines.on(device)
+    threads, engine = thread_count(threads), _engines.on(device)
     return _codec.encode(pixels, model, effort, threads, engine, mode=mode, palette=palette, metadata=metadata)
 
 
@@ -179,7 +180,7 @@ def decode_bytes(
     """What `decode` gives, without NumPy: the header's information, and the samples row by row, channels interleaved,
     little endian, bools as bytes; and the palette of modes P and PA."""
     needed, engine = _needed(data, frame, scale), _engines.on(device)
-    return _codec.decode(needed, _thread_count(threads), engine, max_bytes, scale, region)
+    return _codec.decode(needed, thread_count(threads), engine, max_bytes, scale, region)
 
 
 def inspect(data: bytes | bytearray | memoryview, /, *, frame: int = 0) -> ImageInfo:
@@ -237,14 +238,3 @@ def _frames(data: bytes | bytearray | memoryview) -> Frames:
 def _bytes_view(data: bytes | bytearray | memoryview) -> memoryview:
     """`data` as a flat view of bytes. Raises TypeError."""
     return memoryview(data).cast("B")
-
-
-def _thread_count(threads: int | None) -> int:
-    """`threads`, or the number of processors this process may run on. Raises ValueError."""
-    if threads is None:
-        affinity = getattr(os, "sched_getaffinity", None)
-        return len(affinity(0)) if affinity else os.cpu_count() or 1
-    if threads < 1:
-        msg = f"threads must be 1 or more, not {threads}"
-        raise ValueError(msg)
-    return threads

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 import llicti_core
-from llicti_core import _bytes_view, _thread_count, codec, engines
+from llicti_core import _bytes_view, codec, engines
 from llicti_core.codec import MAX_BYTES
 from llicti_core.container import Header, read_start
 from llicti_core.errors import DeviceError, FormatError
 from llicti_core.models import Model
+from llicti_core.threads import thread_count
 
 if TYPE_CHECKING:
     from llicti_core.engines.cuda import CudaEngine
@@ -94,7 +95,7 @@ def encode_batch(
     if not samples:
         return []
     first = work(samples[0])  # compiles kernels that no image before has needed
-    with ThreadPoolExecutor(_thread_count(threads)) as pool:
+    with ThreadPoolExecutor(thread_count(threads)) as pool:
         return [first, *pool.map(work, samples[1:])]
 
 

@@ -1,0 +1,147 @@
+"""How many threads are used, and that Ctrl-C ends them all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from images import noise
+
+import llicti_core
+from llicti_core import threads
+
+MANY = 2**16
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("LLICTI_THREADS", raising=False)
+    yield
+    llicti_core.set_threads(None)
+
+
+def test_a_call_s_own_number_comes_first_then_what_was_set_then_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LLICTI_THREADS", "7")
+    assert threads.thread_count() == 7
+    llicti_core.set_threads(5)
+    assert threads.thread_count() == 5
+    assert threads.thread_count(3) == 3
+    llicti_core.set_threads(None)
+    assert threads.thread_count() == 7
+
+
+@pytest.mark.parametrize("wanted", ["0", "-2", "two", "1.5"])
+def test_impossible_numbers_in_the_environment_are_refused(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLICTI_THREADS", wanted)
+    with pytest.raises(ValueError, match=f"LLICTI_THREADS must be .* not '{wanted}'"):
+        threads.thread_count()
+
+
+def test_impossible_numbers_cannot_be_set() -> None:
+    with pytest.raises(ValueError, match="threads must be 1 or more, not 0"):
+        llicti_core.set_threads(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not let a process choose")
+def test_affinity_is_honoured() -> None:
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from llicti_core import threads; "
+    run = [sys.executable, "-c", code + "print(threads.thread_count())"]
+    assert subprocess.run(run, cwd="/", capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "granted"),
+    [
+        ("0::/box/inner\n", {"box/cpu.max": "250000 100000\n", "box/inner/cpu.max": "max 100000\n"}, 3),
+        ("0::/box\n", {"cpu.max": "150000 100000\n", "box/cpu.max": "100000 100000\n"}, 1),
+        ("0::/\n", {"cpu.max": "50000 100000\n"}, 1),
+        ("0::/\n", {}, MANY),
+        (
+            "4:cpu,cpuacct:/docker/1\n0::/\n",
+            {"cpu,cpuacct/cpu.cfs_quota_us": "400000\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"},
+            4,
+        ),
+        ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, MANY),
+        ("2:memory:/\n", {"cpu.max": "100000 100000\n"}, MANY),
+    ],
+)
+def test_control_groups_are_honoured(groups: str, files: dict[str, str], granted: int, tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(groups)
+    for name, text in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert threads._granted(str(tmp_path)) == granted
+
+
+def test_systems_without_control_groups_have_no_limit(tmp_path: Path) -> None:
+    assert threads._granted(str(tmp_path)) == MANY
+
+
+def _slow() -> np.ndarray:
+    return noise(700, 700)
+
+
+def _decoding() -> Callable[[], object]:
+    data = llicti_core.encode(_slow(), effort=0, threads=2)
+    return lambda: llicti_core.decode(data, threads=2)
+
+
+def _encoding(effort: int) -> Callable[[], object]:
+    pixels = _slow()
+    return lambda: llicti_core.encode(pixels, effort=effort, threads=2)
+
+
+def _system_threads() -> int:
+    """Threads of this process, where the system tells."""
+    tasks = Path("/proc/self/task")
+    return len(list(tasks.iterdir())) if tasks.exists() else 0
+
+
+def _interrupt_late(code: Callable[[], object], after: float) -> float:
+    """Seconds that `code` goes on after an interrupt that comes `after` its start."""
+    threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)).start()
+    start = time.monotonic()
+    try:
+        code()
+        ended = time.monotonic()
+        time.sleep(5)
+    except KeyboardInterrupt:
+        ended = time.monotonic()
+    return ended - start - after
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals of a process's own")
+@pytest.mark.parametrize("work", [_decoding, lambda: _encoding(0), lambda: _encoding(3)], ids=["decode", "0", "3"])
+def test_interrupts_end_the_work_soon(
+    work: Callable[[], Callable[[], object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLICTI_ISA", "generic")  # slow enough everywhere
+    code, before = work(), _system_threads()
+    assert 0 <= _interrupt_late(code, after=0.2) < 0.3
+    assert _system_threads() <= before + 1  # the timer's, perhaps
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers that send signals")
+def test_signals_that_raise_nothing_end_nothing() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: seen.append(number))
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    try:
+        pixels = noise(300, 300)
+        assert (llicti_core.decode(llicti_core.encode(pixels, threads=2), threads=2) == pixels).all()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert seen
