@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from types import EllipsisType, FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from imageio.core.imopen import imopen
 from imageio.core.request import URI_BYTES, URI_FILENAME, InitializationError, IOMode, Request
 from imageio.core.v3_plugin_api import ImageProperties, PluginV3
 
 import llicti_core
 from llicti_core.files import write_whole
 from llicti_core.parts import Region, part_of
-from llicti_core.samples import SAMPLE_NAMES, refused_dtype
+from llicti_core.samples import MODES, SAMPLE_NAMES, refused_dtype
+from llicti_plugin import imageio_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +26,25 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Index = int | EllipsisType | None
+
+MAX_PIXELS = 2 * 89_478_485
+"""Default limit on the pixels of an array that is read: where Pillow refuses an image."""
+
+
+_NO_STACK = "images of different shapes or types make no stack: read them one by one"
+
+
+class _Wanted(NamedTuple):
+    """How images are read: the arguments of LlcPlugin.read."""
+
+    mode: str | None
+    rotate: bool
+    scale: int
+    region: Region | None
+    threads: int | None
+    device: str
+    max_bytes: int | None
+    max_pixels: int | None
 
 
 class LlcPlugin(PluginV3):
@@ -66,55 +88,73 @@ class LlcPlugin(PluginV3):
         self,
         *,
         index: Index = None,
+        mode: str | None = None,
+        rotate: bool = False,
+        writeable_output: bool = True,
+        pilmode: str | None = None,
         scale: int = 1,
         region: Region | None = None,
         threads: int | None = None,
         device: str = "cpu",
         max_bytes: int | None = llicti_core.MAX_BYTES,
+        max_pixels: int | None = MAX_PIXELS,
     ) -> NDArray[Any]:
         """The pixels of an image, (H, W) or (H, W, C); of several images with an axis in front.
 
+        Images with a palette come as their colours, (H, W, 3) or (H, W, 4).
+        mode: one of Pillow's, to convert to, such as "L" or "RGBA"; of an image with a palette "P" gives what is
+        stored. pilmode: the same, as version 2 has it.
+        rotate: whether to turn the picture upright where its Exif says how.
+        writeable_output: the array is always writeable.
         scale, region: for a part of each, as in llicti_core.decode; ValueError is raised where it has no such part.
-
-        max_bytes: the most that the array may take, None for no limit; OSError is raised where it would take more.
+        max_bytes, max_pixels: the most that the array may take before `mode`, with all its images, None for no limit;
+        OSError is raised where it would take more.
         """
+        wanted = _Wanted(mode or pilmode, rotate, scale, region, threads, device, max_bytes, max_pixels)
         number = self._number(index)
         if number is not None:
-            return self._read(number, scale, region, threads, device, max_bytes)
+            return self._read(number, wanted)
         headers = [self._header(number) for number in range(self._frames().count)]
         first = headers[0]
         if any((header.shape, header.dtype) != (first.shape, first.dtype) for header in headers):
-            msg = "images of different shapes or types make no stack: read them one by one"
-            raise ValueError(msg)
+            raise ValueError(_NO_STACK)
         part = part_of(first.width, first.height, scale, region)
-        shape, dtype = (len(headers), part.rows, part.columns, *first.shape[2:]), np.dtype(first.dtype)
-        needed = math.prod(shape) * dtype.itemsize
-        if max_bytes is not None and needed > max_bytes:
-            msg = f"images take {needed} bytes, more than the {max_bytes} allowed"
-            raise OSError(msg)
-        stack = np.empty(shape, dtype)
-        for number in range(len(stack)):
-            stack[number] = self._read(number, scale, region, threads, device, None)
+        _check_limits(len(headers) * part.rows * part.columns, first, self._palette(0), wanted)
+        stack: NDArray[Any] | None = None
+        for number in range(len(headers)):
+            image = self._read(number, wanted._replace(max_bytes=None, max_pixels=None))
+            if stack is None:
+                stack = np.empty((len(headers), *image.shape), image.dtype)
+            if image.shape != stack.shape[1:]:  # of palettes with and without alpha, or turned
+                raise ValueError(_NO_STACK)
+            stack[number] = image
+        assert stack is not None
         return stack
 
     def iter(
         self,
         *,
+        mode: str | None = None,
+        rotate: bool = False,
+        writeable_output: bool = True,
         scale: int = 1,
         region: Region | None = None,
         threads: int | None = None,
         device: str = "cpu",
         max_bytes: int | None = llicti_core.MAX_BYTES,
+        max_pixels: int | None = MAX_PIXELS,
     ) -> Iterator[NDArray[Any]]:
-        """Yield the images, one after the other. scale, region: as in `read`. max_bytes: the most that one may take."""
+        """Yield the images, one after the other, as `read` returns them. max_bytes, max_pixels: of each."""
+        wanted = _Wanted(mode, rotate, scale, region, threads, device, max_bytes, max_pixels)
         for index in range(self._frames().count):
-            yield self._read(index, scale, region, threads, device, max_bytes)
+            yield self._read(index, wanted)
 
     def write(
         self,
         ndimage: ArrayLike | Sequence[ArrayLike],
         *,
         is_batch: bool | None = None,
+        mode: str | None = None,
         duration: float | Sequence[float] | None = None,
         loop: int | None = None,
         icc_profile: bytes | None = None,
@@ -134,13 +174,14 @@ class LlcPlugin(PluginV3):
         """Write one image of shape (H, W) or (H, W, C), or several: a list, an array of four axes, or with
         `is_batch=True` any array along its first axis.
 
+        mode: what the pixels mean, one of Pillow's modes, as for llicti_core.encode; by default by their shape.
         duration: for how many milliseconds each is to be shown, or one number for all. The other metadata, which
         llicti_core.Metadata describes, are those of every image. More images may follow by further calls: the file
         is touched only once it is closed, and not where an exception ended the block that it was opened for.
         Raises TypeError for other dtypes and ValueError for other shapes. Returns the bytes of a file of all
         images so far where the target is "<bytes>".
         """
-        images = [_checked(image) for image in _images(ndimage, is_batch)]
+        images = [_checked(image) for image in _images(ndimage, is_batch, mode)]
         if not images:
             msg = "no images to write"
             raise ValueError(msg)
@@ -154,6 +195,7 @@ class LlcPlugin(PluginV3):
         encoded = [
             llicti_core.encode(
                 image,
+                mode=mode,
                 metadata=metadata._replace(duration=shown),
                 model=model,
                 effort=effort,
@@ -168,24 +210,25 @@ class LlcPlugin(PluginV3):
     def properties(self, index: Index = None) -> ImageProperties:
         """Shape and dtype of what `read` returns, from the header alone; of a stack, from that of the first image."""
         number = self._number(index)
+        header = self._header(number or 0)
+        shape = imageio_pixels.shape(header, self._palette(number or 0))
+        dtype = np.dtype(header.dtype)
         if number is not None:
-            header = self._header(number)
-            return ImageProperties(header.shape, np.dtype(header.dtype))
-        header = self._header(0)
-        count = header.n_frames
-        return ImageProperties((count, *header.shape), np.dtype(header.dtype), n_images=count, is_batch=True)
+            return ImageProperties(shape, dtype)
+        return ImageProperties((header.n_frames, *shape), dtype, n_images=header.n_frames, is_batch=True)
 
     def metadata(self, index: Index = None, exclude_applied: bool = True) -> dict[str, Any]:
-        """The header's fields, such as `mode` and `model`, except the size, and an image's metadata.
+        """The header's fields, such as `mode` and `model`, except the size; an image's metadata; `palette`, where it
+        has one, [entries, channels].
 
-        An index of None or `...` means the first image, which has what is common to all. None is applied to the pixels.
+        An index of None or `...` means the first image, which has what is common to all. Nothing is excluded.
         """
         number = self._number(index) or 0
-        with _errors():
-            metadata = llicti_core.read_metadata(self._frames().head(number))
-        fields = {name: value for name, value in metadata._asdict().items() if value is not None}
+        palette = self._palette(number)
+        fields = {name: value for name, value in self._metadata(number)._asdict().items() if value is not None}
         header = self._header(number)._asdict()
-        return {name: value for name, value in header.items() if name not in ("width", "height")} | fields
+        header = {name: value for name, value in header.items() if name not in ("width", "height")}
+        return header | fields | ({"palette": imageio_pixels.table(palette)} if palette else {})
 
     def _number(self, index: Index) -> int | None:
         """The number of the image that an index means, None where it means all."""
@@ -206,20 +249,34 @@ class LlcPlugin(PluginV3):
             frames = self._frames()
             return llicti_core.inspect(frames.head(index))._replace(n_frames=frames.count)
 
-    def _read(
-        self,
-        index: int,
-        scale: int,
-        region: Region | None,
-        threads: int | None,
-        device: str,
-        max_bytes: int | None,
-    ) -> NDArray[Any]:
+    def _metadata(self, index: int) -> llicti_core.Metadata:
         with _errors():
-            data = self._frames().single(index, scale)
-            return llicti_core.decode(
-                data, scale=scale, region=region, threads=threads, device=device, max_bytes=max_bytes
+            return llicti_core.read_metadata(self._frames().head(index))
+
+    def _palette(self, index: int) -> llicti_core.Palette | None:
+        with _errors():
+            return llicti_core.read_palette(self._frames().head(index))
+
+    def _read(self, index: int, wanted: _Wanted) -> NDArray[Any]:
+        header = self._header(index)
+        part = part_of(header.width, header.height, wanted.scale, wanted.region)
+        palette = self._palette(index)
+        _check_limits(part.rows * part.columns, header, palette, wanted)
+        with _errors():
+            pixels = llicti_core.decode(
+                self._frames().single(index, wanted.scale),
+                scale=wanted.scale,
+                region=wanted.region,
+                threads=wanted.threads,
+                device=wanted.device,
+                max_bytes=None,
             )
+        if wanted.mode is None:
+            pixels = imageio_pixels.in_colours(pixels, header, palette)
+        elif wanted.mode != header.mode:
+            transparency = self._metadata(index).transparency
+            pixels = imageio_pixels.in_mode(pixels, header, palette, transparency, wanted.mode)
+        return imageio_pixels.upright(pixels, self._metadata(index)) if wanted.rotate else pixels
 
 
 @contextmanager
@@ -247,20 +304,46 @@ def _check_signature(request: Request) -> None:
         raise InitializationError(msg)
 
 
+def _check_limits(
+    pixels: int, header: llicti_core.ImageInfo, palette: llicti_core.Palette | None, wanted: _Wanted
+) -> None:
+    """Raises OSError where so many pixels are more than is allowed."""
+    if wanted.max_pixels is not None and pixels > wanted.max_pixels:
+        msg = f"images have {pixels} pixels, more than the {wanted.max_pixels} allowed: see max_pixels"
+        raise OSError(msg)
+    needed = pixels * math.prod(imageio_pixels.shape(header, palette)[2:]) * np.dtype(header.dtype).itemsize
+    if wanted.max_bytes is not None and needed > wanted.max_bytes:
+        msg = f"images take {needed} bytes, more than the {wanted.max_bytes} allowed: see max_bytes"
+        raise OSError(msg)
+
+
 def _check_extension(request: Request) -> None:
-    # A file object has no extension, and the plugin may have been asked for by name.
-    if (request.extension or ".llc").lower() != ".llc":
+    """Raises InitializationError where a file of another extension is to be written and nobody asked for `.llc`."""
+    # A file object has no extension.
+    if (request.extension or ".llc").lower() != ".llc" and not _is_asked_for():
         msg = f"the LLC plugin does not write {request.extension} files"
         raise InitializationError(msg)
 
 
-def _images(ndimage: ArrayLike | Sequence[ArrayLike], is_batch: bool | None) -> Sequence[ArrayLike]:
+def _is_asked_for() -> bool:
+    """Whether the caller named the plugin, as `format="llc"` does in version 2.
+
+    `imopen`, which looks for a plugin, tries all of them where it knows no better, and does not tell them.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not imopen.__code__:
+        frame = frame.f_back
+    return frame is None or frame.f_locals["plugin"] is not None
+
+
+def _images(ndimage: ArrayLike | Sequence[ArrayLike], is_batch: bool | None, mode: str | None) -> Sequence[ArrayLike]:
     """The images in what imageio's writers accept."""
     if isinstance(ndimage, (list, tuple)):
         return ndimage
     array = np.asarray(ndimage)
-    batch = array.ndim == 4 if is_batch is None else is_batch
-    return array if batch else array[np.newaxis]  # type: ignore[return-value]
+    if is_batch is None:
+        is_batch = array.ndim == 4 or (array.ndim == 3 and mode in MODES and MODES[mode][1] == 1)
+    return array if is_batch else array[np.newaxis]  # type: ignore[return-value]
 
 
 def _checked(image: ArrayLike) -> NDArray[Any]:

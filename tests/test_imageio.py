@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from imageio.config import known_extensions, known_plugins
 from imageio.core.request import InitializationError, Request
-from PIL import Image
+from PIL import Image, ImageOps
 
 import llicti_core
 import llicti_plugin
@@ -223,8 +223,32 @@ def test_other_formats_are_left_alone(tmp_path: Path, pixels) -> None:
     with pytest.raises(OSError, match="llc"):
         iio.imread(png, plugin="llc")
     with pytest.raises(OSError, match="llc"):
-        iio.imwrite(tmp_path / "b.png", pixels, plugin="llc")
-    assert not (tmp_path / "b.png").exists()
+        iio.imread(png, plugin="llc")
+
+
+@pytest.mark.parametrize("name", ["a.llc.part", "b.dat", "plain", "c.png", "d.LLC"])
+def test_a_format_said_in_words_is_written_whatever_the_extension(name: str, tmp_path: Path, pixels) -> None:
+    path = tmp_path / name
+    iio2.imwrite(path, pixels, format="llc")
+    assert path.read_bytes() == llicti_core.encode(pixels)
+    path.unlink()
+    iio2.mimwrite(path, [pixels], format="LLC")
+    assert path.read_bytes() == llicti_core.encode(pixels)
+    path.unlink()
+    for arguments in ({"plugin": "llc"}, {"plugin": LlcPlugin}, {"extension": ".llc"}):
+        iio.imwrite(path, pixels, **arguments)
+        assert path.read_bytes() == llicti_core.encode(pixels)
+        assert_pixels_equal(iio.imread(path), pixels)
+
+
+@pytest.mark.parametrize("module", [iio, iio2])
+def test_no_other_extension_is_written_unasked(module, tmp_path: Path, pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """imageio tries every plugin for an extension that it does not know."""
+    for name in set(known_plugins) - {"llc"}:
+        monkeypatch.delitem(known_plugins, name)
+    with pytest.raises((OSError, ValueError), match="backend"):
+        module.imwrite(tmp_path / "a.unknown", pixels)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("open_file", [lambda path: path, Path.read_bytes])
@@ -232,6 +256,155 @@ def test_wrong_extension_for_what_is_inside(open_file, tmp_path: Path, pixels) -
     path = tmp_path / "a.llc"
     Image.fromarray(pixels).save(path, "PNG")
     assert_pixels_equal(iio.imread(open_file(path), extension=".llc"), pixels)  # passed on to Pillow
+
+
+# What is read for other still formats too
+
+
+def palette_image(mode: str = "P", colours: str = "RGB", indices: int = 4) -> Image.Image:
+    """An image of four colours, with more indices or not."""
+    im = Image.fromarray(np.arange(30, dtype=np.uint8).reshape(5, 6) % indices).convert("L")
+    im = Image.frombytes("P", im.size, im.tobytes())
+    im.putpalette(np.random.default_rng(0).bytes(4 * len(colours)), colours)
+    return im.convert(mode) if mode != "P" else im
+
+
+@pytest.mark.parametrize("options", [{}, {"transparency": 2}, {"transparency": b"\0\1\2"}])
+@pytest.mark.parametrize("mode", [None, "P", "RGB", "RGBA", "L", "F", "1", "CMYK"])
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency:UserWarning")
+def test_palettes_are_read_as_from_png(options: dict[str, Any], mode: str | None, tmp_path: Path) -> None:
+    for name in ("a.png", "a.llc"):
+        palette_image().save(tmp_path / name, **options)
+    png, llc = (iio.imread(tmp_path / name, mode=mode) for name in ("a.png", "a.llc"))
+    assert_pixels_equal(llc, png)
+    assert_pixels_equal(llc, iio.imread(tmp_path / "a.llc", plugin="pillow", mode=mode))
+    properties = [iio.improps(tmp_path / name) for name in ("a.png", "a.llc")]
+    assert properties[0] == properties[1]
+    for arguments in ({}, {"exclude_applied": False}):
+        metadata = iio.immeta(tmp_path / "a.llc", **arguments)
+        assert metadata["mode"] == "P"
+        np.testing.assert_array_equal(
+            metadata["palette"][:4], iio.immeta(tmp_path / "a.png", exclude_applied=False)["palette"][:4]
+        )
+
+
+@pytest.mark.parametrize(("mode", "colours", "channels"), [("P", "RGBA", 4), ("PA", "RGB", 4)])
+def test_other_palettes(mode: str, colours: str, channels: int, tmp_path: Path) -> None:
+    im = palette_image(mode, colours, 5)
+    im.save(tmp_path / "a.llc")
+    pixels = iio.imread(tmp_path / "a.llc")
+    assert_pixels_equal(pixels, np.asarray(im.convert("RGBA")))
+    assert iio.improps(tmp_path / "a.llc").shape == pixels.shape == (5, 6, channels)
+    assert_pixels_equal(iio.imread(tmp_path / "a.llc", mode=mode), np.asarray(im))
+    assert_pixels_equal(iio.imread(tmp_path / "a.llc", scale=2, region=(2, 2, 3, 3)), pixels[2:5:2, 2:5:2])
+
+
+def test_palettes_in_stacks(tmp_path: Path) -> None:
+    images = [palette_image(), palette_image().rotate(180)]
+    images[0].save(tmp_path / "a.llc", save_all=True, append_images=images[1:])
+    pixels = np.stack([np.asarray(im.convert("RGB")) for im in images])
+    assert_pixels_equal(iio.imread(tmp_path / "a.llc"), pixels)
+    assert_pixels_equal(np.stack(list(iio.imiter(tmp_path / "a.llc"))), pixels)
+    assert iio.improps(tmp_path / "a.llc").shape == pixels.shape
+    with pytest.raises(OSError, match="take 180 bytes"):
+        iio.imread(tmp_path / "a.llc", max_bytes=179)
+    images[0].save(tmp_path / "a.llc", save_all=True, append_images=[palette_image("P", "RGBA")])
+    with pytest.raises(ValueError, match="different shapes"):
+        iio.imread(tmp_path / "a.llc")
+    assert iio.imread(tmp_path / "a.llc", mode="RGB").shape == (2, 5, 6, 3)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F", "I;16"])
+@pytest.mark.parametrize("wanted", ["L", "RGB", "F"])
+def test_mode(mode: str, wanted: str, tmp_path: Path) -> None:
+    im = Image.fromarray(noisy_pixels((17, 23, 3)))
+    im = im.convert("I").convert(mode) if mode == "I;16" else im.convert(mode)
+    im.save(tmp_path / "a.llc")
+    try:
+        expected = np.asarray(im.convert(wanted))
+    except ValueError:  # a conversion that Pillow does not have
+        with pytest.raises(ValueError, match="conversion"):
+            iio.imread(tmp_path / "a.llc", mode=wanted)
+        return
+    assert_pixels_equal(iio.imread(tmp_path / "a.llc", mode=wanted), expected)
+    assert_pixels_equal(np.asarray(iio2.imread(tmp_path / "a.llc", pilmode=wanted)), expected)
+    with iio2.get_reader(tmp_path / "a.llc", pilmode=wanted) as reader:
+        assert_pixels_equal(np.asarray(reader.get_data(0)), expected)
+    (only,) = iio.imiter(tmp_path / "a.llc", mode=wanted)
+    assert_pixels_equal(only, expected)
+
+
+def test_mode_of_what_has_none(tmp_path: Path) -> None:
+    iio.imwrite(tmp_path / "a.llc", np.zeros((4, 4, 7), np.uint8))
+    with pytest.raises(ValueError, match="no mode"):
+        iio.imread(tmp_path / "a.llc", mode="RGB")
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_rotate(orientation: int, mode: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    im = Image.fromarray(noisy_pixels((5, 6, 3))).convert(mode)
+    im.save(tmp_path / "a.llc", exif=exif)
+    with Image.open(tmp_path / "a.llc") as reopened:
+        expected = np.asarray(ImageOps.exif_transpose(reopened).convert("RGB" if mode == "P" else mode))
+    found = iio.imread(tmp_path / "a.llc", rotate=True, writeable_output=True)
+    assert_pixels_equal(found, expected)
+    assert found.flags.writeable
+    (only,) = iio.imiter(tmp_path / "a.llc", rotate=True)
+    assert_pixels_equal(only, expected)
+
+
+def test_rotate_by_what_is_no_exif(path: Path, pixels) -> None:
+    assert_pixels_equal(iio.imread(path, rotate=True), pixels)
+    iio.imwrite(path, pixels, exif=b"not Exif")
+    assert_pixels_equal(iio.imread(path), pixels)
+    with pytest.raises(OSError, match="Exif"):
+        iio.imread(path, rotate=True)
+    iio.imwrite(path, pixels, xmp=b"<tiff:Orientation>3</tiff:Orientation>")
+    assert_pixels_equal(iio.imread(path, rotate=True), pixels[::-1, ::-1])
+
+
+def test_writing_a_mode(tmp_path: Path) -> None:
+    pixels = noisy_pixels((5, 6, 4))
+    iio.imwrite(tmp_path / "a.llc", pixels, mode="CMYK")
+    assert iio.immeta(tmp_path / "a.llc")["mode"] == "CMYK"
+    assert_pixels_equal(iio.imread(tmp_path / "a.llc"), pixels)
+    iio.imwrite(tmp_path / "a.llc", pixels, mode="L")  # a stack of grey images
+    assert iio.improps(tmp_path / "a.llc").shape == (5, 6, 4)
+    assert iio.improps(tmp_path / "a.llc").n_images == 5
+    with pytest.raises(ValueError, match="mode"):
+        iio.imwrite(tmp_path / "a.llc", pixels, mode="RGB")
+
+
+# Limits
+
+
+def test_limits(path: Path, pixels) -> None:
+    for arguments in ({}, {"index": 0}, {"index": ...}):
+        with pytest.raises(OSError, match="have 391 pixels, more than the 390 allowed"):
+            iio.imread(path, max_pixels=390, **arguments)
+        with pytest.raises(OSError, match="take 1173 bytes, more than the 1172 allowed"):
+            iio.imread(path, max_bytes=1172, **arguments)
+        assert iio.imread(path, max_pixels=391, max_bytes=1173, **arguments).size == pixels.size
+        assert iio.imread(path, max_pixels=None, max_bytes=None, **arguments).size == pixels.size
+    with pytest.raises(OSError, match="pixels"):
+        list(iio.imiter(path, max_pixels=390))
+    assert_pixels_equal(iio.imread(path, max_pixels=108, scale=2), pixels[::2, ::2])
+    iio.imwrite(path, [pixels, pixels])
+    with pytest.raises(OSError, match="have 782 pixels"):
+        iio.imread(path, max_pixels=781)
+    assert len(list(iio.imiter(path, max_pixels=391))) == 2
+
+
+@pytest.mark.parametrize("module", [iio, iio2])
+def test_default_limit_on_pixels(module) -> None:
+    data = llicti_core.encode(np.zeros((20000, 20000), np.uint8))
+    assert len(data) < 40
+    with pytest.raises(OSError, match="400000000 pixels, more than the 178956970 allowed"):
+        module.imread(data)
+    assert iio.imread(data, region=(0, 0, 3, 2)).shape == (2, 3)
 
 
 # Properties and metadata
