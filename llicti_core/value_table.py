@@ -192,11 +192,11 @@ class _Inflater:
 
     def finish(self) -> None:
         """Raises FormatError where the stream goes on, is cut off, or has something behind it."""
-        while not self._stream.eof:
+        more, pending = b"", True
+        while pending and not more and not self._stream.eof:
             pending = self._pending()
-            if self._some(1) or not pending:
-                break
-        if not self._stream.eof or self._stream.unused_data or self._at < len(self._data):
+            more = self._some(1)
+        if more or not self._stream.eof or self._stream.unused_data or self._at < len(self._data):
             msg = f"{self._name} does not inflate to the size of its table"
             raise FormatError(msg)
 

@@ -289,6 +289,7 @@ def frame_places(data: bytes) -> list[int]:  # 2.4
     require(file.number("B") == 1, "unknown version")
     while file.at < len(data):
         start, tag = file.at, file.take(4)
+        require(start > 9 or tag == b"HEAD", "first section not HEAD")
         if tag == b"HEAD":
             places.append(start)
         file.take(file.leb128() + 4)

@@ -455,6 +455,8 @@ def test_a_good_table_is_taken() -> None:
         (pack_varint(3) + deflated(bytes(10**7)), INDICES, 2),
         (table_of(TABLE)[:-1], INDICES, 2),
         (table_of(TABLE) + b"x", INDICES, 2),
+        (pack_varint(3) + deflated(b"\5\xb7\x84\0\2\x99more"), INDICES, 2),
+        *((pack_varint(3) + deflated(b"\5\xb7\x84\0\2\x99" + bytes(more)), INDICES, 2) for more in (1, 2, 300)),
         (table_of(TABLE, 1), INDICES, 2),
         (table_of([5, 700]), INDICES, 2),
         (table_of(TABLE), INDICES, 3),
@@ -466,7 +468,7 @@ def test_a_good_table_is_taken() -> None:
         (table_of(TABLE), bytes((4,)) + INDICES[1:], 2),
         (table_of(TABLE), bytes((255,)) + INDICES[1:], 2),
     ],
-    ids=range(17),
+    ids=range(21),
 )
 def test_bad_tables_are_refused(table: bytes, indices: bytes, bits: int) -> None:
     with pytest.raises(FormatError):
