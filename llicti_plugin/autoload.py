@@ -1,6 +1,6 @@
 """The import hook: registers the format as soon as Pillow, imageio or mimetypes has been imported.
 
-Python runs `install` at every start of an interpreter that has the package installed, whatever that
+Python imports it at every start of an interpreter that has the package installed, whatever that
 interpreter is for. So this module imports only what start-up has imported already (not even
 `__future__`), and a failure in it is never anyone else's problem.
 """
@@ -20,12 +20,16 @@ _LIBRARIES = ("PIL.Image", "imageio", "mimetypes")
 
 
 def install() -> None:
-    """Arm the hook, unless the environment says `LLICTI_AUTOLOAD=0`. Never raises."""
-    try:
-        if os.environ.get("LLICTI_AUTOLOAD") != "0":
-            arm()
-    except Exception:
-        pass
+    """What `llicti_autoload.start` calls, by when the import of this package has armed the hook.
+
+    Where the environment says `LLICTI_AUTOLOAD=0`, take that back, so that the package registers when it is imported
+    next, by someone who means it. (`llicti_autoload.pth` looks at the environment first.)
+    """
+    if os.environ.get("LLICTI_AUTOLOAD") == "0":
+        for library in _LIBRARIES:
+            _finder.forget(library)
+        for module in (__name__, __name__.rpartition(".")[0]):
+            sys.modules.pop(module, None)
 
 
 def arm() -> None:

@@ -10,6 +10,8 @@ from numcodecs.abc import Codec
 from numcodecs.compat import ensure_contiguous_ndarray, ensure_ndarray, ndarray_copy
 
 import llicti_core
+from llicti_core import models
+from llicti_core.adaptation import MAX_EFFORT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,12 +27,14 @@ class Llc(Codec):
 
     Of any type that `llicti_core.encode` takes, in C order and the machine's order of bytes. Axes in front count the
     frames of a file. model, effort: as for `llicti_core.encode`; decoding needs neither. Other chunks raise
-    `llicti_core.UnsupportedError`, damaged ones `llicti_core.LLCError`.
+    `llicti_core.UnsupportedError`, damaged ones `llicti_core.LLCError`; options by which nothing can be encoded
+    TypeError, ValueError or `llicti_core.UnknownModelError` at once.
     """
 
     codec_id = "llc"
 
     def __init__(self, model: str = "default", effort: int = 1) -> None:
+        check_options(model, effort)
         self.model = model
         self.effort = effort
 
@@ -46,6 +50,17 @@ class Llc(Codec):
         frames; or `out` filled with them."""
         limit = llicti_core.MAX_BYTES if out is None else ensure_ndarray(out).nbytes
         return ndarray_copy(decode_chunk(buf, limit), out)
+
+
+def check_options(model: str, effort: int) -> None:
+    """Raises TypeError, ValueError or UnknownModelError where nothing can be encoded with these options."""
+    if not isinstance(model, str) or not isinstance(effort, int) or isinstance(effort, bool):
+        msg = f"model must be a name and effort a whole number, not {model!r} and {effort!r}"
+        raise TypeError(msg)
+    if not 0 <= effort <= MAX_EFFORT:
+        msg = f"effort must be 0 to {MAX_EFFORT}, not {effort}"
+        raise ValueError(msg)
+    models.load(model)
 
 
 def decode_chunk(data: Any, max_bytes: int) -> NDArray[Any]:

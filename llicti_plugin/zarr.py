@@ -13,7 +13,7 @@ from zarr.abc.codec import ArrayBytesCodec
 import llicti_core
 from llicti_core.samples import SAMPLE_NAMES, refused_dtype
 
-from .numcodecs import Llc, decode_chunk
+from .numcodecs import Llc, check_options, decode_chunk
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
@@ -31,6 +31,10 @@ class LlcCodec(ArrayBytesCodec):
 
     model: str = "default"
     effort: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises as `Llc` does where nothing can be encoded with these options."""
+        check_options(self.model, self.effort)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> LlcCodec:

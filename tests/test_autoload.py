@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
-import pkgutil
 import site
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import imageio
+import PIL
 import pytest
 
 import llicti_plugin
@@ -127,7 +128,7 @@ def test_mimetypes(run: Run, statement: str) -> None:
     )
     run(f"import mimetypes\n{statement}\nassert not mimetypes.guess_type('a.llc')[0]", LLICTI_AUTOLOAD="0")
     run(
-        f"import mimetypes, llicti_plugin\n{statement}\nllicti_plugin.register()\n"
+        f"import mimetypes, llicti_plugin\n{statement}\n"
         "assert mimetypes.guess_type('a.llc')[0] == 'image/x-llc'\n"
         "assert mimetypes.guess_extension('image/x-llc') == '.llc'",
         LLICTI_AUTOLOAD="0",
@@ -148,8 +149,7 @@ def test_hook_imports_nothing_but_itself(run: Run) -> None:
         "import os, sys\n"
         f"sys.path.append({str(Path(llicti_plugin.__file__).parents[1])!r})\n"
         "before = set(sys.modules)\n"
-        "from llicti_plugin.autoload import install\n"
-        "install()\n"
+        "import llicti_plugin\n"
         "print(*set(sys.modules) - before)",
         "-S",
     )
@@ -214,6 +214,29 @@ def test_switched_off(run: Run) -> None:
 )
 def test_register_by_hand(run: Run, statements: str) -> None:
     run(f"{statements}{HOOK}assert not hooks{PILLOW_ROUND_TRIP}{IMAGEIO_ROUND_TRIP}", LLICTI_AUTOLOAD="0")
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "import llicti_plugin, PIL.Image, imageio, mimetypes",
+        "import PIL.Image, imageio, mimetypes, llicti_plugin",
+        "import PIL.Image, llicti_plugin.autoload, imageio, mimetypes",
+    ],
+)
+def test_importing_the_package_registers(run: Run, statements: str) -> None:
+    run(f"{statements}{HOOK}assert not hooks{PILLOW_ROUND_TRIP}{IMAGEIO_ROUND_TRIP}", LLICTI_AUTOLOAD="0")
+
+
+@pytest.mark.parametrize("imported", ["", "import PIL.Image, imageio\n"])
+def test_packages_in_a_folder_of_their_own(run: Run, imported: str) -> None:
+    """As `pip install --target`, PYTHONPATH and a program that was running while the package was installed have it."""
+    folders = [str(Path(module.__file__).parents[1]) for module in (llicti_plugin, PIL, imageio)]
+    run(
+        f"import sys; sys.path += {folders!r}\n{imported}"
+        f"import llicti_plugin\nimport PIL.Image, imageio.v3, imageio.v2{PILLOW_ROUND_TRIP}{IMAGEIO_ROUND_TRIP}",
+        "-S",
+    )
 
 
 def test_register_imports_neither_library(run: Run) -> None:
@@ -326,9 +349,32 @@ def test_import_that_fails_once(run: Run, tmp_path: Path) -> None:
 def test_start_line_of_a_package_half_removed(run: Run, missing: str) -> None:
     (line,) = START_LINES[0].read_text().splitlines()
     assert line.startswith("import ")
-    run(f"import sys; sys.modules[{missing!r}] = None\n{line}", LLICTI_AUTOLOAD="0")
+    run(
+        "import sys; sys.modules.pop('llicti_plugin.autoload'); sys.modules.pop('llicti_plugin')\n"
+        f"sys.modules[{missing!r}] = None\n{line}"
+    )
 
 
-def test_start_file() -> None:
+def start_file() -> str:
+    """What Python 3.15 and later do at their start in place of the line."""
     (entry_point,) = START_LINES[0].with_suffix(".start").read_text().splitlines()
-    assert pkgutil.resolve_name(entry_point).__name__ == "install"
+    return f"import pkgutil; pkgutil.resolve_name({entry_point!r})()\n"
+
+
+def test_start_file(run: Run) -> None:
+    run(
+        f"import sys; sys.path.append({str(START_LINES[0].parent)!r})\n{start_file()}{HOOK}assert len(hooks) == 1\n",
+        "-S",
+    )
+
+
+def test_start_file_switched_off(run: Run) -> None:
+    run(
+        f"{start_file()}{HOOK}assert not hooks\n"
+        "assert not [name for name in sys.modules if name.startswith('llicti')]\n"
+        "from PIL import Image; import imageio.config\n"
+        "assert '.llc' not in Image.registered_extensions()\n"
+        "assert 'llc' not in imageio.config.known_plugins and '.llc' not in imageio.config.known_extensions\n"
+        f"import llicti_plugin, imageio.v3, imageio.v2{PILLOW_ROUND_TRIP}{IMAGEIO_ROUND_TRIP}",
+        LLICTI_AUTOLOAD="0",
+    )

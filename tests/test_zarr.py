@@ -67,6 +67,38 @@ def test_codec_options() -> None:
     assert codec.encode(pixels) == llicti_core.encode(pixels, effort=0)
 
 
+BAD_OPTIONS = [
+    ({"effort": 4}, ValueError, "effort"),
+    ({"effort": -1}, ValueError, "effort"),
+    ({"effort": "1"}, TypeError, "effort"),
+    ({"effort": 1.5}, TypeError, "effort"),
+    ({"effort": True}, TypeError, "effort"),
+    ({"model": "no-such-model"}, llicti_core.UnknownModelError, "no-such-model"),
+    ({"model": "../no"}, llicti_core.UnknownModelError, "no"),
+    ({"model": None}, TypeError, "model"),
+    ({"level": 9}, TypeError, "level"),
+]
+
+
+@pytest.mark.parametrize(("options", "kind", "message"), BAD_OPTIONS)
+def test_options_refused(options: dict[str, Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        numcodecs.get_codec({"id": "llc", **options})
+
+
+@pytest.mark.parametrize(("options", "kind", "message"), BAD_OPTIONS)
+@pytest.mark.parametrize("version", [2, 3])
+def test_arrays_of_bad_options_are_not_made(
+    zarr: Any, tmp_path: Path, version: int, options: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    compressor = {"id": "llc", **options}
+    serializer = {"name": "llc", "configuration": options}
+    arguments = {"serializer": serializer, "compressors": None} if version == 3 else {"compressors": compressor}
+    with pytest.raises(kind, match=message):
+        zarr.create_array(tmp_path, shape=(8, 8), dtype="uint8", zarr_format=version, **arguments)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "chunk",
     [
