@@ -51,7 +51,8 @@ Model random_model(int width, int depth) {
 class Picture {
 public:
     Picture(const Model& model, const BandAdaptation& adaptation) : values_(3 * size_t(kStride) * kStride) {
-        for (size_t i = 0; i < values_.size(); i++) values_[i] = int16_t(int(i % kStride) / 4 - 32 + random_int(-20, 20));
+        for (size_t i = 0; i < values_.size(); i++)
+            values_[i] = int16_t(int(i % kStride) / 4 - 32 + random_int(-20, 20));
         context_.model = &model;
         context_.band = &model.bands[0];
         context_.adaptation = &adaptation;
@@ -119,25 +120,23 @@ int main(int argc, char** argv) {
     Chunk& chunk = thread_chunk();
     predict(context, 0, kChunk, chunk);
     report("gather", time_chunks([&](int64_t first) { gather(context, first, kChunk, 0, chunk); }));
-    report("inputs", time_chunks([&](int64_t) {
-        arrange_inputs(context, chunk);
-    }));
+    report("inputs", time_chunks([&](int64_t) { arrange_inputs(context, chunk); }));
     report("inputs, network", time_chunks([&](int64_t) { run_network(context, chunk); }));
     report("adaptation, mixture", time_chunks([&](int64_t) {
-        adapt_outputs(adaptation, chunk);
-        for (int c = 0; c < 3; c++) prepare_mixture(context, c, chunk);
-        clamp_coefficients(chunk);
-    }));
+               adapt_outputs(adaptation, chunk);
+               for (int c = 0; c < 3; c++) prepare_mixture(context, c, chunk);
+               clamp_coefficients(chunk);
+           }));
     report("all that predicts", time_chunks([&](int64_t first) { predict(context, first, kChunk, chunk); }));
     std::vector<uint32_t> intervals(3 * kSide * kSide);
     report("predict, intervals", time_band([&] { encode(context, 0, kSide * kSide, intervals.data()); }));
     std::vector<uint8_t> words(8 * kSide * kSide);
     for (uint8_t& word : words) word = uint8_t(random_bits());
     report("predict, search, rANS", time_band([&] {
-        StreamDecoder decoder;
-        for (uint32_t& state : decoder.state) state = kStateMin + (random_bits() >> 1);
-        decoder.words = words.data();
-        decoder.end = words.data() + words.size();
-        if (!decode(context, 0, kSide * kSide, decoder)) std::puts("the words ran out");
-    }));
+               StreamDecoder decoder;
+               for (uint32_t& state : decoder.state) state = kStateMin + (random_bits() >> 1);
+               decoder.words = words.data();
+               decoder.end = words.data() + words.size();
+               if (!decode(context, 0, kSide * kSide, decoder)) std::puts("the words ran out");
+           }));
 }

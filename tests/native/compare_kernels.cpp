@@ -1,6 +1,6 @@
-// Compares the kernels of an instruction set with the generic ones, on random models, pixels, bounds and adaptations, and
-// times them, as checkasm does. compare_kernels SET [TRIALS]: exit status 0 where all agree, 77 where the processor lacks
-// the set. Built by CMakeLists.txt.
+// Compares the kernels of an instruction set with the generic ones, on random models, pixels, bounds and adaptations,
+// and times them, as checkasm does. compare_kernels SET [TRIALS]: exit status 0 where all agree, 77 where the processor
+// lacks the set. Built by CMakeLists.txt.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -33,7 +33,8 @@ Layer random_layer(int in, int out, bool first, bool last) {
     std::vector<int8_t> weight(rows * in);
     std::vector<int32_t> bias((first ? kLevels : 1) * rows), multiplier(rows);
     for (int8_t& w : weight) {
-        w = int8_t(extreme ? (one_in(2) ? -largest : std::min(largest, 127)) : random_int(-largest, std::min(largest, 127)));
+        w = int8_t(extreme ? (one_in(2) ? -largest : std::min(largest, 127))
+                           : random_int(-largest, std::min(largest, 127)));
     }
     for (int32_t& b : bias) b = random_int(-5000, 5000);
     for (size_t row = 0; row < multiplier.size(); row++) {
@@ -44,7 +45,8 @@ Layer random_layer(int in, int out, bool first, bool last) {
             squares += w * w;
         }
         const double most = (2147483648.0 - 16385) / (128 * sum + 5000);
-        const double wanted = (last ? 4096 * 640.0 : 16384 * 64.0) / (40 * std::sqrt(squares)) * std::exp2(random_int(-3, 3));
+        const double wanted =
+            (last ? 4096 * 640.0 : 16384 * 64.0) / (40 * std::sqrt(squares)) * std::exp2(random_int(-3, 3));
         multiplier[row] = int32_t(std::max(1.0, std::min(most, wanted)));
     }
     return Layer(in, out, first ? kLevels : 1, weight.data(), bias.data(), multiplier.data());
@@ -90,7 +92,9 @@ public:
         for (int c = 0; c < 3; c++) {
             const int low = c ? -255 : -128, high = c ? 255 : 127;
             const int first = one_in(2) ? low : random_int(low, high);
-            Bounds& bounds = context_.bounds[c] = {first, one_in(2) ? high : one_in(4) ? first : random_int(first, high)};
+            Bounds& bounds = context_.bounds[c] = {first, one_in(2)   ? high
+                                                          : one_in(4) ? first
+                                                                      : random_int(first, high)};
             const int noise = random_int(0, 20), slope = random_int(-8, 8);
             const auto value = [&](int i) {
                 if (extreme) return one_in(2) ? bounds.low : bounds.high;
@@ -114,7 +118,8 @@ public:
     const BandContext& context() const { return context_; }
     int pixels() const { return width_ * height_; }
     int coded_channels() const {
-        return int(std::count_if(context_.bounds, context_.bounds + context_.channels, [](Bounds b) { return b.coded(); }));
+        return int(
+            std::count_if(context_.bounds, context_.bounds + context_.channels, [](Bounds b) { return b.coded(); }));
     }
 
 private:

@@ -18,16 +18,17 @@ constexpr int kFractionBits = 7;        // of a position between two knots of th
 constexpr int kFractionMask = (1 << kFractionBits) - 1;
 static_assert((kMaxPosition + 1) >> kFractionBits == kKnots, "positions reach the end of the table");
 constexpr int kSpreadShift = 10;  // power = 2^(kSpreadShift - octave), an octave of spreads having 8 indices
-constexpr int kMaxInputs = 128;  // 3 * 40 + 3, in whole AMX tiles
+constexpr int kMaxInputs = 128;   // 3 * 40 + 3, in whole AMX tiles
 
-// One channel's mixtures for a chunk (docs/format.md, clause 6), by component. A distance of `a` / kFine from the mean is
-// at position min((min(a, limit) * power * mantissa) >> 16, kMaxPosition) of the table.
+// One channel's mixtures for a chunk (docs/format.md, clause 6), by component. A distance of `a` / kFine from the mean
+// is at position min((min(a, limit) * power * mantissa) >> 16, kMaxPosition) of the table.
 struct Mixture {
     alignas(64) uint16_t weight[kComponents][kChunk];
     alignas(64) uint16_t mantissa[kComponents][kChunk];
     alignas(64) uint16_t power[kComponents][kChunk];
     alignas(64) uint16_t limit[kComponents][kChunk];
-    alignas(64) int16_t origin[kComponents][kChunk];  // kFine * (base + 1/2) + centre: the distance of x is kFine * x - origin
+    alignas(64)
+        int16_t origin[kComponents][kChunk];  // kFine * (base + 1/2) + centre: the distance of x is kFine * x - origin
 };
 
 // In an anonymous namespace, so that no copy compiled for one instruction set is linked into code for another.

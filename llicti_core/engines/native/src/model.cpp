@@ -43,9 +43,8 @@ Layer::Layer(int in, int out, int levels, const int8_t* weights, const int32_t* 
         input_offset.push_back(128 * sum);
     }
     for (size_t i = 0; i < padded; i += 16) {
-        short_row_block.push_back(std::all_of(&multiplier[i], &multiplier[i] + 16, [](int32_t m) {
-            return m >= kLeastShort && m <= kMostShort;
-        }));
+        short_row_block.push_back(std::all_of(&multiplier[i], &multiplier[i] + 16,
+                                              [](int32_t m) { return m >= kLeastShort && m <= kMostShort; }));
     }
     for (int o = 0; o < rows(); o += 4) {
         narrow_block.push_back(sums_are_narrow(o) && sums_are_narrow(o + 1) && sums_are_narrow(o + 2) &&

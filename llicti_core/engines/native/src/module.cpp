@@ -93,8 +93,8 @@ Pixels tile_pixels(const Pixels& pixels, const TileRect& tile) {
     return {first, pixels.stride, tile.height, tile.width, pixels.channels};
 }
 
-// Runs work(interruption) without the interpreter's lock. Where a signal handler raises, as Python's own does for Ctrl-C,
-// the work ends early and its exception goes on.
+// Runs work(interruption) without the interpreter's lock. Where a signal handler raises, as Python's own does for
+// Ctrl-C, the work ends early and its exception goes on.
 template <class Work>
 void run_interruptibly(Work work) {
     PyThreadState* state = PyEval_SaveThread();
@@ -258,14 +258,13 @@ std::string decode(const PixelArray& array, const nb::list& tile_list, const nb:
 }  // namespace
 
 NB_MODULE(_native, module) {
-    nb::class_<PackedModel>(module, "PackedModel")
-        .def(nb::init<const nb::list&>(), nb::arg("bands"));
+    nb::class_<PackedModel>(module, "PackedModel").def(nb::init<const nb::list&>(), nb::arg("bands"));
     module.def("fit", &fit, nb::arg("pixels"), nb::arg("tiles"), nb::arg("model"), nb::arg("plan"), nb::arg("threads"),
                nb::arg("isa"));
     module.def("estimate", &estimate, nb::arg("model"), nb::arg("band"), nb::arg("activations"), nb::arg("residuals"),
                nb::arg("bounds"), nb::arg("gain"), nb::arg("bias"), nb::arg("hidden"), nb::arg("isa"));
-    module.def("encode", &encode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("adaptation"), nb::arg("model"), nb::arg("threads"),
-               nb::arg("isa"));
+    module.def("encode", &encode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("adaptation"), nb::arg("model"),
+               nb::arg("threads"), nb::arg("isa"));
     module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("adaptation"),
                nb::arg("model"), nb::arg("level"), nb::arg("threads"), nb::arg("isa"));
     module.def("instruction_sets", [] {

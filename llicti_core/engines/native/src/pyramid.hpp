@@ -20,7 +20,7 @@ struct Pixels {
     int height, width, channels;
 };
 
-constexpr int kMargin = 2;          // pixels of a phase that contexts reach beyond its edges
+constexpr int kMargin = 2;  // pixels of a phase that contexts reach beyond its edges
 constexpr int kPhaseRow[4] = {0, 1, 0, 1};
 constexpr int kPhaseColumn[4] = {0, 1, 1, 0};
 
@@ -30,7 +30,9 @@ class Plane {
 public:
     Plane() = default;
     Plane(int height, int width)
-        : height_(height), width_(width), stride_(width + 2 * kMargin),
+        : height_(height),
+          width_(width),
+          stride_(width + 2 * kMargin),
           values_(new int16_t[size_t(stride_) * (height + 2 * kMargin)]) {}
 
     int height() const { return height_; }
@@ -84,8 +86,8 @@ struct Level {
 // Whether work of a few nanoseconds on each of `height` x `width` pixels is too little for several threads.
 inline bool is_light(int height, int width) { return int64_t(height) * width < 32768; }
 
-// Calls visit(value in the image, value in its phase) for every value of a level. Every other row of a channel is a task:
-// no two tasks touch the same row.
+// Calls visit(value in the image, value in its phase) for every value of a level. Every other row of a channel is a
+// task: no two tasks touch the same row.
 template <class Visit>
 void for_each_pair(Image& image, Level& level, ThreadPool& pool, Visit visit) {
     const auto visit_rows = [&](int task) {

@@ -71,8 +71,8 @@ public:
     // For tasks that take long; see Interruption.
     void check_interruption() { interruption_.check(); }
 
-    // Calls task(0) ... task(count - 1); rethrows the first exception when all have ended. Where the work is `light`, it
-    // is done by the caller alone.
+    // Calls task(0) ... task(count - 1); rethrows the first exception when all have ended. Where the work is `light`,
+    // it is done by the caller alone.
     void run(int count, const std::function<void(int)>& task, bool light = false) {
         if (light || helpers_.empty() || count <= 1) {
             for (int i = 0; i < count; i++) {

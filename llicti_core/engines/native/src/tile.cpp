@@ -36,13 +36,14 @@ bool any_coded(const std::vector<Bounds>& bounds) {
 }
 
 // Lanes whose states a stream stores: as many as its longest run has pixels, none where every channel is constant.
-int stored_lanes(int height, int width, const Model& model, const std::vector<Bounds>& bounds, int streams, int stream) {
+int stored_lanes(int height, int width, const Model& model, const std::vector<Bounds>& bounds, int streams,
+                 int stream) {
     if (!any_coded(bounds)) return 0;
     int64_t longest = 0;
     for (int s = 0; s < kLevels; s++, height = (height + 1) / 2, width = (width + 1) / 2) {
         for (const Band& band : model.bands) {
-            const int64_t pixels = int64_t((height + 1 - kPhaseRow[band.phase]) / 2) *
-                                   ((width + 1 - kPhaseColumn[band.phase]) / 2);
+            const int64_t pixels =
+                int64_t((height + 1 - kPhaseRow[band.phase]) / 2) * ((width + 1 - kPhaseColumn[band.phase]) / 2);
             const Run run = stream_run(pixels, streams, stream);
             longest = std::max(longest, run.stop - run.start);
         }
@@ -55,8 +56,8 @@ void put(std::vector<uint8_t>& bytes, uint32_t value, int count) {
 }
 
 // A stream's segments, from its intervals up to `ends` of each level, coarsest first.
-std::vector<std::vector<uint8_t>> encode_stream(const std::vector<uint32_t>& intervals,
-                                                const std::vector<size_t>& ends, int lanes) {
+std::vector<std::vector<uint8_t>> encode_stream(const std::vector<uint32_t>& intervals, const std::vector<size_t>& ends,
+                                                int lanes) {
     uint32_t state[kLanes];
     std::fill(state, state + kLanes, uint32_t(kStateMin));
     std::vector<std::vector<uint8_t>> segments(ends.size());
@@ -109,7 +110,8 @@ std::string open_segment(StreamDecoder& decoder, const Bytes& segment, int lanes
 
 bool closed(const StreamDecoder& decoder, bool last) {
     if (decoder.words != decoder.end) return false;
-    return !last || std::all_of(decoder.state, decoder.state + kLanes, [](uint32_t x) { return x == uint32_t(kStateMin); });
+    return !last ||
+           std::all_of(decoder.state, decoder.state + kLanes, [](uint32_t x) { return x == uint32_t(kStateMin); });
 }
 
 }  // namespace
@@ -158,8 +160,7 @@ std::string TileCoder::decode(const CodedTile<Bytes>& tile, const Pixels& lowpas
     for (int s = kLevels; s-- > finest;) {
         for (int i = 0; i < place.streams; i++) {
             const bool first = s == kLevels - 1;
-            const int lanes =
-                first ? stored_lanes(place.height, place.width, model, tile.bounds, place.streams, i) : 0;
+            const int lanes = first ? stored_lanes(place.height, place.width, model, tile.bounds, place.streams, i) : 0;
             const std::string problem = open_segment(decoders[i], tile.segments[kLevels - 1 - s][i], lanes, first);
             if (!problem.empty()) return problem;
         }

@@ -1,4 +1,5 @@
-// The search for the adaptation of a model to an image: gradient descent (Adam) on a sample of its pixels, then rounding.
+// The search for the adaptation of a model to an image: gradient descent (Adam) on a sample of its pixels, then
+// rounding.
 #include "adapt/optimiser.hpp"
 
 #include <algorithm>

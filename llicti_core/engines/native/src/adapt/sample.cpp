@@ -50,7 +50,8 @@ Samples draw_samples(const SampleSource& source, int64_t most, int level, const 
             starts[run] = last * (int64_t(run) * total + n) / (int64_t(kRuns) * total);
         }
         const int place = whole ? n : n % 3 == 2 ? samples.fitted + n / 3 : n - n / 3;
-        const BandContext context = band_context(source.model, source.none, band, level, tile.levels[level], tile.bounds);
+        const BandContext context =
+            band_context(source.model, source.none, band, level, tile.levels[level], tile.bounds);
         source.kernels.sample(context, starts, samples.hidden, samples.chunks[place]);
     }
     return samples;

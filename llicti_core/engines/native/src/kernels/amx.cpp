@@ -69,7 +69,7 @@ inline void store_products(Totals& totals) {
 // From the accumulators of a row block to their activations.
 template <bool is_short>
 inline void requantise_row_block(const Layer& layer, int output, const int32_t* biases, const Totals& totals,
-                            Activation* y) {
+                                 Activation* y) {
     for (int o = 0; o < 16; o += 4) {
         const Requantiser<is_short> requantise(layer, output + o);
         __m512i bias[4];
@@ -84,9 +84,11 @@ inline void requantise_row_block(const Layer& layer, int output, const int32_t* 
 }
 
 inline void finish_row_block(const Layer& layer, int block, const int32_t* biases, const Totals& totals,
-                        Activation* y) {
-    if (layer.is_short(16 * block)) requantise_row_block<true>(layer, 16 * block, biases, totals, y);
-    else requantise_row_block<false>(layer, 16 * block, biases, totals, y);
+                             Activation* y) {
+    if (layer.is_short(16 * block))
+        requantise_row_block<true>(layer, 16 * block, biases, totals, y);
+    else
+        requantise_row_block<false>(layer, 16 * block, biases, totals, y);
 }
 
 // Compilers do not know that loading a tile reads memory: what was written must be in place before.
@@ -104,8 +106,7 @@ void dense_hidden(const Layer& layer, const int32_t* biases, const Activation* x
     finish_row_block(layer, layer.row_blocks - 1, biases, totals[(layer.row_blocks - 1) % 2], y);
 }
 
-void dense_output(const Layer& layer, int output, const int32_t* biases, const Activation* x,
-                  int32_t (*y)[kChunk]) {
+void dense_output(const Layer& layer, int output, const int32_t* biases, const Activation* x, int32_t (*y)[kChunk]) {
     Totals totals;
     finish_writes();
     multiply(layer, output, x);

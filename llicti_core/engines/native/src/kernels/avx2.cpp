@@ -24,7 +24,8 @@ void arrange(const int8_t (*input)[kChunk], int quads, Activation* x) {
     const __m256i flip = _mm256_set1_epi8(-128);
     for (int q = 0; q < quads; q++, input += 4) {
         for (int p = 0; p < kChunk; p += 32, x += 128) {
-            const __m256i a = load(&input[0][p]), b = load(&input[1][p]), c = load(&input[2][p]), d = load(&input[3][p]);
+            const __m256i a = load(&input[0][p]), b = load(&input[1][p]), c = load(&input[2][p]),
+                          d = load(&input[3][p]);
             const __m256i ab[2] = {_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b)};
             const __m256i cd[2] = {_mm256_unpacklo_epi8(c, d), _mm256_unpackhi_epi8(c, d)};
             for (int i = 0; i < 2; i++) {  // low 128 bits: pixels 8 * i and on; high ones: 16 later
@@ -63,15 +64,16 @@ struct Block {
                 const __m256i w_even = broadcast_32(weight + o * layer.stride);
                 const __m256i w_odd = broadcast_32(weight + o * layer.stride + 4);
                 for (int v = 0; v < 2; v++) {
-                    add_pairs(o, v, _mm256_add_epi16(_mm256_maddubs_epi16(even[v], w_even),
-                                                     _mm256_maddubs_epi16(odd[v], w_odd)));
+                    add_pairs(
+                        o, v,
+                        _mm256_add_epi16(_mm256_maddubs_epi16(even[v], w_even), _mm256_maddubs_epi16(odd[v], w_odd)));
                 }
             }
         }
     }
 
-    // Inputs use all of 8 bits: unless Layer says that sums of two products fit, the even and the odd ones are multiplied
-    // in 16 bits, as what they were before 128 was added.
+    // Inputs use all of 8 bits: unless Layer says that sums of two products fit, the even and the odd ones are
+    // multiplied in 16 bits, as what they were before 128 was added.
     void add_first(const Layer& layer, const int16_t* weight, const Activation* x) {
         const __m256i flip = _mm256_set1_epi8(-128);
         for (int q = 0; q < layer.quads; q++, weight += 4, x += 4 * kChunk) {
@@ -104,8 +106,10 @@ inline Block multiply(const Layer& layer, int output, const int32_t* bias, const
     Block block(bias);
     const int8_t* weights = layer.weights(output);
     if (!layer.first) {
-        if (layer.is_narrow(output)) block.add_narrow_hidden(layer, weights, x);
-        else block.add_hidden(layer, weights, x);
+        if (layer.is_narrow(output))
+            block.add_narrow_hidden(layer, weights, x);
+        else
+            block.add_hidden(layer, weights, x);
     } else if (layer.is_narrow(output)) {
         block.add_hidden(layer, weights, x);
     } else {
@@ -141,7 +145,8 @@ inline __m256i requantise(const Layer& layer, int output, __m256i a, __m256i b, 
         const int32_t* m = layer.multipliers(output);
         const auto scaled = [&](__m256i total, int32_t multiplier) {
             const __m256i product = _mm256_mullo_epi32(total, _mm256_set1_epi32(multiplier));
-            return _mm256_srai_epi32(_mm256_add_epi32(product, _mm256_set1_epi32(1 << (kHiddenShift - 1))), kHiddenShift);
+            return _mm256_srai_epi32(_mm256_add_epi32(product, _mm256_set1_epi32(1 << (kHiddenShift - 1))),
+                                     kHiddenShift);
         };
         packed = _mm256_packs_epi16(_mm256_packs_epi32(scaled(a, m[0]), scaled(b, m[1])),
                                     _mm256_packs_epi32(scaled(c, m[2]), scaled(d, m[3])));
@@ -155,22 +160,22 @@ inline __m256i requantise(const Layer& layer, int output, __m256i a, __m256i b, 
 void dense_hidden(const Layer& layer, const int32_t* biases, const Activation* x, Activation* y) {
     for_each_block(layer, 0, 16 * layer.row_blocks, biases, x, [&](int output, int p, const Block& block) {
         for (int v = 0; v < 2; v++) {
-            store(y + output * kChunk + 4 * (p + kPixels * v),
-                  requantise(layer, output, block.total[0][v], block.total[1][v], block.total[2][v],
-                             block.total[3][v]));
+            store(
+                y + output * kChunk + 4 * (p + kPixels * v),
+                requantise(layer, output, block.total[0][v], block.total[1][v], block.total[2][v], block.total[3][v]));
         }
     });
 }
 
-void dense_output(const Layer& layer, int first, const int32_t* biases, const Activation* x,
-                  int32_t (*y)[kChunk]) {
+void dense_output(const Layer& layer, int first, const int32_t* biases, const Activation* x, int32_t (*y)[kChunk]) {
     for_each_block(layer, first, first + 16, biases, x, [&](int output, int p, const Block& block) {
         const int32_t* m = layer.multipliers(output);
         for (int o = 0; o < 4; o++) {
             for (int v = 0; v < 2; v++) {
                 const __m256i scaled = _mm256_mullo_epi32(block.total[o][v], _mm256_set1_epi32(m[o]));
                 const __m256i half = _mm256_set1_epi32(1 << (kOutputShift - 1));
-                store(&y[output - first + o][p + kPixels * v], _mm256_srai_epi32(_mm256_add_epi32(scaled, half), kOutputShift));
+                store(&y[output - first + o][p + kPixels * v],
+                      _mm256_srai_epi32(_mm256_add_epi32(scaled, half), kOutputShift));
             }
         }
     });
@@ -189,7 +194,8 @@ public:
             const __m256i above =
                 _mm256_and_si256(_mm256_cmpgt_epi16(all(bounds_.high), x), at(lane, _mm256_add_epi16(x, one)));
             const __m256i frequency = _mm256_sub_epi16(above, cdf_low);
-            const __m256i low = _mm256_unpacklo_epi16(cdf_low, frequency), high = _mm256_unpackhi_epi16(cdf_low, frequency);
+            const __m256i low = _mm256_unpacklo_epi16(cdf_low, frequency),
+                          high = _mm256_unpackhi_epi16(cdf_low, frequency);
             store(out, _mm256_permute2x128_si256(low, high, 0x20));
             store(out + 8, _mm256_permute2x128_si256(low, high, 0x31));
         }
@@ -208,9 +214,10 @@ private:
     // The values that 16 lanes' states point at.
     void search(const uint32_t* state, int lane, int16_t* value, uint16_t* cdf_low, uint16_t* frequency) const {
         const __m256i mask = _mm256_set1_epi32(0xFFFF);
-        const __m256i slots = _mm256_permute4x64_epi64(
-            _mm256_packus_epi32(_mm256_and_si256(load(state + lane), mask), _mm256_and_si256(load(state + lane + 8), mask)),
-            0xD8);
+        const __m256i slots =
+            _mm256_permute4x64_epi64(_mm256_packus_epi32(_mm256_and_si256(load(state + lane), mask),
+                                                         _mm256_and_si256(load(state + lane + 8), mask)),
+                                     0xD8);
         // Cumulatives of the greatest value not above the slot, and of the least above it: all 65536 but 0 here.
         __m256i found = all(bounds_.low), found_low = _mm256_setzero_si256(), found_high = _mm256_setzero_si256();
         int step = 1;

@@ -14,7 +14,9 @@ struct Row {
 
     explicit Row(int32_t value) { a = b = c = d = _mm512_set1_epi32(value); }
     explicit Row(const Activation* x)
-        : a(_mm512_load_si512(x)), b(_mm512_load_si512(x + 64)), c(_mm512_load_si512(x + 128)),
+        : a(_mm512_load_si512(x)),
+          b(_mm512_load_si512(x + 64)),
+          c(_mm512_load_si512(x + 128)),
           d(_mm512_load_si512(x + 192)) {}
 
     void add_product(const Row& x, const int8_t* weights) {
@@ -56,8 +58,7 @@ using Totals = __m512i[4][kVectors];
     fourth.store(totals[3]);
 }
 
-inline void accumulate(const Layer& layer, int output, const int32_t* biases, const Activation* x,
-                       Totals& totals) {
+inline void accumulate(const Layer& layer, int output, const int32_t* biases, const Activation* x, Totals& totals) {
     int32_t bias[4];
     // Modulo 2**32, like the accumulators that start from it.
     for (int o = 0; o < 4; o++) {
@@ -67,8 +68,7 @@ inline void accumulate(const Layer& layer, int output, const int32_t* biases, co
 }
 
 template <bool is_short>
-inline void hidden_row_block(const Layer& layer, int first, const int32_t* biases, const Activation* x,
-                        Activation* y) {
+inline void hidden_row_block(const Layer& layer, int first, const int32_t* biases, const Activation* x, Activation* y) {
     for (int output = first; output < first + 16; output += 4) {
         Totals totals;
         accumulate(layer, output, biases, x, totals);
@@ -87,14 +87,14 @@ void dense_hidden(const Layer& layer, const int32_t* biases, const Activation* x
     }
 }
 
-void dense_output(const Layer& layer, int first, const int32_t* biases, const Activation* x,
-                  int32_t (*y)[kChunk]) {
+void dense_output(const Layer& layer, int first, const int32_t* biases, const Activation* x, int32_t (*y)[kChunk]) {
     for (int output = first; output < first + 16; output += 4) {
         Totals totals;
         accumulate(layer, output, biases, x, totals);
         const int32_t* multiplier = layer.multipliers(output);
         for (int o = 0; o < 4; o++) {
-            for (int v = 0; v < kVectors; v++) store_output(totals[o][v], multiplier[o], &y[output - first + o][16 * v]);
+            for (int v = 0; v < kVectors; v++)
+                store_output(totals[o][v], multiplier[o], &y[output - first + o][16 * v]);
         }
     }
 }

@@ -88,14 +88,15 @@ inline void store_output(__m512i total, int32_t multiplier, int32_t* output) {
 
 // From spread indices, yet to be clamped, to what Mixture holds of them.
 inline void spread_row(const Tables& tables, const int16_t* parameter, uint16_t* mantissa, uint16_t* power,
-                      uint16_t* limit) {
+                       uint16_t* limit) {
     const __m512i mantissas =
         _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tables.mantissa.data())));
     for (int p = 0; p < kChunk; p += kLanes) {
         __m512i index = _mm512_max_epi16(_mm512_load_si512(parameter + p), _mm512_setzero_si512());
         index = _mm512_min_epi16(index, _mm512_set1_epi16(kMaxSpreadIndex));
         const __m512i shift = _mm512_sub_epi16(_mm512_set1_epi16(kSpreadShift), _mm512_srli_epi16(index, 3));
-        _mm512_store_si512(mantissa + p, _mm512_permutexvar_epi16(_mm512_and_si512(index, _mm512_set1_epi16(7)), mantissas));
+        _mm512_store_si512(mantissa + p,
+                           _mm512_permutexvar_epi16(_mm512_and_si512(index, _mm512_set1_epi16(7)), mantissas));
         _mm512_store_si512(power + p, _mm512_sllv_epi16(_mm512_set1_epi16(1), shift));
         _mm512_store_si512(limit + p, _mm512_srlv_epi16(_mm512_set1_epi16(-1), shift));
     }
@@ -138,9 +139,9 @@ public:
     }
 
     bool decode(StreamDecoder& decoder, int count, int16_t* value) const {
-        const __m512i slots = _mm512_inserti64x4(
-            _mm512_castsi256_si512(_mm512_cvtepi32_epi16(_mm512_load_si512(decoder.state))),
-            _mm512_cvtepi32_epi16(_mm512_load_si512(decoder.state + 16)), 1);
+        const __m512i slots =
+            _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(_mm512_load_si512(decoder.state))),
+                               _mm512_cvtepi32_epi16(_mm512_load_si512(decoder.state + 16)), 1);
         const __m512i most = _mm512_set1_epi16(int16_t(bounds_.high));
         __m512i found = _mm512_set1_epi16(int16_t(bounds_.low));
         // Cumulatives of the greatest value not above the slot, and of the least above it: all 65536 but 0 here.
@@ -191,7 +192,8 @@ private:
         const __m512i sixteenths = _mm512_slli_epi16(x, kFineShift);
         for (int k = 0; k < kComponents; k++) {
             const __m512i distance = _mm512_sub_epi16(sixteenths, _mm512_loadu_si512(&mixture_.origin[k][at_]));
-            __m512i position = _mm512_min_epu16(_mm512_abs_epi16(distance), _mm512_loadu_si512(&mixture_.limit[k][at_]));
+            __m512i position =
+                _mm512_min_epu16(_mm512_abs_epi16(distance), _mm512_loadu_si512(&mixture_.limit[k][at_]));
             position = _mm512_mullo_epi16(position, _mm512_loadu_si512(&mixture_.power[k][at_]));
             position = _mm512_mulhi_epu16(position, _mm512_loadu_si512(&mixture_.mantissa[k][at_]));
             position = _mm512_min_epu16(position, _mm512_set1_epi16(kMaxPosition));

@@ -23,7 +23,8 @@ struct Weights {
 };
 
 // Accumulators of four outputs of one pixel. Sums of products of 16 bits are what every compiler vectorises well.
-inline void accumulate(const Weights& weights, const int32_t* bias, int inputs, const Activation* x, int32_t (&total)[4]) {
+inline void accumulate(const Weights& weights, const int32_t* bias, int inputs, const Activation* x,
+                       int32_t (&total)[4]) {
     int32_t a = 0, b = 0, c = 0, d = 0;
     for (int k = 0; k < inputs; k++) {
         a += x[k] * weights.row[0][k];
@@ -59,11 +60,9 @@ void dense_hidden(const Layer& layer, const int32_t* biases, const Activation* x
     });
 }
 
-void dense_output(const Layer& layer, int first, const int32_t* biases, const Activation* x,
-                  int32_t (*y)[kChunk]) {
-    for_each_product(layer, first, first + 16, biases, x, [&](int output, int p, int32_t product) {
-        y[output - first][p] = fine_output(product);
-    });
+void dense_output(const Layer& layer, int first, const int32_t* biases, const Activation* x, int32_t (*y)[kChunk]) {
+    for_each_product(layer, first, first + 16, biases, x,
+                     [&](int output, int p, int32_t product) { y[output - first][p] = fine_output(product); });
 }
 
 // The distribution of one channel for the lane batch at `at`.

@@ -31,10 +31,10 @@ struct BandContext {
     const BandAdaptation* adaptation;
     int level;
     int channels;
-    int width;                 // pixels in a row of the band
+    int width;  // pixels in a row of the band
     Bounds bounds[3];
     Source sources[40];
-    int16_t* target[3];        // the band's own pixels
+    int16_t* target[3];  // the band's own pixels
     ptrdiff_t target_stride;
 };
 
@@ -48,7 +48,8 @@ struct StreamDecoder {
 constexpr int kHiddenFraction = kHiddenShift - kOutputShift;  // bits behind the point of sampled activations
 
 // Pixels that an adaptation is fitted to: outputs before it, in their parameters' units, and values minus bases; and
-// where biases of the last hidden layer are fitted too, its activations before they are cut off at 0 and kActivationMax.
+// where biases of the last hidden layer are fitted too, its activations before they are cut off at 0 and
+// kActivationMax.
 struct SampleChunk {
     alignas(64) float output[kParameters][kChunk];
     alignas(64) float residual[3][kChunk];
@@ -83,8 +84,8 @@ struct Kernels {
     // Sample the runs of kSampleRun pixels that begin at each of `starts`, kChunk / kSampleRun of them; with or without
     // activations.
     void (*sample)(const BandContext&, const int64_t* starts, bool hidden, SampleChunk&);
-    // Estimated bits of `count` chunks, sampled with activations where `at` changes hidden biases. Unless `gradient` is null,
-    // it is set, and the bits are not computed.
+    // Estimated bits of `count` chunks, sampled with activations where `at` changes hidden biases. Unless `gradient` is
+    // null, it is set, and the bits are not computed.
     double (*estimate)(const SampleChunk*, int count, const OutputLayer&, const Bounds* bounds, int channels,
                        const Parameters& at, Gradient* gradient);
 };

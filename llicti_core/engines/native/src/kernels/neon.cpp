@@ -1,5 +1,5 @@
-// Kernels for AArch64: three instructions for 16 multiply-accumulates, or one where the compiler may use dot products: here
-// if its target always has them (Apple's), and in dotprod.cpp.
+// Kernels for AArch64: three instructions for 16 multiply-accumulates, or one where the compiler may use dot products:
+// here if its target always has them (Apple's), and in dotprod.cpp.
 #include <arm_neon.h>
 
 #include "scalar.hpp"
@@ -77,8 +77,10 @@ inline void for_each_block(const Layer& layer, int first, int last, const int32_
             for (int o = 0; o < 4; o++) {
                 for (int32x4_t& total : block.total[o]) total = vdupq_n_s32(bias[o]);
             }
-            if (layer.first) block.add<true>(layer, weight, x + 4 * p);
-            else block.add<false>(layer, weight, x + 4 * p);
+            if (layer.first)
+                block.add<true>(layer, weight, x + 4 * p);
+            else
+                block.add<false>(layer, weight, x + 4 * p);
             for (int o = 0; o < 4; o++) {
                 for (int32x4_t& total : block.total[o]) total = vmulq_n_s32(total, multiplier[o]);
             }
@@ -103,11 +105,11 @@ void dense_hidden(const Layer& layer, const int32_t* biases, const Activation* x
     });
 }
 
-void dense_output(const Layer& layer, int first, const int32_t* biases, const Activation* x,
-                  int32_t (*y)[kChunk]) {
+void dense_output(const Layer& layer, int first, const int32_t* biases, const Activation* x, int32_t (*y)[kChunk]) {
     for_each_block(layer, first, first + 16, biases, x, [&](int output, int p, const Block& block) {
         for (int o = 0; o < 4; o++) {
-            for (int v = 0; v < 4; v++) vst1q_s32(&y[output - first + o][p + 4 * v], vrshrq_n_s32(block.total[o][v], kOutputShift));
+            for (int v = 0; v < 4; v++)
+                vst1q_s32(&y[output - first + o][p + 4 * v], vrshrq_n_s32(block.total[o][v], kOutputShift));
         }
     });
 }
@@ -156,8 +158,9 @@ public:
         for (int lane = 0; lane < kLanes; lane += 16) {
             const int16x8_t x[2] = {vld1q_s16(value + lane), vld1q_s16(value + lane + 8)};
             const Lanes first = at(lane, {{vreinterpretq_u16_s16(x[0]), vreinterpretq_u16_s16(x[1])}});
-            const Lanes next = at(lane, {{vaddq_u16(vreinterpretq_u16_s16(x[0]), all(1)),
-                                          vaddq_u16(vreinterpretq_u16_s16(x[1]), all(1))}});
+            const Lanes next =
+                at(lane,
+                   {{vaddq_u16(vreinterpretq_u16_s16(x[0]), all(1)), vaddq_u16(vreinterpretq_u16_s16(x[1]), all(1))}});
             for (int i = 0; i < 2; i++, out += 8) {
                 const uint16x8_t cdf_low = vandq_u16(vcgtq_s16(x[i], as_signed(all(bounds_.low))), first.part[i]);
                 const uint16x8_t above = vandq_u16(vcltq_s16(x[i], as_signed(all(bounds_.high))), next.part[i]);
@@ -181,7 +184,8 @@ private:
         Lanes slots;
         for (int i = 0; i < 2; i++) {
             const uint32_t* from = state + lane + 8 * i;
-            slots.part[i] = vuzp1q_u16(vreinterpretq_u16_u32(vld1q_u32(from)), vreinterpretq_u16_u32(vld1q_u32(from + 4)));
+            slots.part[i] =
+                vuzp1q_u16(vreinterpretq_u16_u32(vld1q_u32(from)), vreinterpretq_u16_u32(vld1q_u32(from + 4)));
         }
         // Cumulatives of the greatest value not above the slot, and of the least above it: all 65536 but 0 here.
         Lanes found = {{all(bounds_.low), all(bounds_.low)}}, found_low = {{all(0), all(0)}}, found_high = found_low;
@@ -215,9 +219,11 @@ private:
                 const int p = at_ + lane + 8 * i;
                 const int16x8_t sixteenths = as_signed(vshlq_n_u16(x.part[i], kFineShift));
                 const int16x8_t distance = vsubq_s16(sixteenths, vld1q_s16(&mixture_.origin[k][p]));
-                uint16x8_t reach = vminq_u16(vreinterpretq_u16_s16(vabsq_s16(distance)), vld1q_u16(&mixture_.limit[k][p]));
+                uint16x8_t reach =
+                    vminq_u16(vreinterpretq_u16_s16(vabsq_s16(distance)), vld1q_u16(&mixture_.limit[k][p]));
                 reach = vmulq_u16(reach, vld1q_u16(&mixture_.power[k][p]));
-                position.part[i] = vminq_u16(high_product(reach, vld1q_u16(&mixture_.mantissa[k][p])), all(kMaxPosition));
+                position.part[i] =
+                    vminq_u16(high_product(reach, vld1q_u16(&mixture_.mantissa[k][p])), all(kMaxPosition));
                 upper.part[i] = vcgezq_s16(distance);
             }
             const Lanes below = tail(position);
@@ -232,7 +238,8 @@ private:
 
     // The table of tails, interpolated, at positions of 13 bits.
     Lanes tail(const Lanes& position) const {
-        const uint8x16_t knot = vshrn_high_n_u16(vshrn_n_u16(position.part[0], kFractionBits), position.part[1], kFractionBits);
+        const uint8x16_t knot =
+            vshrn_high_n_u16(vshrn_n_u16(position.part[0], kFractionBits), position.part[1], kFractionBits);
         Lanes tails = tail_[knot], deltas = delta_[knot];
         for (int i = 0; i < 2; i++) {
             const uint16x8_t fraction = vshlq_n_u16(vandq_u16(position.part[i], all(kFractionMask)), 5);

@@ -9,7 +9,7 @@ namespace {
 
 // From spread indices, yet to be clamped, to what Mixture holds of them.
 inline void spread_row(const Tables& tables, const int16_t* parameter, uint16_t* mantissa, uint16_t* power,
-                      uint16_t* limit) {
+                       uint16_t* limit) {
     for (int p = 0; p < kChunk; p++) {
         const int index = std::min(std::max<int>(parameter[p], 0), kMaxSpreadIndex);
         const int shift = kSpreadShift - (index >> 3);
