@@ -32,7 +32,7 @@ from llicti_core.codec import tile_grid
 from llicti_core.engines import cuda
 from llicti_core.engines.base import TiledImage
 from llicti_core.engines.cuda import checksum, launch
-from llicti_core.engines.cuda.layout import Layout, Part, Picture
+from llicti_core.engines.cuda.layout import FlightTile, Layout, Picture
 from llicti_core.engines.native import NativeEngine
 from llicti_core.errors import FormatError
 
@@ -70,7 +70,7 @@ def starts(capability: int, width: int) -> list[tuple[Any, ...]]:
         pixels = np.arange(70 * 40 * channels).reshape(70, 40, channels).astype(np.uint8)
         tiles = list(tile_grid(40, 70, 10))
         coded = NativeEngine().encode(TiledImage(memoryview(pixels), tiles, model, NOT_ADAPTED), 1)
-        layout = Layout([Picture(70, 40, tiles, NOT_ADAPTED)], [Part(0, 0)], channels)
+        layout = Layout([Picture(70, 40, tiles, NOT_ADAPTED)], [FlightTile(0, 0)], channels)
         flight = cuda._Flight(layout, cuda.pack(model, device), channels, 0, device)
         raw = torch.from_numpy(pixels).flatten()
         checksum.crc32(raw)

@@ -17,7 +17,7 @@ from torch import Tensor
 from llicti_core.engines.base import CodedTile, TiledImage
 from llicti_core.engines.cuda import kernels, launch
 from llicti_core.engines.cuda.launch import current, reported, usable
-from llicti_core.engines.cuda.layout import STEPS, Layout, Picture, parts
+from llicti_core.engines.cuda.layout import STEPS, Layout, Picture, flights
 from llicti_core.engines.cuda.weights import PackedModel, pack
 from llicti_core.errors import FormatError
 from llicti_core.models import Model
@@ -70,13 +70,13 @@ class CudaEngine:
             packed = pack(model, self.device)
             # Copied first, since arrays may be read only, which PyTorch does not take.
             raw = torch.from_numpy(np.concatenate([part.ravel() for part in pixels])).to(self.device)
-            for part in parts(pictures, 0, self._at_once()):
-                flight = _Flight(Layout(pictures, part, channels), packed, channels, 0, self.device)
-                for (number, tile), (ranges, segments) in zip(part, flight.encode(raw), strict=True):
+            for tiles in flights(pictures, 0, self._at_once()):
+                flight = _Flight(Layout(pictures, tiles, channels), packed, channels, 0, self.device)
+                for (number, tile), (bounds, segments) in zip(tiles, flight.encode(raw), strict=True):
                     y, x, height, width = pictures[number].tiles[tile]
                     step = 1 << LEVELS
-                    coarse = pixels[number][y : y + height : step, x : x + width : step].tobytes()
-                    coded[number].append(CodedTile(ranges, coarse, segments))
+                    lowpass = pixels[number][y : y + height : step, x : x + width : step].tobytes()
+                    coded[number].append(CodedTile(bounds, lowpass, segments))
         return coded
 
     def decode_pictures(
@@ -95,10 +95,10 @@ class CudaEngine:
         with reported(self.device), current(self.device):
             packed = pack(model, self.device)
             raw = torch.empty(sum(sizes), dtype=torch.uint8, device=self.device)
-            for part in parts(pictures, scale, self._at_once()):
-                layout = Layout(pictures, part, channels, scale)
+            for tiles in flights(pictures, scale, self._at_once()):
+                layout = Layout(pictures, tiles, channels, scale)
                 flight = _Flight(layout, packed, channels, scale, self.device)
-                flight.decode([coded[number][tile] for number, tile in part], raw)
+                flight.decode([coded[number][tile] for number, tile in tiles], raw)
             return [
                 one.view(picture.rows, picture.columns, channels)
                 for one, picture in zip(raw.split(sizes), pictures, strict=True)
@@ -136,13 +136,13 @@ class _Flight:
         """Ranges and segments of every tile, from `raw`, the buffer of pixels."""
         layout, shape = self.layout, (self.layout.intervals, self.channels, LANES)
         limits = np.tile(np.array([32767, -32768], np.int32), (len(layout.tiles), self.channels, 1))
-        ranges, batches = self._put(limits), self._put(layout.batches)
-        self._by_tile(kernels.split_colours, layout.largest, raw, self.planes, ranges)
+        bounds, batches = self._put(limits), self._put(layout.batches)
+        self._by_tile(kernels.split_colours, layout.largest, raw, self.planes, bounds)
         intervals = self._empty(torch.int32, *shape)
         tables = (self.model.exponential, self.model.mantissas, self.model.tail)
         for number in range(len(STEPS)):
             buffers = (self.inputs, self.planes, self.bases, intervals, batches[number])
-            self._predict(kernels.encode_band, number, buffers, ranges, tables)
+            self._predict(kernels.encode_band, number, buffers, bounds, tables)
         words, states = self._empty(torch.int16, *shape), self._empty(torch.int32, self.streams, LANES)
         cursors = self._empty(torch.int64, LEVELS, self.streams)
         ends = batches[:: len(BANDS)].contiguous()
@@ -151,7 +151,7 @@ class _Flight:
         stops = torch.cat((cursors[1:], ends[-1:] * (self.channels * LANES)))
         lengths = stops - cursors
         packed = self._packed(words, cursors.flatten(), lengths.flatten())
-        found = ranges.cpu().numpy()
+        found = bounds.cpu().numpy()
         segments = _cut(packed.cpu().numpy().astype("<i2", copy=False).tobytes(), (2 * lengths).tolist())
         heads = states.cpu().numpy().astype("<i4", copy=False)
         for stream, lanes in enumerate(layout.lanes(found)):
@@ -169,10 +169,10 @@ class _Flight:
         layout, model, count = self.layout, self.model, LEVELS - self.scale
         limits = np.array([tile.bounds for tile in tiles], np.int32)
         heads, words, starts, ends = _read_segments(tiles, layout.lanes(limits), count)
-        ranges, states = self._put(limits), self._put(heads)
+        bounds, states = self._put(limits), self._put(heads)
         stored, positions = self._put(words), self._put(np.stack((starts, ends)))
-        coarse = self._put(np.frombuffer(b"".join(tile.lowpass for tile in tiles), np.uint8).copy())
-        self._by_tile(kernels.place_coarse, layout.coarse, coarse, self.planes, between=(count,))
+        lowpass = self._put(np.frombuffer(b"".join(tile.lowpass for tile in tiles), np.uint8).copy())
+        self._by_tile(kernels.place_coarse, layout.lowpass, lowpass, self.planes, between=(count,))
         mixtures = self._empty(torch.int32, layout.room, kernels.OUTPUTS.value, LANES)
         others = self._empty(torch.int16, layout.room, kernels.OUTPUTS.value, LANES)
         wrong = torch.zeros(self.streams, dtype=torch.bool, device=self.device)
@@ -180,12 +180,12 @@ class _Flight:
             cursors, end = positions[0, index].clone(), positions[1, index]
             for number in range(index * len(BANDS), (index + 1) * len(BANDS)):
                 buffers = (self.inputs, mixtures, others)
-                if not self._predict(kernels.predict_band, number, buffers, ranges, (model.exponential,)):
+                if not self._predict(kernels.predict_band, number, buffers, bounds, (model.exponential,)):
                     continue
                 step, band = STEPS[number], BANDS[STEPS[number].band]
                 launch.start(
                     kernels.decode_band, self.streams, self.planes, mixtures, others, self.bases, states, cursors, end,
-                    stored, self.tile_table, self.stream_table, ranges, model.mantissas, model.tail,
+                    stored, self.tile_table, self.stream_table, bounds, model.mantissas, model.tail,
                     step.scale - self.scale, band.row, band.column, CHANNELS=self.channels, num_warps=1,
                 )  # fmt: skip
             wrong |= cursors != end
@@ -203,7 +203,7 @@ class _Flight:
         launch.start(kernel, programs, *arguments, CHANNELS=self.channels, BLOCK=_COPIED)
 
     def _predict(
-        self, kernel: Any, number: int, buffers: tuple[Tensor, ...], ranges: Tensor, tables: tuple[Tensor, ...]
+        self, kernel: Any, number: int, buffers: tuple[Tensor, ...], bounds: Tensor, tables: tuple[Tensor, ...]
     ) -> bool:
         """Gather the inputs of a step and start the kernel that has them first, the network; whether it has pixels."""
         step, longest = STEPS[number], int(self.layout.runs[number].max())
@@ -219,7 +219,7 @@ class _Flight:
         )  # fmt: skip
         blocks = triton.cdiv(longest, _PREDICTED)
         launch.start(
-            kernel, self.streams * blocks, *buffers, self.tile_table, self.stream_table, ranges, packed.weights,
+            kernel, self.streams * blocks, *buffers, self.tile_table, self.stream_table, bounds, packed.weights,
             packed.numbers, self.adapted_outputs, self.hidden_bias_deltas, *tables, blocks, *where, step.scale,
             step.band, model.depth, **sizes, W=model.width, BLOCK=_PREDICTED, num_warps=4, num_stages=1,
             maxnreg=_registers(model.width, launch.capability(self.device)),

@@ -40,27 +40,27 @@ class Picture(NamedTuple):
     adaptation: AdaptedParameters
 
 
-class Part(NamedTuple):
+class FlightTile(NamedTuple):
     """A tile that is in flight: number of its picture, and of the tile in it."""
 
     picture: int
     tile: int
 
 
-def parts(pictures: Sequence[Picture], scale: int, at_once: int) -> Iterator[list[Part]]:
+def flights(pictures: Sequence[Picture], scale: int, at_once: int) -> Iterator[list[FlightTile]]:
     """All tiles, in order, in lists of at most `at_once` pixels of the subsampled tiles, or of one tile."""
-    part: list[Part] = []
+    flight: list[FlightTile] = []
     pixels = 0
     for number, picture in enumerate(pictures):
         for tile, (_, _, height, width) in enumerate(picture.tiles):
             size = level_size(height, scale) * level_size(width, scale)
-            if part and pixels + size > at_once:
-                yield part
-                part, pixels = [], 0
-            part.append(Part(number, tile))
+            if flight and pixels + size > at_once:
+                yield flight
+                flight, pixels = [], 0
+            flight.append(FlightTile(number, tile))
             pixels += size
-    if part:
-        yield part
+    if flight:
+        yield flight
 
 
 class Layout:
@@ -70,34 +70,36 @@ class Layout:
     adapted parameters, zeros where a picture has none. adaptations: of each picture. runs int64
     [15, streams]: pixels of each stream in each step. batches int64 [16, streams]: where each step begins in the buffer
     of intervals, and where the last ends.
-    pixels: of all tiles. largest: of the largest tile. coarse: of the largest tile's coarsest phase. room: batches of
+    pixels: of all tiles. largest: of the largest tile. lowpass: of the largest tile's coarsest phase. room: batches of
     the buffers of parameters. intervals: batches of that of intervals.
     """
 
-    def __init__(self, pictures: Sequence[Picture], part: Sequence[Part], channels: int, scale: int = 0) -> None:
-        first = part[0].picture
-        shown = pictures[first : part[-1].picture + 1]
+    def __init__(
+        self, pictures: Sequence[Picture], flight: Sequence[FlightTile], channels: int, scale: int = 0
+    ) -> None:
+        first = flight[0].picture
+        shown = pictures[first : flight[-1].picture + 1]
         bytes_before = np.cumsum([0, *(picture.rows * picture.columns * channels for picture in pictures)])
-        self._full = [pictures[number].tiles[tile] for number, tile in part]
-        self.tiles = np.zeros((len(part), 11), np.int64)
-        self.pixels = self.largest = self.coarse = coarse_bytes = 0
-        for row, (number, _), (y, x, height, width) in zip(self.tiles, part, self._full, strict=True):
+        self._full = [pictures[number].tiles[tile] for number, tile in flight]
+        self.tiles = np.zeros((len(flight), 11), np.int64)
+        self.pixels = self.largest = self.lowpass = lowpass_bytes = 0
+        for row, (number, _), (y, x, height, width) in zip(self.tiles, flight, self._full, strict=True):
             picture = pictures[number]
             rows, columns = level_size(height, scale), level_size(width, scale)
             row[:3] = rows, columns, stream_count(height, width, channels)
-            row[3:6] = self.pixels, number - first, coarse_bytes
+            row[3:6] = self.pixels, number - first, lowpass_bytes
             row[6:] = bytes_before[number], y >> scale, x >> scale, picture.rows, picture.columns
-            coarse = level_size(height, LEVELS) * level_size(width, LEVELS)
+            lowpass = level_size(height, LEVELS) * level_size(width, LEVELS)
             self.pixels += rows * columns
-            coarse_bytes += coarse * channels
-            self.largest, self.coarse = max(self.largest, rows * columns), max(self.coarse, coarse)
+            lowpass_bytes += lowpass * channels
+            self.largest, self.lowpass = max(self.largest, rows * columns), max(self.lowpass, lowpass)
         self.outputs = np.zeros((len(shown), LEVELS * OUTPUTS_PER_LEVEL), np.int8)
         for stored, picture in zip(self.outputs, shown, strict=True):
             stored[: len(picture.adaptation.outputs)] = np.frombuffer(picture.adaptation.outputs, np.int8)
         self.adaptations = [picture.adaptation for picture in shown]
 
         counts = self.tiles[:, 2]
-        tile_of = np.repeat(np.arange(len(part)), counts)
+        tile_of = np.repeat(np.arange(len(flight)), counts)
         number_of = np.arange(len(tile_of)) - np.repeat(np.cumsum(counts) - counts, counts)
         self.runs = np.stack([self._runs(tile_of, number_of, step.scale, BANDS[step.band]) for step in STEPS])
         batches = -(-self.runs // LANES)
@@ -120,8 +122,8 @@ class Layout:
         runs: Ints = (number + 1) * pixels // count - number * pixels // count
         return runs
 
-    def lanes(self, ranges: NDArray[np.int32]) -> list[int]:
-        """Lanes whose states each stream stores, for ranges [tiles, channels, 2]: none where all is constant."""
-        coded = np.any(ranges[..., 0] < ranges[..., 1], axis=1)
+    def lanes(self, bounds: NDArray[np.int32]) -> list[int]:
+        """Lanes whose states each stream stores, for bounds [tiles, channels, 2]: none where all is constant."""
+        coded = np.any(bounds[..., 0] < bounds[..., 1], axis=1)
         lanes: list[int] = np.where(coded[self.streams[:, 0]], np.minimum(self.runs.max(axis=0), LANES), 0).tolist()
         return lanes
