@@ -10,7 +10,6 @@ from PIL import Image
 
 from llicti_core import Metadata, UnsupportedError
 from llicti_core.spec import MAX_METADATA_BYTES, MAX_TEXT_BYTES, MAX_TEXTS
-from llicti_plugin.pillow_exif import RAW_PROFILE, exif_now
 
 if TYPE_CHECKING:
     from PIL.PngImagePlugin import PngInfo
@@ -60,6 +59,8 @@ def from_image(im: Image.Image, options: Mapping[str, Any], animated: bool) -> M
 
 def _found(im: Image.Image, given: Mapping[str, Any], animated: bool) -> dict[str, Any]:
     """The metadata that an image has itself. given: what will be stored in place of some of it."""
+    from llicti_plugin.pillow_exif import RAW_PROFILE, exif_now  # not needed to read
+
     found = {name: im.info.get(name) for name in Metadata._fields if animated or name not in _OF_ANIMATIONS}
     found["exif"] = exif_now(im)
     texts = _texts(im)
