@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import metadata, version
+from importlib.metadata import files, metadata, version
 
 import pytest
 
@@ -25,3 +25,10 @@ def test_version_is_looked_up_late() -> None:
 
 def test_urls_are_told() -> None:
     assert "Method, https://arxiv.org/abs/2212.13243" in metadata("llicti").get_all("Project-URL", [])
+
+
+def test_licences_of_what_is_linked_in_are_installed() -> None:
+    texts = {path.name: path.read_text("utf-8") for path in files("llicti") or [] if "licenses" in path.parts}
+    assert "Apache License" in texts["LICENSE"]
+    assert "Wenzel Jakob" in texts["nanobind.txt"]
+    assert "MIT License" in texts["robin-map.txt"]
