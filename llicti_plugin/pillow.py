@@ -23,6 +23,9 @@ _AVERAGED = 4
 _AVERAGED_MODES = ("L", "LA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 """Modes whose pixels have a mean."""
 
+_TIFF_SMALLER, _TIFF_MASK, _TIFF_OLD_SMALLER = 1, 4, 2
+"""What TIFF's tags NewSubfileType (bits) and SubfileType say of pages that belong to another (TIFF 6.0, section 8)."""
+
 
 class LlcImageFile(ImageFile.ImageFile):
     """An `.llc` file of one or more frames.
@@ -314,7 +317,9 @@ def _seek_picture(im: Image.Image, index: int, first: int, kind: tuple[str, tupl
         return False
     im.seek(first + index)
     tags = getattr(im, "tag_v2", {})
-    return not tags.get(254, 0) & 5 and tags.get(255, 1) != 2
+    kind_of_page = tags.get(254)
+    is_part = isinstance(kind_of_page, int) and kind_of_page & (_TIFF_SMALLER | _TIFF_MASK)
+    return not is_part and tags.get(255) != _TIFF_OLD_SMALLER
 
 
 def _encoded(im: Image.Image, options: Mapping[str, Any], animated: bool) -> bytes:
