@@ -23,12 +23,13 @@ myst_heading_anchors = 3
 
 default_role = "py:obj"  # names in single backquotes, in docstrings, are links where there is something to link to
 autodoc_member_order = "bysource"
+# Not needed to document what uses them.
 autodoc_mock_imports = [
     "numcodecs",
     "torch",
     "triton",
     "zarr",
-]  # what documenting the functions that use them can do without
+]
 autodoc_typehints = "signature"
 autodoc_use_legacy_class_based = False
 python_maximum_signature_line_length = 100
