@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from llicti_core.compression import inflate
 from llicti_core.errors import FormatError
 from llicti_core.models import Model
 from llicti_core.spec import BANDS, GAIN_SHIFT, HIDDEN_BIAS_UNIT, HIDDEN_SHIFT, LEVELS, OUTPUTS, PARAMETER_KINDS
@@ -51,16 +52,12 @@ class AdaptedParameters(NamedTuple):
     @classmethod
     def unpack(cls, payload: bytes | memoryview, model: Model) -> AdaptedParameters:
         """The reverse of `pack`, of one level or more. Raises FormatError."""
-        inflater = zlib.decompressobj()
-        try:
-            stored = inflater.decompress(payload, 2 + LEVELS * (OUTPUTS_PER_LEVEL + hidden_per_level(model)))
-        except zlib.error as error:
-            msg = f"section b'CORR' cannot be decompressed: {error}"
-            raise FormatError(msg) from error
+        limit = 1 + LEVELS * (OUTPUTS_PER_LEVEL + hidden_per_level(model))
+        stored = inflate(payload, limit, "section b'CORR'", with_header=True)
         deep = stored[0] if stored else 0
         end = len(stored) - deep * hidden_per_level(model)
         levels, rest = divmod(end - 1, OUTPUTS_PER_LEVEL)
-        if rest or not max(1, deep) <= levels <= LEVELS or not inflater.eof or inflater.unused_data:
+        if rest or not max(1, deep) <= levels <= LEVELS:
             msg = f"section b'CORR' holds {len(stored)} bytes, which are not those of a whole number of levels"
             raise FormatError(msg)
         return cls(stored[1:end], stored[end:])

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llicti_core.files import write_whole
+from llicti_core.atomic import write_whole
 
 if TYPE_CHECKING:
     from llicti_core import ImageInfo
@@ -173,7 +173,9 @@ def _part(image: Any, path: Path, options: argparse.Namespace) -> Any:
 
     import llicti_core
 
-    pixels = llicti_core.decode(path.read_bytes(), scale=options.scale, region=options.region, threads=options.threads)
+    pixels = llicti_core.decode(
+        path, scale=options.scale, region=options.region, threads=options.threads, max_bytes=None, max_pixels=None
+    )
     mode = "I;16" if image.mode.startswith("I;16") else image.mode
     part = Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes(), "raw", "1;8" if mode == "1" else mode)
     if image.palette:
@@ -202,8 +204,7 @@ def _metadata(image: Any, form: str) -> dict[str, Any]:
 def _read_header(path: Path) -> ImageInfo:
     import llicti_core
 
-    with path.open("rb") as file:
-        return llicti_core.inspect(file.read(llicti_core.MAX_HEADER_BYTES))
+    return llicti_core.inspect(path)
 
 
 def _info(path: Path, options: argparse.Namespace) -> None:
@@ -222,7 +223,7 @@ def _info(path: Path, options: argparse.Namespace) -> None:
 def _verify(path: Path, options: argparse.Namespace) -> None:
     import llicti_core
 
-    llicti_core.verify(path.read_bytes())
+    llicti_core.verify(path, strict=True)
     print(f"{path}: ok")
 
 

@@ -4,38 +4,56 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from llicti_core.compression import inflate
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.names import is_model_name
-from llicti_core.samples import MODES, SAMPLE_TYPES, Group, SampleType, groups, may_be_flat
+from llicti_core.samples import MODES, PALETTE_MODES, SAMPLE_TYPES, Group, SampleType, groups, may_be_flat
+from llicti_core.source import Source, exactly
 from llicti_core.spec import (
     ADAPTED,
+    COAR,
     CONSTANT,
     COPIED,
+    CORR,
     EQUAL_CHANNELS,
     FALLBACK,
+    GENR,
     HAS_VALUE_TABLE,
     HEAD,
     IDENTITY_BYTES,
     LEARNED,
+    LEVELS,
+    LEVL,
     MAX_CHANNELS,
     MAX_HEADER_BYTES,
     MAX_SIZE,
     MAX_TILE_LOG2,
     MIN_TILE_LOG2,
+    PLTE,
     SIGNATURE,
     VERSION,
+    level_tag,
 )
+
+_CHECKSUM_BYTES = 4
+
+_MAX_BEFORE_PAYLOAD = 13
+"""Bytes of a section's tag and length, at most."""
+
+_CHECKED_AT_ONCE = 1 << 20
+"""Bytes that are held in memory to compare a checksum."""
 
 _NUMBERS = {mode: number for number, mode in enumerate(("", *MODES))}
 
 
 class Coding(NamedTuple):
-    """How a group of channels is coded.
+    """How a channel group is coded.
 
-    kind: one of the five above. equal: whether its three channels are equal and coded as one. values: those of a
+    kind: one of the five of spec.py. equal: whether its three channels are equal and coded as one. values: those of a
     constant group, one or a byte for each channel.
     """
 
@@ -61,7 +79,7 @@ class Header(NamedTuple):
     """What a HEAD section says of a frame.
 
     width, height: pixels, 1 or more. mode: Pillow's name, or none. sample_type: what a sample is. channels: samples
-    of a pixel. bits: of an index, where there is a value table; else 0. frames_after: frames behind this one.
+    of a pixel. bits: of an index, where there is a value table; else 0. frames_after: frames that follow this one.
     checksum: CRC-32 of the samples, row by row, channels interleaved, little endian. codings: of each group.
     tile_log2: tiles of learned groups are squares of 2**tile_log2 pixels. model, identity: name of the model of learned
     groups and the first 8 bytes of its hash. These three are 0 and empty where no group is learned. flat: whether the
@@ -93,8 +111,23 @@ class Header(NamedTuple):
         return sum(coding.learned for coding in self.codings)
 
     @property
+    def layout(self) -> list[tuple[bytes, int]]:
+        """The sections that follow the header, in order: the tag, and the number of the group, -1 for none."""
+        kinds = [coding.kind for coding in self.codings]
+        learned = [number for number, coding in enumerate(self.codings) if coding.learned]
+        fallback = [(GENR, number) for number, kind in enumerate(kinds) if kind == FALLBACK]
+        top = sum(group.top for group in self.groups)
+        found = [(PLTE, -1)] if self.mode in PALETTE_MODES else []
+        found += [(LEVL, -1)] if self.bits else []
+        found += [section for section in fallback if section[1] < top]
+        found += [(CORR, number) for number in learned if kinds[number] == ADAPTED]
+        found += [(COAR, number) for number in learned]
+        found += [(level_tag(level), number) for level in range(LEVELS - 1, -1, -1) for number in learned]
+        return found + [section for section in fallback if section[1] >= top]
+
+    @property
     def scalable(self) -> bool:
-        """Whether the beginning of the frame can hold a small version: no generic group stands behind SCL0."""
+        """Whether the beginning of the frame can hold a small version: no fallback group follows the finest level."""
         lower = (coding for group, coding in zip(self.groups, self.codings, strict=True) if not group.top)
         return self.learned > 0 and not any(coding.kind == FALLBACK for coding in lower)
 
@@ -150,7 +183,7 @@ class Header(NamedTuple):
             coding = _read_coding(reader, group)
             before = layout[place - 1]
             if coding.kind == COPIED and (not place or before[:2] != group[:2] or before.channels != group.channels):
-                msg = "header has a copied group without one like it in front"
+                msg = "header has a copied group without one like it before"
                 raise FormatError(msg)
             codings.append(coding)
         fields = (width, height, mode, sample_type, channels, bits, frames_after, checksum, tuple(codings))
@@ -200,7 +233,7 @@ def _read_coding(reader: Reader, group: Group) -> Coding:
         return Coding(kind, equal)
     values = bytes(reader.take(1 if equal else group.channels))
     if max(values) >> group.bits:
-        msg = f"header has a value of {max(values)} where {group.bits} bits are all"
+        msg = f"header says value {max(values)}, which does not fit in {group.bits} bits"
         raise FormatError(msg)
     return Coding(kind, equal, values)
 
@@ -229,9 +262,9 @@ class Reader:
             if byte < 0x80 and (byte or not shift):
                 return value
             if not byte:
-                msg = f"{self.name} has a number with zeros to spare before byte {self.at}"
+                msg = f"{self.name} has non-canonical LEB128 before byte {self.at}"
                 raise FormatError(msg)
-        msg = f"{self.name} has a number of more than 63 bits before byte {self.at}"
+        msg = f"{self.name} has LEB128 of more than 63 bits before byte {self.at}"
         raise FormatError(msg)
 
     def byte(self) -> int:
@@ -248,18 +281,10 @@ class Reader:
             raise FormatError(msg) from error
 
     def inflated(self, size: int) -> bytes:
-        """What all bytes left inflate to, one raw deflate stream of `size` bytes. Raises FormatError.
-
-        No more than that is ever unpacked.
-        """
-        inflater = zlib.decompressobj(-15)
-        try:
-            unpacked = inflater.decompress(self.take(self.left), size + 1)
-        except zlib.error as error:
-            msg = f"{self.name} cannot be inflated: {error}"
-            raise FormatError(msg) from error
-        if len(unpacked) != size or not inflater.eof or inflater.unused_data:
-            msg = f"{self.name} does not inflate to {size} bytes"
+        """What all bytes left inflate to, one raw deflate stream of `size` bytes. Raises FormatError."""
+        unpacked = inflate(self.take(self.left), size, self.name)
+        if len(unpacked) != size:
+            msg = f"{self.name} inflates to {len(unpacked)} bytes, {size} were expected"
             raise FormatError(msg)
         return unpacked
 
@@ -271,7 +296,7 @@ class Reader:
     def finish(self) -> None:
         """Raises FormatError where bytes are left."""
         if self.left:
-            msg = f"{self.name} has {self.left} bytes too many"
+            msg = f"{self.name} has {self.left} bytes of trailing data"
             raise FormatError(msg)
 
 
@@ -285,12 +310,6 @@ def pack_varint(value: int) -> bytes:
     return bytes(out)
 
 
-def pack_deflated(data: bytes, level: int = 9) -> bytes:
-    """A raw deflate stream."""
-    packer = zlib.compressobj(level, zlib.DEFLATED, -15)
-    return packer.compress(data) + packer.flush()
-
-
 def pack_section(tag: bytes, payload: bytes) -> bytes:
     """A section: tag of 4 letters, length, payload, CRC-32 of all three."""
     body = tag + pack_varint(len(payload)) + payload
@@ -298,26 +317,29 @@ def pack_section(tag: bytes, payload: bytes) -> bytes:
 
 
 def write_start() -> bytes:
-    """What stands in front of the first section: signature and version."""
+    """What stands before the first section: signature and version."""
     return SIGNATURE + bytes((VERSION,))
 
 
-def read_start(data: bytes | memoryview) -> Reader:
-    """A reader standing in front of the first section. Raises FormatError, TruncatedError or UnsupportedError."""
-    reader = Reader(data, "file")
-    signature = bytes(reader.data[: len(SIGNATURE)])
-    if signature != SIGNATURE:
-        if SIGNATURE.startswith(signature):
-            msg = f"file ends at byte {len(signature)}, inside the signature"
+def read_start(source: Source) -> int:
+    """Check signature and version; returns where the first section stands.
+
+    Raises FormatError, TruncatedError or UnsupportedError.
+    """
+    start = bytes(source.upto(0, len(SIGNATURE) + 1))
+    if not start.startswith(SIGNATURE):
+        if SIGNATURE.startswith(start):
+            msg = f"file ends at byte {len(start)}, inside the signature"
             raise TruncatedError(msg)
         msg = "not a .llc file: wrong signature"
         raise FormatError(msg)
-    reader.take(len(SIGNATURE))
-    version = reader.byte()
-    if version != VERSION:
-        msg = f"format version {version} is not supported by this version, which reads {VERSION}"
+    if len(start) == len(SIGNATURE):
+        msg = f"file ends at byte {len(start)}, before its version"
+        raise TruncatedError(msg)
+    if start[-1] != VERSION:
+        msg = f"format version {start[-1]} is not supported by this version, which reads {VERSION}"
         raise UnsupportedError(msg)
-    return reader
+    return len(start)
 
 
 def write_frame(header: Header, sections: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -325,104 +347,181 @@ def write_frame(header: Header, sections: Iterable[tuple[bytes, bytes]]) -> byte
     return b"".join((pack_section(HEAD, header.pack()), *(pack_section(*section) for section in sections)))
 
 
-def read_header(reader: Reader) -> Header:
-    """The header of the frame that `reader` stands in front of. Raises LLCError."""
-    tag, payload = _read_section(reader, MAX_HEADER_BYTES)
-    if tag != HEAD:
-        msg = f"section {tag!r} where {HEAD!r} was expected"
+class Section(NamedTuple):
+    """Where a section stands in a file: the first byte of its tag, that of its payload, the first one after it."""
+
+    tag: bytes
+    start: int
+    payload: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        return self.end - _CHECKSUM_BYTES - self.payload
+
+    @property
+    def ancillary(self) -> bool:
+        """Whether who does not know its tag may pass it over."""
+        return self.tag[:1].islower()
+
+
+def find_section(source: Source, at: int) -> Section:
+    """The section that begins at byte `at`; it may run past the end of the file. Raises FormatError."""
+    reader = Reader(source.upto(at, _MAX_BEFORE_PAYLOAD), f"section at byte {at}")
+    try:
+        tag, length = bytes(reader.take(4)), reader.varint()
+    except TruncatedError as error:
+        msg = f"file ends at byte {source.size}, inside the section at byte {at}"
+        raise TruncatedError(msg) from error
+    payload = at + reader.at
+    return Section(tag, at, payload, payload + length + _CHECKSUM_BYTES)
+
+
+def read_section(source: Source, section: Section) -> memoryview:
+    """The payload of a section, its checksum compared. Raises FormatError."""
+    data = memoryview(exactly(source, section.start, section.end))
+    body, stored = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
+    _compare(section, zlib.crc32(body), stored)
+    return body[section.payload - section.start :]
+
+
+def check_section(source: Source, section: Section) -> None:
+    """Compare a section's checksum, without holding all of it in memory. Raises FormatError."""
+    end, checksum = section.end - _CHECKSUM_BYTES, 0
+    for at in range(section.start, end, _CHECKED_AT_ONCE):
+        checksum = zlib.crc32(exactly(source, at, min(end, at + _CHECKED_AT_ONCE)), checksum)
+    _compare(section, checksum, exactly(source, end, section.end))
+
+
+def _compare(section: Section, checksum: int, stored: bytes | memoryview) -> None:
+    if checksum != int.from_bytes(stored, "little"):
+        msg = f"section {section.tag!r} at byte {section.start} is damaged: its checksum does not match"
         raise FormatError(msg)
-    return Header.unpack(payload)
+
+
+def read_header(source: Source, at: int) -> tuple[Header, int]:
+    """The header of the frame that begins at byte `at`, and where its next section stands. Raises LLCError."""
+    section = find_section(source, at)
+    if section.size > MAX_HEADER_BYTES and source.size - section.payload > MAX_HEADER_BYTES:
+        msg = (
+            f"section {section.tag!r} at byte {at} is {section.size} bytes long, at most {MAX_HEADER_BYTES} are allowed"
+        )
+        raise FormatError(msg)
+    payload = read_section(source, section)
+    if section.tag != HEAD:
+        msg = f"section {section.tag!r} where {HEAD!r} was expected"
+        raise FormatError(msg)
+    return Header.unpack(payload), section.end
+
+
+def find_head(source: Source, at: int) -> int | None:
+    """Where the next frame begins, of which all that is known is that it is at or after the section at byte `at`.
+
+    None where the file ends before. Only tags and lengths are looked at. Raises FormatError.
+    """
+    try:
+        while at < source.size:
+            section = find_section(source, at)
+            if section.tag == HEAD:
+                return at
+            at = section.end
+    except TruncatedError:
+        pass
+    return None
 
 
 class Sections:
-    """The sections of a frame behind its header, read off one by one and checked."""
+    """The sections of a frame after its header, found one by one; nothing that is in them is read."""
 
-    def __init__(self, reader: Reader) -> None:
-        """reader: standing behind the header of a frame."""
-        self.reader = reader
+    def __init__(self, source: Source, at: int, layout: Sequence[bytes]) -> None:
+        """at: where the first section after the header begins. layout: tags of those that the frame must have."""
+        self.source, self.start, self.layout = source, at, layout
+        self._at = at
+        self._found: list[Section] = []
+        # Ancillary sections that were passed over, by where they begin: there may be very many.
+        self._passed = array("Q")
+        self._front: int | None = None
 
-    def take(self, tag: bytes) -> Reader:
-        """A reader of the next section but ancillary ones, which must be `tag`. Raises FormatError."""
-        self._expect(tag)
-        return Reader(_read_section(self.reader, self.reader.left)[1], f"section {tag!r}")
+    def front(self) -> Iterator[Section]:
+        """The ancillary sections right after the header. Raises FormatError."""
+        if self._front is None:
+            self._pass_ancillary()
+            self._front = len(self._passed)
+        return (find_section(self.source, start) for start in self._passed[: self._front])
 
-    def skip(self, tag: bytes) -> None:
-        """Pass the next section but ancillary ones, which must be `tag`, without looking into it. Raises as `take`."""
-        self._expect(tag)
-        _, length = _open_section(self.reader, self.reader.left)
-        self.reader.take(length + 4)
+    def nth(self, number: int) -> Section:
+        """Where section `number` of the layout stands. Raises FormatError where another one stands in its place."""
+        self.front()
+        while len(self._found) <= number:
+            tag = self.layout[len(self._found)]
+            self._pass_ancillary()
+            if self._at >= self.source.size:
+                msg = f"file ends before section {tag!r}"
+                raise TruncatedError(msg)
+            section = find_section(self.source, self._at)
+            if section.tag != tag:
+                msg = f"section {section.tag!r} where {tag!r} was expected"
+                raise FormatError(msg)
+            self._found.append(section)
+            self._at = section.end
+        return self._found[number]
 
-    def count(self) -> int:
-        """Pass all sections that are whole, up to the end or the next frame; returns how many are not ancillary.
+    def complete(self) -> int:
+        """How many of the layout's sections the file holds from beginning to end. Raises FormatError."""
+        for number in range(len(self.layout)):
+            try:
+                if self.nth(number).end > self.source.size:
+                    return number
+            except TruncatedError:
+                return number
+        return len(self.layout)
 
-        Raises FormatError where one is damaged.
+    def next_frame(self) -> int:
+        """Where the next frame begins, or the file ends, after all sections of the layout.
+
+        Raises FormatError where another section stands in between.
         """
-        count = 0
+        self._to_last()
+        self._pass_ancillary()
+        tag = bytes(self.source.upto(self._at, 4))
+        if not HEAD.startswith(tag):
+            msg = f"section {tag!r} after the last of its frame"
+            raise FormatError(msg)
+        return min(self._at, self.source.size)
+
+    def pass_trailing(self) -> int:
+        """Where the last frame of a file ends: after its layout and any undamaged ancillary sections that follow."""
+        self._to_last()
         try:
-            while self._next() not in (b"", HEAD):
-                _read_section(self.reader, self.reader.left)
-                count += 1
-        except TruncatedError:
-            pass
-        return count
+            while self._at < self.source.size and (section := find_section(self.source, self._at)).ancillary:
+                check_section(self.source, section)
+                self._passed.append(section.start)
+                self._at = section.end
+        except FormatError:
+            pass  # bytes that mean nothing
+        return self._at
 
-    def in_front(self) -> Iterator[tuple[bytes, memoryview]]:
-        """Read the ancillary sections in front of the next that is not, (tag, payload) each.
+    def check_ancillary(self) -> None:
+        """Compare the checksums of all ancillary sections that were passed over so far. Raises FormatError."""
+        for start in self._passed:
+            check_section(self.source, find_section(self.source, start))
 
-        Their tags begin with a small letter: they may be skipped by who does not know them.
-        """
-        while self._tag()[:1].islower():
-            yield _read_section(self.reader, self.reader.left)
+    def all(self) -> Iterator[Section]:
+        """Every section found so far, in the order of the file."""
+        return (find_section(self.source, start) for start in sorted([*self._passed, *(s.start for s in self._found)]))
 
-    def finish(self) -> None:
-        """Go to the next frame or the end. Raises FormatError where another section stands in between."""
-        found = self._next()
-        if not HEAD.startswith(found):
-            msg = f"section {found!r} behind the last of its frame"
-            raise FormatError(msg)
+    def _to_last(self) -> None:
+        if self.layout:
+            self.nth(len(self.layout) - 1)
+        else:
+            self.front()
 
-    def _expect(self, tag: bytes) -> None:
-        """Go to the next section but ancillary ones, which must be `tag`."""
-        found = self._next()
-        if len(found) < len(tag):
-            msg = f"file ends before section {tag!r}"
-            raise TruncatedError(msg)
-        if found != tag:
-            msg = f"section {found!r} where {tag!r} was expected"
-            raise FormatError(msg)
-
-    def _next(self) -> bytes:
-        """Tag of the next section that is not ancillary, in front of which the reader then stands; cut by the end."""
-        for _ in self.in_front():
-            pass
-        return self._tag()
-
-    def _tag(self) -> bytes:
-        return bytes(self.reader.data[self.reader.at : self.reader.at + 4])
-
-
-def _read_section(reader: Reader, limit: int) -> tuple[bytes, memoryview]:
-    """The next section, its checksum compared; `limit` is the longest payload allowed."""
-    start = reader.at
-    tag, length = _open_section(reader, limit)
-    payload = reader.take(length)
-    body = reader.data[start : reader.at]
-    (checksum,) = struct.unpack("<I", reader.take(4))
-    if zlib.crc32(body) != checksum:
-        msg = f"section {tag!r} at byte {start} is damaged: its checksum does not match"
-        raise FormatError(msg)
-    return tag, payload
-
-
-def _open_section(reader: Reader, limit: int) -> tuple[bytes, int]:
-    """The tag of the next section and the length of its payload, in front of which `reader` then stands."""
-    start = reader.at
-    tag = bytes(reader.take(4))
-    length = reader.varint()
-    if length > limit and reader.left > limit:
-        msg = f"section {tag!r} at byte {start} is {length} bytes long, at most {limit} are allowed"
-        raise FormatError(msg)
-    return tag, length
+    def _pass_ancillary(self) -> None:
+        while bytes(self.source.upto(self._at, 1)).islower():
+            section = find_section(self.source, self._at)
+            self._passed.append(section.start)
+            self._at = section.end
 
 
 def pack_text(text: str) -> bytes:

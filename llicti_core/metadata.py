@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import operator
 import struct
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from llicti_core.container import Reader, pack_deflated, pack_varint
+from llicti_core.compression import deflate, inflate
+from llicti_core.container import Reader, pack_varint
 from llicti_core.errors import FormatError, UnsupportedError
 from llicti_core.spec import (
     BLOB_DEFLATED,
@@ -72,36 +72,41 @@ class Metadata(NamedTuple):
     @classmethod
     def from_sections(cls, sections: Iterable[tuple[bytes, bytes | memoryview]]) -> Metadata:
         """Read what `sections` gave; tags that mean nothing here are passed over. Raises FormatError."""
-        left = stored = MAX_METADATA_BYTES
-        found: dict[str, Any] = {}
-        for tag, payload in sections:
-            name = _NAMES.get(tag)
-            if name is None:
-                continue
-            if name in found:
-                msg = f"section {tag!r} stands twice"
-                raise FormatError(msg)
-            found[name] = None
-            stored -= len(payload)
-            if not len(payload):
-                continue
-            raw: bytes | memoryview = payload
-            if _FIELDS[name].deflated:
-                raw = _inflated(payload, tag, MAX_TEXT_BYTES if name == "text" else left)
-            left -= len(raw)
-            reader = Reader(raw, f"section {tag!r}")
-            try:
-                found[name] = _FIELDS[name].unpack(reader)
-                reader.finish()
-            except FormatError:
-                raise
-            except (struct.error, ValueError) as error:
-                msg = f"section {tag!r} cannot be read: {error}"
-                raise FormatError(msg) from error
-        if min(left, stored) < 0:
-            msg = f"metadata has more than {MAX_METADATA_BYTES} bytes"
+        return cls(**read_kinds(sections))
+
+
+def read_kinds(sections: Iterable[tuple[bytes, bytes | memoryview]]) -> dict[str, Any]:
+    """The kinds of metadata that have a section, None where that is empty. Raises as Metadata.from_sections."""
+    left = stored = MAX_METADATA_BYTES
+    found: dict[str, Any] = {}
+    for tag, payload in sections:
+        name = _NAMES.get(tag)
+        if name is None:
+            continue
+        if name in found:
+            msg = f"section {tag!r} stands twice"
             raise FormatError(msg)
-        return cls(**found)
+        found[name] = None
+        stored -= len(payload)
+        if not len(payload):
+            continue
+        raw: bytes | memoryview = payload
+        if _FIELDS[name].deflated:
+            raw = _inflated(payload, tag, MAX_TEXT_BYTES if name == "text" else left)
+        left -= len(raw)
+        reader = Reader(raw, f"section {tag!r}")
+        try:
+            found[name] = _FIELDS[name].unpack(reader)
+            reader.finish()
+        except FormatError:
+            raise
+        except (struct.error, ValueError) as error:
+            msg = f"section {tag!r} cannot be read: {error}"
+            raise FormatError(msg) from error
+    if min(left, stored) < 0:
+        msg = f"metadata has more than {MAX_METADATA_BYTES} bytes"
+        raise FormatError(msg)
+    return found
 
 
 class _Field(NamedTuple):
@@ -114,33 +119,22 @@ class _Field(NamedTuple):
 
 def _deflated(raw: bytes) -> bytes:
     """A byte that says how, then `raw` as it is or deflated, whichever is shorter."""
-    packed = pack_deflated(raw)
+    packed = deflate(raw)
     return bytes((BLOB_DEFLATED,)) + packed if len(packed) < len(raw) else bytes((BLOB_STORED,)) + raw
 
 
 def _inflated(payload: bytes | memoryview, tag: bytes, limit: int) -> bytes | memoryview:
     """What `_deflated` packed. Raises FormatError where that is damaged or more than `limit` bytes."""
     how, packed = payload[0], payload[1:]
-    if how == BLOB_STORED:
-        raw, whole = packed, True
-    elif how == BLOB_DEFLATED:
-        inflater = zlib.decompressobj(-15)
-        try:
-            raw = inflater.decompress(packed, limit + 1)
-        except zlib.error as error:
-            msg = f"section {tag!r} cannot be inflated: {error}"
-            raise FormatError(msg) from error
-        whole = inflater.eof and not inflater.unused_data
-    else:
+    if how == BLOB_DEFLATED:
+        return inflate(packed, limit, f"section {tag!r}")
+    if how != BLOB_STORED:
         msg = f"section {tag!r} is packed in the unknown way {how}"
         raise FormatError(msg)
-    if len(raw) > limit:
+    if len(packed) > limit:
         msg = f"section {tag!r} has more than {limit} bytes"
         raise FormatError(msg)
-    if not whole:
-        msg = f"section {tag!r} does not end where its data does"
-        raise FormatError(msg)
-    return raw
+    return packed
 
 
 def _pack_blob(value: bytes) -> bytes:
@@ -271,3 +265,6 @@ TAGS = frozenset(_NAMES)
 
 SHARED_TAGS = TAGS - OWN_METADATA_TAGS
 """Those that hold for the frames after the first, too, where it has them."""
+
+SHARED_KINDS = frozenset(_NAMES[tag] for tag in SHARED_TAGS)
+"""The same, by their names."""

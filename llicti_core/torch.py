@@ -12,44 +12,61 @@ import torch
 from torch import Tensor
 
 import llicti_core
-from llicti_core import _bytes_view, codec, engines
-from llicti_core.codec import MAX_BYTES
-from llicti_core.container import Header, read_start
+from llicti_core import engines
+from llicti_core.container import Header
 from llicti_core.errors import DeviceError, FormatError
+from llicti_core.file import Data, LlcFile, LlcFrame
 from llicti_core.models import Model
+from llicti_core.options import MAX_BYTES, MAX_PIXELS, DecodeOptions
 from llicti_core.threads import thread_count
+from llicti_core.view import View
 
 if TYPE_CHECKING:
-    from llicti_core.engines.cuda import CudaEngine
+    from numpy.typing import NDArray
 
-Data = bytes | bytearray | memoryview
+    from llicti_core.engines.base import CodedTile
+    from llicti_core.engines.cuda import CudaEngine
+    from llicti_core.engines.cuda.layout import Picture
 
 
 def decode(
-    data: Data, /, *, device: str = "cuda", threads: int | None = None, max_bytes: int | None = MAX_BYTES
+    data: Data,
+    /,
+    *,
+    device: str = "cuda",
+    threads: int | None = None,
+    max_bytes: int | None = MAX_BYTES,
+    max_pixels: int | None = MAX_PIXELS,
 ) -> Tensor:
     """The samples of a `.llc` file of one image: a contiguous tensor [channels, height, width] on `device`.
 
-    device, threads, max_bytes: as for `llicti_core.decode`; on "auto" the tensor is where it was decoded. The type is
-    that of the samples, uint8 for most. Raises LLCError as `llicti_core.decode` does.
+    device, threads, max_bytes, max_pixels: as for `llicti_core.decode`; on "auto" the tensor is where it was decoded.
+    The type is that of the samples, uint8 for most. Raises LLCError as `llicti_core.decode` does.
     """
-    return decode_batch([data], device=device, threads=threads, max_bytes=max_bytes)[0]
+    return decode_batch([data], device=device, threads=threads, max_bytes=max_bytes, max_pixels=max_pixels)[0]
 
 
 def decode_batch(
-    data: Sequence[Data], /, *, device: str = "cuda", threads: int | None = None, max_bytes: int | None = MAX_BYTES
+    data: Sequence[Data],
+    /,
+    *,
+    device: str = "cuda",
+    threads: int | None = None,
+    max_bytes: int | None = MAX_BYTES,
+    max_pixels: int | None = MAX_PIXELS,
 ) -> list[Tensor]:
     """What `decode` gives for each of `data`, whose sizes and modes may differ; on a GPU, all at once.
 
     Files of 8-bit grey or colour that a model has coded stay on the GPU. Of others, what is not coded by a model is
-    decoded on the CPU. max_bytes: for each. Raises LLCError where one of them cannot be decoded.
+    decoded on the CPU. max_bytes, max_pixels: for each. Raises LLCError where one of them cannot be decoded.
     """
+    options = DecodeOptions(max_bytes, max_pixels, threads, "cuda" if device == "auto" else device)
 
     def on_cpu() -> list[Tensor]:
-        return [_decode_on_host(one, "cpu", threads, max_bytes) for one in data]
+        return [_decode_on_host(one, options._replace(device="cpu")) for one in data]
 
     def on_gpu(engine: CudaEngine) -> list[Tensor]:
-        return _decode_batch(data, engine, device, threads, max_bytes)
+        return _decode_batch(data, engine, options)
 
     return _on_device(device, on_gpu, on_cpu)
 
@@ -100,12 +117,14 @@ def encode_batch(
 
 
 class _Resident(NamedTuple):
-    """A file whose samples need not leave the device."""
+    """A file whose samples need not leave the device: its one learned group, ready to be decoded."""
 
     number: int
     header: Header
-    learned: codec.LearnedGroup
-    weights: Model
+    channels: int
+    picture: Picture
+    tiles: list[CodedTile]
+    model: Model
 
 
 def _on_device(
@@ -123,48 +142,45 @@ def _on_device(
         return on_cpu()
 
 
-def _decode_batch(
-    data: Sequence[Data], engine: CudaEngine, device: str, threads: int | None, max_bytes: int | None
-) -> list[Tensor]:
+def _decode_batch(data: Sequence[Data], engine: CudaEngine, options: DecodeOptions) -> list[Tensor]:
     decoded: dict[int, Tensor] = {}
     resident: defaultdict[tuple[bytes, int], list[_Resident]] = defaultdict(list)
     for number, one in enumerate(data):
-        found = _read_resident(number, one, max_bytes)
-        if found:
-            resident[found.weights.identity, found.learned.channels].append(found)
-        else:
-            chosen = "cuda" if device == "auto" else device
-            decoded[number] = _decode_on_host(one, chosen, threads, max_bytes).to(engine.device)
+        with LlcFile(one) as file:
+            found = _read_resident(number, file[0], options)
+            if found:
+                resident[found.model.identity, found.channels].append(found)
+            else:
+                decoded[number] = _as_tensor(file[0].decode(options=options)).to(engine.device)
     for together in resident.values():
         decoded |= _decode_resident(together, engine)
     return [decoded[number] for number in range(len(data))]
 
 
-def _read_resident(number: int, data: Data, max_bytes: int | None) -> _Resident | None:
+def _read_resident(number: int, frame: LlcFrame, options: DecodeOptions) -> _Resident | None:
     """A file that is one image of one learned group, whose values are its samples; None for others."""
-    reader = read_start(_bytes_view(data))
-    frame = codec.read_frame(reader, max_bytes)
+    from llicti_core.engines.cuda.layout import Picture
+
     header = frame.header
     plain = header.sample_type.name == "uint8" and not header.bits and not header.frames_after
-    if not plain or len(header.groups) != 1 or not frame.learned or not frame.weights or reader.left:
+    if not plain or len(header.groups) != 1 or not header.learned:
         return None
-    return _Resident(number, header, frame.learned[0], frame.weights)
+    decoder = frame.decoder(View.of(header.width, header.height), options)
+    (group,) = decoder.learned().values()
+    assert decoder.model
+    places, tiles = group.tiles()
+    picture = Picture(header.height, header.width, places, group.adaptation)
+    return _Resident(number, header, group.channels, picture, tiles, decoder.model)
 
 
 def _decode_resident(files: Sequence[_Resident], engine: CudaEngine) -> dict[int, Tensor]:
     """The samples of files of one model and number of channels, by their numbers. Raises FormatError."""
     from llicti_core.engines.cuda import checksum
     from llicti_core.engines.cuda.launch import current, reported
-    from llicti_core.engines.cuda.layout import Picture
 
-    learned = [file.learned for file in files]
-    pictures = [
-        Picture(file.header.height, file.header.width, group.places, group.adaptation)
-        for file, group in zip(files, learned, strict=True)
-    ]
-    coded = [group.tiles for group in learned]
     decoded = {}
-    raw = engine.decode_pictures(learned[0].channels, pictures, coded, files[0].weights)
+    pictures, coded = [file.picture for file in files], [file.tiles for file in files]
+    raw = engine.decode_pictures(files[0].channels, pictures, coded, files[0].model)
     with reported(engine.device), current(engine.device):
         for file, pixels in zip(files, raw, strict=True):
             whole = pixels.expand(-1, -1, file.header.channels).contiguous()
@@ -175,8 +191,12 @@ def _decode_resident(files: Sequence[_Resident], engine: CudaEngine) -> dict[int
     return decoded
 
 
-def _decode_on_host(data: Data, device: str, threads: int | None, max_bytes: int | None) -> Tensor:
+def _decode_on_host(data: Data, options: DecodeOptions) -> Tensor:
     """The samples in memory, decoded by way of it."""
-    array = llicti_core.decode(data, threads=threads, device=device, max_bytes=max_bytes)
+    with LlcFile(data) as file:
+        return _as_tensor(file[0].decode(options=options))
+
+
+def _as_tensor(array: NDArray[Any]) -> Tensor:
     samples: Tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
     return samples.unsqueeze(0) if samples.ndim == 2 else samples.movedim(-1, 0).contiguous()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llicti_core.container import Reader, pack_deflated, pack_varint
+from llicti_core.compression import deflate
+from llicti_core.container import Reader, pack_varint
 from llicti_core.errors import FormatError
 from llicti_core.ordinals import blocks, little_endian
 from llicti_core.samples import SampleType
@@ -79,7 +80,7 @@ def pack_table(table: NDArray[np.unsignedinteger]) -> bytes:
 
     gaps = np.diff(table, prepend=table.dtype.type(0))
     planar = little_endian(gaps).reshape(len(gaps), -1).T.tobytes()
-    return pack_varint(len(gaps)) + pack_deflated(planar)
+    return pack_varint(len(gaps)) + deflate(planar)
 
 
 class ValueTable(NamedTuple):

@@ -15,9 +15,10 @@ from imageio.core.request import URI_BYTES, URI_FILENAME, InitializationError, I
 from imageio.core.v3_plugin_api import ImageProperties, PluginV3
 
 import llicti_core
-from llicti_core.files import write_whole
-from llicti_core.parts import Region, part_of
+from llicti_core import MAX_PIXELS, DecodeOptions
+from llicti_core.atomic import write_whole
 from llicti_core.samples import MODES, SAMPLE_NAMES, refused_dtype
+from llicti_core.view import Region, View
 from llicti_plugin import imageio_pixels
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Index = int | EllipsisType | None
-
-MAX_PIXELS = 2 * 89_478_485
-"""Default limit on the pixels of an array that is read: where Pillow refuses an image."""
-
 
 _NO_STACK = "images of different shapes or types make no stack: read them one by one"
 
@@ -41,10 +38,7 @@ class _Wanted(NamedTuple):
     rotate: bool
     scale: int
     region: Region | None
-    threads: int | None
-    device: str
-    max_bytes: int | None
-    max_pixels: int | None
+    options: DecodeOptions
 
 
 class LlcPlugin(PluginV3):
@@ -63,7 +57,7 @@ class LlcPlugin(PluginV3):
             _check_extension(request)
         super().__init__(request)
         self._written: list[bytes] = []
-        self._opened: llicti_core.Frames | None = None
+        self._opened: llicti_core.LlcFile | None = None
 
     def close(self) -> None:
         """Write what is to be written, and close the file."""
@@ -110,19 +104,20 @@ class LlcPlugin(PluginV3):
         max_bytes, max_pixels: the most that the array may take before `mode`, with all its images, None for no limit;
         OSError is raised where it would take more.
         """
-        wanted = _Wanted(mode or pilmode, rotate, scale, region, threads, device, max_bytes, max_pixels)
+        options = DecodeOptions(max_bytes, max_pixels, threads, device)
+        wanted = _Wanted(mode or pilmode, rotate, scale, region, options)
         number = self._number(index)
         if number is not None:
             return self._read(number, wanted)
-        headers = [self._header(number) for number in range(self._frames().count)]
+        headers = [self._header(number) for number in range(self._file().count)]
         first = headers[0]
         if any((header.shape, header.dtype) != (first.shape, first.dtype) for header in headers):
             raise ValueError(_NO_STACK)
-        part = part_of(first.width, first.height, scale, region)
-        _check_limits(len(headers) * part.rows * part.columns, first, self._palette(0), wanted)
+        view = View.of(first.width, first.height, scale, region)
+        _check_limits(len(headers) * view.rows * view.columns, first, self._palette(0), wanted)
         stack: NDArray[Any] | None = None
         for number in range(len(headers)):
-            image = self._read(number, wanted._replace(max_bytes=None, max_pixels=None))
+            image = self._read(number, wanted)
             if stack is None:
                 stack = np.empty((len(headers), *image.shape), image.dtype)
             if image.shape != stack.shape[1:]:  # of palettes with and without alpha, or turned
@@ -145,8 +140,9 @@ class LlcPlugin(PluginV3):
         max_pixels: int | None = MAX_PIXELS,
     ) -> Iterator[NDArray[Any]]:
         """Yield the images, one after the other, as `read` returns them. max_bytes, max_pixels: of each."""
-        wanted = _Wanted(mode, rotate, scale, region, threads, device, max_bytes, max_pixels)
-        for index in range(self._frames().count):
+        options = DecodeOptions(max_bytes, max_pixels, threads, device)
+        wanted = _Wanted(mode, rotate, scale, region, options)
+        for index in range(self._file().count):
             yield self._read(index, wanted)
 
     def write(
@@ -232,45 +228,39 @@ class LlcPlugin(PluginV3):
 
     def _number(self, index: Index) -> int | None:
         """The number of the image that an index means, None where it means all."""
-        if index is None and self._frames().count == 1:
+        if index is None and self._file().count == 1:
             return 0
         return None if index is None or isinstance(index, EllipsisType) else index
 
-    def _frames(self) -> llicti_core.Frames:
+    def _file(self) -> llicti_core.LlcFile:
         if self._opened is None:
             file = self.request.get_file()
             file.seek(0)  # where Pillow too begins to read, wherever the caller left it
             with _errors():
-                self._opened = llicti_core.Frames(file)
+                self._opened = llicti_core.open(file)
         return self._opened
 
     def _header(self, index: int) -> llicti_core.ImageInfo:
         with _errors():
-            frames = self._frames()
-            return llicti_core.inspect(frames.head(index))._replace(n_frames=frames.count)
+            file = self._file()
+            return file[index].info._replace(n_frames=file.count)
 
     def _metadata(self, index: int) -> llicti_core.Metadata:
         with _errors():
-            return llicti_core.read_metadata(self._frames().head(index))
+            return self._file()[index].metadata
 
     def _palette(self, index: int) -> llicti_core.Palette | None:
         with _errors():
-            return llicti_core.read_palette(self._frames().head(index))
+            return self._file()[index].palette
 
     def _read(self, index: int, wanted: _Wanted) -> NDArray[Any]:
         header = self._header(index)
-        part = part_of(header.width, header.height, wanted.scale, wanted.region)
+        view = View.of(header.width, header.height, wanted.scale, wanted.region)
         palette = self._palette(index)
-        _check_limits(part.rows * part.columns, header, palette, wanted)
+        _check_limits(view.rows * view.columns, header, palette, wanted)
         with _errors():
-            pixels = llicti_core.decode(
-                self._frames().single(index, wanted.scale),
-                scale=wanted.scale,
-                region=wanted.region,
-                threads=wanted.threads,
-                device=wanted.device,
-                max_bytes=None,
-            )
+            frame = self._file()[index]
+            pixels = frame.decode(scale=wanted.scale, region=wanted.region, options=wanted.options)
         if wanted.mode is None:
             pixels = imageio_pixels.in_colours(pixels, header, palette)
         elif wanted.mode != header.mode:
@@ -308,12 +298,13 @@ def _check_limits(
     pixels: int, header: llicti_core.ImageInfo, palette: llicti_core.Palette | None, wanted: _Wanted
 ) -> None:
     """Raises OSError where so many pixels are more than is allowed."""
-    if wanted.max_pixels is not None and pixels > wanted.max_pixels:
-        msg = f"images have {pixels} pixels, more than the {wanted.max_pixels} allowed: see max_pixels"
+    options = wanted.options
+    if options.max_pixels is not None and pixels > options.max_pixels:
+        msg = f"images have {pixels} pixels, more than the {options.max_pixels} allowed: see max_pixels"
         raise OSError(msg)
     needed = pixels * math.prod(imageio_pixels.shape(header, palette)[2:]) * np.dtype(header.dtype).itemsize
-    if wanted.max_bytes is not None and needed > wanted.max_bytes:
-        msg = f"images take {needed} bytes, more than the {wanted.max_bytes} allowed: see max_bytes"
+    if options.max_bytes is not None and needed > options.max_bytes:
+        msg = f"images take {needed} bytes, more than the {options.max_bytes} allowed: see max_bytes"
         raise OSError(msg)
 
 

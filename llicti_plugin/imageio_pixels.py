@@ -47,7 +47,7 @@ def in_colours(pixels: NDArray[Any], info: ImageInfo, palette: Palette | None) -
 
 def table(palette: Palette) -> NDArray[np.uint8]:
     """The colours of a palette, [entries, channels]."""
-    return np.frombuffer(palette.colours, np.uint8).reshape(-1, len(palette.mode))
+    return np.frombuffer(palette.colors, np.uint8).reshape(-1, len(palette.mode))
 
 
 def _channels(info: ImageInfo, palette: Palette) -> int:
@@ -69,7 +69,7 @@ def in_mode(
     samples = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
     image = Image.frombytes(stored, pixels.shape[1::-1], samples, "raw", raw)
     if palette:
-        image.palette = ImagePalette.ImagePalette(palette.mode, palette.colours)
+        image.palette = ImagePalette.ImagePalette(palette.mode, palette.colors)
         image.palette.dirty = 1
     if transparency is not None:
         image.info["transparency"] = transparency

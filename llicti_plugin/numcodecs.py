@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,11 +64,10 @@ def check_options(model: str, effort: int) -> None:
 
 def decode_chunk(data: Any, max_bytes: int) -> NDArray[Any]:
     """The pixels of a chunk, which may take no more than `max_bytes`. Raises LLCError."""
-    frames = llicti_core.Frames(io.BytesIO(ensure_contiguous_ndarray(data)))
     images: list[NDArray[Any]] = []
-    for index in range(frames.count):
+    for frame in llicti_core.open(memoryview(ensure_contiguous_ndarray(data))):
         left = max_bytes - sum(image.nbytes for image in images)
-        images.append(llicti_core.decode(frames.single(index), threads=1, max_bytes=left))
+        images.append(frame.decode(options=llicti_core.DecodeOptions(max_bytes=left, threads=1)))
     if len({(image.shape, image.dtype) for image in images}) > 1:
         msg = "a chunk has images of different shapes or types"
         raise llicti_core.FormatError(msg)

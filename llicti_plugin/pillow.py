@@ -43,12 +43,12 @@ class LlcImageFile(ImageFile.ImageFile):
         assert self.fp is not None
         self._start = self.fp.tell()
         try:
-            self._frames = llicti_core.Frames(self.fp)
+            self._file = llicti_core.open(self.fp)
             self._show(0)
         except llicti_core.LLCError as error:
             # Image.open takes SyntaxError, and nothing else, for "some other format", and forgets what it says.
             raise UnidentifiedImageError(str(error)) from error
-        self.n_frames = self._frames.count
+        self.n_frames = self._file.count
         self.is_animated = self.n_frames > 1
         if self.is_animated:
             self._close_exclusive_fp_after_loading = False
@@ -56,9 +56,8 @@ class LlcImageFile(ImageFile.ImageFile):
 
     def _show(self, frame: int) -> None:
         """Become an image of frame `frame`, whose pixels are yet to be loaded."""
-        head = self._frames.head(frame)
-        header = llicti_core.inspect(head)
-        metadata, palette = llicti_core.read_metadata(head), llicti_core.read_palette(head)
+        shown = self._file[frame]
+        header, metadata, palette = shown.info, shown.metadata, shown.palette
         if not header.mode:
             msg = f"Pillow has no mode for {header.channels} channels of {header.dtype}; llicti_core.decode reads them"
             raise UnidentifiedImageError(msg)  # which imageio takes for a hint to go on to its own plugin
@@ -66,13 +65,13 @@ class LlcImageFile(ImageFile.ImageFile):
         if frame:
             Image._decompression_bomb_check((header.width, header.height))  # Image.open does it for the first
 
-        self._frame = frame
+        self._frame, self._shown = frame, shown
         self._size = header.width, header.height
         self._mode = header.mode
         self.palette = None
         if palette:
             try:
-                self.palette = ImagePalette.ImagePalette(palette.mode, palette.colours)
+                self.palette = ImagePalette.ImagePalette(palette.mode, palette.colors)
             except ValueError as error:
                 raise llicti_core.UnsupportedError(str(error)) from error
             self.palette.dirty = 1  # until it is loaded
@@ -80,7 +79,7 @@ class LlcImageFile(ImageFile.ImageFile):
         self.text = dict(metadata.text or {})
         self._can_be_smaller = header.model is not None and header.mode in _AVERAGED_MODES
         self._reduced = False
-        self.tile = self._tile(self._size, 1, 1)
+        self.tile = self._tile(1, 1)
 
     def seek(self, frame: int) -> None:
         """Become an image of another frame. Raises EOFError where there is none, OSError where it is damaged."""
@@ -124,15 +123,15 @@ class LlcImageFile(ImageFile.ImageFile):
         self._size = -(-width // factor), -(-height // factor)
         self._reduced = factor > 1
         scale = max(factor // _AVERAGED, 1)
-        self.tile = self._tile((width, height), scale, factor // scale)
+        self.tile = self._tile(scale, factor // scale)
         inside = (1 - 1 / scale) / 2 * scale / factor
         right, bottom = (min(old / factor + inside, new) for old, new in zip((width, height), self._size, strict=True))
         return self.mode, (inside, inside, right, bottom)
 
-    def _tile(self, size: tuple[int, int], scale: int, averaged: int) -> list[Any]:
-        """How to decode the frame, of this size, when it is loaded: see LlcDecoder."""
+    def _tile(self, scale: int, averaged: int) -> list[Any]:
+        """How to decode the frame when it is loaded: see LlcDecoder."""
         # A plain tuple, because Pillow before 11 has no ImageFile._Tile.
-        return [("llc", (0, 0, *self._size), self._start, (self._frames, self._frame, size, scale, averaged))]
+        return [("llc", (0, 0, *self._size), self._start, (self._shown, scale, averaged))]
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002  # it is Pillow's name
         """As `Image.save`, which empties the file first: what is yet to be read from it is read before."""
@@ -153,7 +152,7 @@ class LlcImageFile(ImageFile.ImageFile):
         file.seek(0)
         self.fp = self._fp = io.BytesIO(file.read())
         self.fp.seek(self._start)
-        self._frames = llicti_core.Frames(self.fp)
+        self._file = llicti_core.open(self.fp)
         if self._exclusive_fp:
             file.close()
 
@@ -166,13 +165,14 @@ class LlcImageFile(ImageFile.ImageFile):
             msg = "verify must be called directly after open"
             raise RuntimeError(msg)
 
-        self.fp.seek(self._start)
-        data = self.fp.read()
-        super().verify()  # closes the file
+        limit = Image.MAX_IMAGE_PIXELS
+        options = llicti_core.DecodeOptions(max_bytes=None, max_pixels=None if limit is None else 2 * limit)
         try:
-            llicti_core.verify(data)
+            self._file.verify(options=options)
         except llicti_core.LLCError as error:
             raise OSError(str(error)) from error
+        finally:
+            super().verify()  # closes the file
 
     def load_seek(self, pos: int) -> None:
         """Go to the data. That there is such a method makes `ImageFile.Parser` wait for the whole file."""
@@ -183,8 +183,8 @@ class LlcImageFile(ImageFile.ImageFile):
 class LlcDecoder(ImageFile.PyDecoder):
     """Decodes all of a frame at once, when Pillow first needs its pixels.
 
-    Its arguments are the file's frames, which of them, its width and height, the scale to decode at, the side of the
-    squares of pixels to take the mean of, and, if the image has one, its `decoderconfig`: the number of threads.
+    Its arguments are the frame, the scale to decode at, the side of the squares of pixels to take the mean of, and, if
+    the image has one, its `decoderconfig`: the number of threads.
     """
 
     _pulls_fd = True
@@ -195,24 +195,21 @@ class LlcDecoder(ImageFile.PyDecoder):
         Where the file ends early and `ImageFile.LOAD_TRUNCATED_IMAGES` is set, they are the best smaller version that
         it holds, enlarged such that every pixel known is where it belongs.
         """
-        frames, frame, size, scale, averaged, *config = self.args
+        frame, scale, averaged, *config = self.args
         best, threads = scale, next(iter(config), None)
         try:
-            data = frames.single(frame, scale)
             if ImageFile.LOAD_TRUNCATED_IMAGES:
-                best = max(scale, llicti_core.best_scale(data))
+                best = max(scale, frame.best_scale())
             # The size was checked when the file was opened, against Image.MAX_IMAGE_PIXELS.
-            header, pixels, _ = llicti_core.decode_bytes(data, scale=best, threads=threads, max_bytes=None)
+            options = llicti_core.DecodeOptions(max_bytes=None, max_pixels=None, threads=threads)
+            pixels = frame.decode_bytes(scale=best, options=options)
         except llicti_core.TruncatedError as error:
             msg = f"image file is truncated: {error}"
             raise OSError(msg) from error
         except llicti_core.LLCError as error:
             raise OSError(str(error)) from error
 
-        # Pillow would take pixels of another shape for these, so a file replaced since open must stop here.
-        if (header.width, header.height, header.mode) != (*size, self.mode):
-            msg = "file has changed since it was opened"
-            raise OSError(msg)
+        size = frame.info.width, frame.info.height
         raw = _swapped(pixels) if self.mode == "I;16B" else pixels
         width, height = (-(-side // scale) for side in size)
         if best > scale:

@@ -28,13 +28,13 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 
 from llicti_core.adaptation import NOT_ADAPTED
-from llicti_core.codec import tile_grid
 from llicti_core.engines import cuda
 from llicti_core.engines.base import TiledImage
 from llicti_core.engines.cuda import checksum, launch
 from llicti_core.engines.cuda.layout import FlightTile, Layout, Picture
 from llicti_core.engines.native import NativeEngine
 from llicti_core.errors import FormatError
+from llicti_core.view import TileGrid
 
 TYPES = {torch.uint8: "u8", torch.int8: "i8", torch.int16: "i16", torch.int32: "i32", torch.int64: "i64"}
 OPTIONS = {"num_warps", "num_stages", "maxnreg"}
@@ -68,7 +68,7 @@ def starts(capability: int, width: int) -> list[tuple[Any, ...]]:
     device = torch.device("cpu")
     for channels in (3, 1):
         pixels = np.arange(70 * 40 * channels).reshape(70, 40, channels).astype(np.uint8)
-        tiles = list(tile_grid(40, 70, 10))
+        tiles = list(TileGrid(40, 70, 1 << 10))
         coded = NativeEngine().encode(TiledImage(memoryview(pixels), tiles, model, NOT_ADAPTED), 1)
         layout = Layout([Picture(70, 40, tiles, NOT_ADAPTED)], [FlightTile(0, 0)], channels)
         flight = cuda._Flight(layout, cuda.pack(model, device), channels, 0, device)

@@ -274,9 +274,9 @@ def next_section(file: Bytes, expected: bytes) -> Bytes:
 
 
 def finish(file: Bytes, after: int) -> None:
-    """Only ancillary sections may be left, up to the next frame if there is one."""
-    while file.at < len(file.data):
-        if after and file.data[file.at : file.at + 4] == b"HEAD":
+    """Only ancillary sections may come before the next frame, if there is one; without one nothing more is read."""
+    while after and file.at < len(file.data):
+        if file.data[file.at : file.at + 4] == b"HEAD":
             return
         tag, _ = read_section(file)
         require(b"a" <= tag[:1] <= b"z", f"section {tag!r} behind the last")
@@ -287,16 +287,16 @@ def frame_places(data: bytes) -> list[int]:  # 2.4
     file, places = Bytes(data), []
     require(file.take(8) == SIGNATURE, "wrong signature")
     require(file.number("B") == 1, "unknown version")
-    while file.at < len(data):
+    after = -1  # before the first frame
+    while after:
         start, tag = file.at, file.take(4)
         require(start > 9 or tag == b"HEAD", "first section not HEAD")
+        file.take(file.leb128() + 4)
         if tag == b"HEAD":
             places.append(start)
-        file.take(file.leb128() + 4)
-    require(len(places) > 0, "no frame")
-    for i, place in enumerate(places):
-        file.at = place
-        require(read_header(file).after == len(places) - 1 - i, "frames miscounted")
+            stated = read_header(Bytes(data[start:])).after
+            require(after in (-1, stated + 1), "frames miscounted")
+            after = stated
     return places
 
 

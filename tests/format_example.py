@@ -8,10 +8,12 @@ from pathlib import Path
 
 import format_decoder
 import numpy as np
+from coding import encode_with
 from format_decoder import SCALES, Bytes, Mixture, Pixel
 from golden import learned, model_path
 
-from llicti_core import codec, engines, models
+import llicti_core
+from llicti_core import engines, models
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "format.md"
 BLOCK = re.compile(r"(?<=<!-- example: begin -->\n).*?(?=<!-- example: end -->)", re.DOTALL)
@@ -26,8 +28,8 @@ MARKED = (1, 0)
 def text() -> str:
     """What stands between the marks in the document."""
     with learned():
-        data = codec.encode(PIXELS, models.DEFAULT, 0, 1, engines.get("reference"))
-    name = codec.inspect(data).model
+        data = encode_with(engines.get("reference"), PIXELS, models.DEFAULT)
+    name = llicti_core.inspect(data).model
     assert name
     model = format_decoder.read_model(model_path(name).read_bytes())
     steps: list[dict[str, object]] = []

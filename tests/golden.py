@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import llicti_core.models
-from llicti_core import Metadata, codec
+from llicti_core import Metadata, encoder
 from llicti_core.container import pack_section
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -76,8 +76,8 @@ def model_path(name: str) -> Path:
 def learned() -> Iterator[None]:
     """Lets the encoder code every image by the model, whatever it is."""
     with (
-        mock.patch.object(codec, "may_be_generic", return_value=False),
-        mock.patch.object(codec, "is_constant", return_value=False),
+        mock.patch.object(encoder, "may_be_fallback", return_value=False),
+        mock.patch.object(encoder, "is_constant", return_value=False),
     ):
         yield
 

@@ -17,15 +17,17 @@ from unittest import mock
 import golden
 import images
 import numpy as np
+from coding import decode_prefix, decode_with
 from numpy.typing import NDArray
 from PIL import Image
 
 import llicti_core
-from llicti_core import codec, engines, models
-from llicti_core.codec import tile_grid
+from llicti_core import engines, models
 from llicti_core.container import Coding, Header, pack_section, pack_varint, write_frame, write_start
+from llicti_core.ordinals import little_endian
 from llicti_core.samples import SAMPLE_TYPES, groups
 from llicti_core.spec import BLOCK, CONSTANT, DEFLATE, FALLBACK, LEARNED, LZMA2
+from llicti_core.view import TileGrid
 
 START = len(llicti_core.SIGNATURE) + 1
 """Bytes in front of the first section."""
@@ -37,6 +39,8 @@ TAGS = (b"HEAD", b"PLTE", b"LEVL", b"GENR", b"CORR", b"COAR", b"SCL4", b"SCL0", 
 
 MAX_BYTES = 1 << 22
 """The largest images that are decoded."""
+
+OPTIONS = llicti_core.DecodeOptions(MAX_BYTES, threads=1)
 
 MAX_FRAMES = 5
 """The most frames of a file that are looked at."""
@@ -295,7 +299,7 @@ def _costly_tile(rng: Random) -> bytes:
     channels = rng.choice((1, 3))
     high = rng.choice((0, 1, 5))
     sections: dict[bytes, list[bytes]] = {b"COAR": []}
-    for _, _, rows, columns in tile_grid(width, height, tile_log2):
+    for _, _, rows, columns in TileGrid(width, height, 1 << tile_log2):
         sections[b"COAR"].append(struct.pack("<hh", 0, high) * channels)
         sections[b"COAR"].append(b"\x80" * (-(-rows // 32) * -(-columns // 32) * channels))
         for level in range(4, -1, -1):
@@ -326,7 +330,7 @@ def with_right_checksums(data: bytes) -> bytes:
             try:
                 data = join(start, sections, rest)
                 for frame in range(min(MAX_FRAMES, llicti_core.inspect(data).n_frames)):
-                    llicti_core.decode_bytes(data, frame=frame, threads=1, max_bytes=MAX_BYTES)
+                    llicti_core.decode(data, frame=frame, threads=1, max_bytes=MAX_BYTES)
             except llicti_core.LLCError as error:
                 if "checksum in the header" not in str(error):
                     break
@@ -353,16 +357,17 @@ def check(data: bytes) -> bool:
     if all(decoded) and count <= MAX_FRAMES:
         joined = llicti_core.join([data, data])
         for index in (0, count, 2 * count - 1):
-            for read in (llicti_core.decode_bytes, llicti_core.read_metadata):
-                same_frame = _described(read, joined, index) == _described(read, data, index % count)
-                assert same_frame, "joining changes frames"
+            for read in (_described, llicti_core.read_metadata):
+                assert repr(read(joined, frame=index)) == repr(read(data, frame=index % count)), (
+                    "joining changes frames"
+                )
     return all(decoded)
 
 
-def _described(read: Callable[..., Any], data: bytes, index: int) -> str:
-    """What is read of a frame but for the number of frames, which joining changes; NaN equal to itself."""
-    found = read(data, frame=index)
-    return repr(found._replace(info=found.info._replace(n_frames=0)) if hasattr(found, "info") else found)
+def _described(data: bytes, frame: int) -> object:
+    """What a frame holds but for the number of frames, which joining changes."""
+    found = llicti_core.open(data)[frame]
+    return found.info._replace(n_frames=0), found.decode_bytes(options=OPTIONS), found.palette
 
 
 def _check_frame(data: bytes, index: int) -> bool:
@@ -371,32 +376,31 @@ def _check_frame(data: bytes, index: int) -> bool:
     try:
         info = llicti_core.inspect(data, frame=index)
         metadata = llicti_core.read_metadata(data, frame=index)
-        frame = llicti_core.decode_bytes(data, frame=index, threads=1, max_bytes=MAX_BYTES)
-        pixels = llicti_core.decode(data, frame=index, threads=1)
+        palette = llicti_core.read_palette(data, frame=index)
+        pixels = llicti_core.decode(data, frame=index, threads=1, max_bytes=MAX_BYTES)
     except llicti_core.LLCError:
         pass
     else:
-        _check_again(data, index, frame, pixels, metadata)
+        _check_again(data, index, pixels, palette, metadata)
     if info:
         _check_parts(data, index, info, pixels, Random(data))
     return pixels is not None
 
 
 def _check_again(
-    data: bytes, index: int, frame: llicti_core.Frame, pixels: NDArray[Any], metadata: llicti_core.Metadata
+    data: bytes, index: int, pixels: NDArray[Any], palette: llicti_core.Palette | None, metadata: llicti_core.Metadata
 ) -> None:
     """An image that has been decoded is one that can be encoded; all engines decode the same."""
-    coded = _encoded(pixels, mode=frame.info.mode or None, palette=frame.palette, metadata=metadata)
-    again = llicti_core.decode_bytes(coded, threads=1)
-    assert (again.pixels, again.palette) == (frame.pixels, frame.palette), "does not survive being coded again"
+    mode = llicti_core.inspect(data, frame=index).mode or None
+    coded = _encoded(pixels, mode=mode, palette=palette, metadata=metadata)
+    assert same(llicti_core.decode(coded, threads=1), pixels), "does not survive being coded again"
+    assert llicti_core.read_palette(coded) == palette, "does not survive being coded again"
     described = {name: value for name, value in metadata._asdict().items() if value not in (None, b"", {})}
     kept = {name: value for name, value in llicti_core.read_metadata(coded)._asdict().items() if value is not None}
     assert described == kept, "metadata does not survive being stored again"
     if pixels.nbytes <= REFERENCE_BYTES:
-        # What stands behind the first frame is not looked at for it.
-        single = llicti_core.Frames(io.BytesIO(data)).single(index) if index else data
-        reference = codec.decode(single, 1, engines.get("reference"))
-        assert (reference.pixels, reference.palette) == (frame.pixels, frame.palette), "engines differ"
+        reference = decode_with(engines.get("reference"), data, frame=index)
+        assert reference == little_endian(np.ascontiguousarray(pixels)).tobytes(), "engines differ"
 
 
 def _check_parts(
@@ -418,7 +422,7 @@ def _check_parts(
     if index:
         return
     try:
-        found, scale = llicti_core.decode_prefix(data[: rng.randint(0, len(data))], threads=1, max_bytes=MAX_BYTES)
+        found, scale = decode_prefix(data[: rng.randint(0, len(data))], threads=1, max_bytes=MAX_BYTES)
         assert pixels is None or same(found, pixels[::scale, ::scale]), "a beginning is not of the whole"
     except llicti_core.LLCError:
         pass

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coding import decode_with, encode_with
 from images import SIZES, noise, photograph, smooth
 
 import llicti_core
-from llicti_core import codec, engines
+from llicti_core import encoder, engines
+from llicti_core.encoder import Encoder
 from llicti_core.errors import UnknownModelError, UnsupportedError
 
 
@@ -19,8 +21,8 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def decoded(data: bytes, engine: engines.Engine) -> np.ndarray:
-    info, pixels, _ = codec.decode(data, 2, engine)
-    return np.frombuffer(pixels, np.uint8).reshape(info.shape)
+    samples = decode_with(engine, data, threads=2)
+    return np.frombuffer(samples, np.uint8).reshape(llicti_core.inspect(data).shape)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -58,7 +60,7 @@ def test_one_channel_may_vary_alone(channels: int) -> None:
 
 
 def test_several_tiles_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "TILE_LOG2", 6)
+    monkeypatch.setattr(encoder, "TILE_LOG2", 6)
     pixels = photograph(130, 200)
     data = llicti_core.encode(pixels, threads=2)
     assert llicti_core.inspect(data).tile_size == 64
@@ -77,8 +79,8 @@ def test_bytes_do_not_depend_on_threads() -> None:
 def test_engines_write_the_same_file_and_read_each_other(model: str) -> None:
     pixels = photograph(75, 101)
     reference, native = engines.get("reference"), engines.get("native")
-    data = codec.encode(pixels, model, 0, 1, reference)
-    assert codec.encode(pixels, model, 0, 2, native) == data
+    data = encode_with(reference, pixels, model)
+    assert Encoder(model, 0, 2, native).encode(pixels) == data
     assert same(decoded(data, reference), pixels)
     assert same(decoded(data, native), pixels)
 
@@ -94,8 +96,8 @@ def test_engines_agree_on_photographs_of_odd_sizes() -> None:
     for number, path in enumerate(sorted(PHOTOS.glob("*.png"))):
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))[101 : 152 + 2 * (number % 7), 53 : 122 + 2 * (number % 5)]
-        data = codec.encode(pixels, "default", 0, 1, reference)
-        assert codec.encode(pixels, "default", 0, 2, native) == data, path
+        data = encode_with(reference, pixels)
+        assert Encoder("default", 0, 2, native).encode(pixels) == data, path
         assert same(decoded(data, native), pixels), path
 
 

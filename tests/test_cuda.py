@@ -28,9 +28,8 @@ from hypothesis import HealthCheck, given, settings
 from test_engines import Case, amounts, images, random_adaptation, random_model, random_models
 
 import llicti_core.torch
-from llicti_core import codec, engines, models, pyramid
+from llicti_core import encoder, engines, models, pyramid
 from llicti_core.adaptation import NOT_ADAPTED
-from llicti_core.codec import tile_grid
 from llicti_core.engines import cuda
 from llicti_core.engines.base import CodedTile, TiledImage, TileRect
 from llicti_core.engines.cuda import CudaEngine, checksum, launch
@@ -38,6 +37,7 @@ from llicti_core.engines.cuda.layout import Picture
 from llicti_core.engines.native import NativeEngine
 from llicti_core.engines.reference import ReferenceEngine
 from llicti_core.errors import DeviceError, FormatError
+from llicti_core.view import TileGrid
 
 pytestmark = pytest.mark.cuda
 
@@ -104,7 +104,7 @@ def test_random_images_models_and_corrections(
 def pictures(sizes: list[tuple[int, int]], channels: int) -> tuple[list[NDArray[np.uint8]], list[Picture]]:
     """Pictures in tiles of 8 x 8 pixels, each with corrections of its own."""
     pixels = [smooth(*size, channels, seed).reshape(*size, channels) for seed, size in enumerate(sizes)]
-    grids = [list(tile_grid(width, height, 3)) for height, width in sizes]
+    grids = [list(TileGrid(width, height, 1 << 3)) for height, width in sizes]
     return pixels, [
         Picture(*size, grid, random_adaptation(NARROW, number % 3, 1, number))
         for number, (size, grid) in enumerate(zip(sizes, grids, strict=True))
@@ -200,7 +200,7 @@ def test_failures_on_the_device_are_reported_and_auto_goes_on(
 @pytest.fixture
 def learned(monkeypatch: pytest.MonkeyPatch) -> None:
     """The smallest images, too, are coded by a model."""
-    monkeypatch.setattr(codec, "may_be_generic", lambda *arguments: False)
+    monkeypatch.setattr(encoder, "may_be_fallback", lambda *arguments: False)
 
 
 @pytest.mark.usefixtures("learned")

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from llicti_core import models, pyramid
 from llicti_core.adaptation import NOT_ADAPTED, OUTPUTS_PER_LEVEL, AdaptedParameters, hidden_per_level
-from llicti_core.codec import tile_grid
 from llicti_core.engines.base import CodedTile, Engine, TiledImage, TileRect
 from llicti_core.engines.native import NativeEngine, instruction_sets
 from llicti_core.engines.reference import ReferenceEngine
 from llicti_core.models import Model, ModelSpec
 from llicti_core.spec import ACTIVATION_MAX, HIDDEN_SHIFT, LEVELS
+from llicti_core.view import TileGrid
 
 NATIVE = [NativeEngine(isa) for isa in instruction_sets()]
 
@@ -63,7 +63,7 @@ class Case:
 
     def _tiles(self) -> list[TileRect]:
         height, width, _ = self.pixels.shape
-        return list(tile_grid(width, height, self.tile_log2))
+        return list(TileGrid(width, height, 1 << self.tile_log2))
 
 
 @dataclass(frozen=True)

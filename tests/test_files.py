@@ -16,7 +16,7 @@ from images import noise
 from PIL import Image
 
 import llicti_plugin
-from llicti_core.files import write_whole
+from llicti_core.atomic import write_whole
 
 llicti_plugin.register()
 

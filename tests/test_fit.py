@@ -7,14 +7,15 @@ import zlib
 import golden
 import numpy as np
 import pytest
+from coding import decode_with, encode_with, header_of
 from images import noise, photograph, smooth
 from numpy.typing import NDArray
 from test_engines import Case, random_adaptation
 
 import llicti_core
-from llicti_core import FormatError, adaptation, codec, engines, models
+from llicti_core import FormatError, adaptation, engines, models
 from llicti_core.adaptation import MAX_EFFORT, NOT_ADAPTED, AdaptedParameters, hidden_per_level
-from llicti_core.container import Coding, read_header, read_start, write_frame, write_start
+from llicti_core.container import Coding, write_frame, write_start
 from llicti_core.engines import native, reference
 from llicti_core.engines.base import TiledImage, TileRect
 from llicti_core.engines.native import _native
@@ -84,8 +85,8 @@ def test_a_fitted_file_does_not_depend_on_threads() -> None:
 def test_the_reference_reads_a_fitted_file() -> None:
     pixels = photograph(140, 150)
     assert any(adaptation.fit(whole(pixels, models.load()), 2, 1).outputs)
-    data = codec.encode(pixels, "default", 2, 1, native.NativeEngine())
-    assert codec.decode(data, 1, engines.get("reference"))[1] == pixels.tobytes()
+    data = encode_with(native.NativeEngine(), pixels, "default", 2)
+    assert decode_with(engines.get("reference"), data) == pixels.tobytes()
 
 
 @pytest.mark.parametrize("isa", native.instruction_sets())
@@ -117,7 +118,7 @@ def test_a_file_with_hidden_biases_comes_back() -> None:
     payload = dict(golden.sections(data))[b"CORR"]
     assert zlib.decompress(payload)[0] == 2  # levels that have them
     assert (llicti_core.decode(data) == pixels).all()
-    assert codec.decode(data, 1, engines.get("reference"))[1] == pixels.tobytes()
+    assert decode_with(engines.get("reference"), data) == pixels.tobytes()
 
 
 def test_images_too_small_to_fit_are_not_adapted() -> None:
@@ -153,14 +154,14 @@ def test_impossible_efforts_are_refused(effort: int) -> None:
 def test_damaged_parameters_are_refused(payload: bytes) -> None:
     with golden.learned():
         data = llicti_core.encode(photograph(40, 40))
-    header = read_header(read_start(data))._replace(codings=(Coding(ADAPTED),))
+    header = header_of(data)._replace(codings=(Coding(ADAPTED),))
     lying = write_start() + write_frame(header, [(b"CORR", payload), *golden.sections(data)[1:]])
     with pytest.raises(FormatError, match="CORR"):
         llicti_core.decode(lying)
 
 
 def test_adapted_parameters_alone_are_no_file() -> None:
-    header = read_header(read_start(llicti_core.encode(photograph(70, 70))))._replace(codings=(Coding(ADAPTED),))
+    header = header_of(llicti_core.encode(photograph(70, 70)))._replace(codings=(Coding(ADAPTED),))
     with pytest.raises(llicti_core.TruncatedError):
         llicti_core.decode(write_start() + write_frame(header, [(b"CORR", zlib.compress(bytes(361)))]))
 

@@ -15,6 +15,7 @@ import golden
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from coding import header_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -24,29 +25,27 @@ from PIL import Image, UnidentifiedImageError
 
 import llicti_core
 import llicti_plugin
-from llicti_core import FormatError, LLCError, Palette, UnsupportedError, generic, ordinals, parts, samples, value_table
+from llicti_core import FormatError, LLCError, Palette, UnsupportedError, fallback, ordinals, samples, value_table
 from llicti_core.container import (
     Coding,
     Header,
+    find_section,
     pack_section,
     pack_varint,
-    read_header,
-    read_start,
     write_frame,
     write_start,
 )
+from llicti_core.payloads import Payload
 from llicti_core.samples import SAMPLE_NAMES, SAMPLE_TYPES
+from llicti_core.source import MemorySource
 from llicti_core.spec import CONSTANT, COPIED, FALLBACK
+from llicti_core.view import View
 
 llicti_plugin.register()
 
 SIZES = [(1, 1), (1, 3), (2, 1), (37, 29)]
 DTYPES = list(SAMPLE_NAMES)
 U8, U16, BIT = (SAMPLE_TYPES[DTYPES.index(name)] for name in ("uint8", "uint16", "bool"))
-
-
-def header_of(data: bytes) -> Header:
-    return read_header(read_start(data))
 
 
 def any_values(dtype: str, shape: tuple[int, ...], seed: int = 0) -> NDArray[Any]:
@@ -240,7 +239,7 @@ def test_the_header_of_any_image_is_short_enough() -> None:
         assert_same(llicti_core.decode(llicti_core.encode(image)), image)
     codings = (Coding(CONSTANT, values=b"a"),) * (255 * 8)
     header = Header(2**31 - 1, 2**31 - 1, "", SAMPLE_TYPES[DTYPES.index("float64")], 255, 0, 2**62, 0, codings)
-    assert read_header(read_start(write_start() + write_frame(header, []))) == header
+    assert header_of(write_start() + write_frame(header, [])) == header
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -336,14 +335,13 @@ def pictures() -> list[NDArray[np.uint8]]:
 @pytest.mark.parametrize("thorough", [False, True])
 @pytest.mark.parametrize("tile", [4096, 7])
 def test_generic(tile: int, thorough: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generic, "BLOCK", tile)
+    monkeypatch.setattr(fallback, "BLOCK", tile)
     for pixels in pictures():
         planes = pixels.reshape(*pixels.shape[:2], -1)
-        payload = generic.encode(planes, thorough=thorough)
-        reader = llicti_core.container.Reader(payload, "test")
+        source = MemorySource(pack_section(b"GENR", fallback.encode(planes, thorough=thorough)))
+        payload = Payload(source, find_section(source, 0))
         height, width, channels = planes.shape
-        part = parts.part_of(width, height, 1, None)
-        assert generic.decode(reader, height, width, channels, part) == pixels.tobytes()
+        assert fallback.decode(payload, height, width, channels, View.of(width, height)) == pixels.tobytes()
 
 
 def file_of(

@@ -11,6 +11,7 @@ import imageio.v2 as iio2
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from coding import decode_prefix
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from images import SIZES, noise, photograph, smooth
@@ -18,12 +19,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 import llicti_core
-from llicti_core import cli, codec, engines, generic, models
-from llicti_core.container import Coding, Header, Reader, write_frame, write_start
+from llicti_core import cli, encoder, engines, fallback, models
+from llicti_core.container import Coding, Header, find_section, pack_section, write_frame, write_start
 from llicti_core.errors import FormatError, LLCError, TruncatedError
-from llicti_core.parts import part_of
+from llicti_core.payloads import Payload
 from llicti_core.samples import SAMPLE_TYPES
+from llicti_core.source import MemorySource
 from llicti_core.spec import FALLBACK, LEARNED
+from llicti_core.view import View
 
 SCALES = [1, 2, 4, 8, 16, 32]
 
@@ -38,7 +41,7 @@ def tiled() -> tuple[NDArray[np.uint8], bytes]:
     """A photograph of 300x200 pixels in 5 x 4 tiles, and its file."""
     pixels = photograph(200, 300)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec, "TILE_LOG2", 6)
+        patch.setattr(encoder, "TILE_LOG2", 6)
         return pixels, llicti_core.encode(pixels, effort=0)
 
 
@@ -147,11 +150,11 @@ def test_every_prefix() -> None:
     enough = [data.index(tag) for tag in (b"SCL4", b"SCL3", b"SCL2", b"SCL1", b"SCL0")] + [len(data)]
     for length in range(enough[0]):
         with pytest.raises(TruncatedError):
-            llicti_core.decode_prefix(data[:length])
+            decode_prefix(data[:length])
     for scale, length, stop in zip(sorted(SCALES, reverse=True), enough, [*enough[1:], len(data) + 1], strict=True):
         for other in range(length, stop):
-            assert llicti_core.best_scale(data[:other]) == scale
-        assert same(llicti_core.decode_prefix(data[:length])[0], pixels[::scale, ::scale])
+            assert llicti_core.open(data[:other])[0].best_scale() == scale
+        assert same(decode_prefix(data[:length])[0], pixels[::scale, ::scale])
         assert same(llicti_core.decode(data[:length], scale=scale), pixels[::scale, ::scale])
         with pytest.raises(TruncatedError):
             llicti_core.decode(data[: length - 1], scale=scale)
@@ -173,7 +176,7 @@ def test_damage_in_what_a_part_takes_is_noticed(tiled: tuple[NDArray[np.uint8], 
         with pytest.raises(FormatError, match=r"SCL3.*damaged"):
             llicti_core.decode(data, **arguments)
     with pytest.raises(FormatError, match=r"SCL3.*damaged"):
-        llicti_core.decode_prefix(data)
+        decode_prefix(data)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -187,7 +190,7 @@ def test_damaged_files_give_an_error_or_right_pixels(
     damaged[at] ^= 1 << data.draw(st.integers(0, 7))
     del damaged[data.draw(st.integers(at, len(file)) | st.just(len(file))) :]
     with suppress(LLCError):
-        found, scale = llicti_core.decode_prefix(damaged)
+        found, scale = decode_prefix(damaged)
         assert same(found, pixels[::scale, ::scale])
     for scale, region in [(8, None), (1, (70, 70, 3, 2)), (4, (64, 0, 100, 90))]:
         x, y, width, height = region or (0, 0, 300, 200)
@@ -230,8 +233,6 @@ def test_of_a_file_no_more_is_read_than_needed(tiled: tuple[NDArray[np.uint8], b
     file = CountingFile(b"before" + data)
     file.seek(6)
     assert same(llicti_core.decode(file, region=(9, 8, 7, 6)), pixels[8:14, 9:16])
-    with pytest.raises(TypeError):
-        llicti_core.decode("photo.llc")  # type: ignore[arg-type]
 
 
 def test_parts_of_frames(tiled: tuple[NDArray[np.uint8], bytes]) -> None:
@@ -241,7 +242,7 @@ def test_parts_of_frames(tiled: tuple[NDArray[np.uint8], bytes]) -> None:
         for scale in SCALES:
             assert same(llicti_core.decode(data, frame=number, scale=scale), image[::scale, ::scale])
         assert same(llicti_core.decode(io.BytesIO(data), frame=number, region=(5, 6, 7, 8)), image[6:14, 5:12])
-    found, scale = llicti_core.decode_prefix(data[: data.index(b"SCL1")])
+    found, scale = decode_prefix(data[: data.index(b"SCL1")])
     assert scale == 4
     assert same(found, pixels[0][::4, ::4])
     with opened(data) as image:
@@ -322,7 +323,7 @@ def test_parts_of_every_kind_of_image(kind: str) -> None:
     last = None
     for length in [*range(0, len(data), 1 + len(data) // 200), len(data)]:
         try:
-            found, last = llicti_core.decode_prefix(data[:length])
+            found, last = decode_prefix(data[:length])
         except TruncatedError:
             assert last is None
         else:
@@ -331,17 +332,18 @@ def test_parts_of_every_kind_of_image(kind: str) -> None:
 
 
 def test_drawings_in_several_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generic, "BLOCK", 16)
+    monkeypatch.setattr(fallback, "BLOCK", 16)
     decoded = []
-    decode_tile = generic._decode_tile
-    monkeypatch.setattr(generic, "_decode_tile", lambda *tile: decoded.append(tile) or decode_tile(*tile))
+    decode_block = fallback._decode_block
+    monkeypatch.setattr(fallback, "_decode_block", lambda *block: decoded.append(block) or decode_block(*block))
     pixels = drawing(45, 70, 3)
-    data = generic.encode(pixels)
+    source = MemorySource(pack_section(b"GENR", fallback.encode(pixels)))
+    payload = Payload(source, find_section(source, 0))
     for region in [(0, 0, 70, 45), (15, 15, 2, 2), (16, 32, 16, 13), (69, 44, 1, 1), (3, 0, 1, 45)]:
         x, y, width, height = region
         for scale in [scale for scale in SCALES if x % scale == y % scale == 0]:
             decoded.clear()
-            found = generic.decode(Reader(data, "test"), 45, 70, 3, part_of(70, 45, scale, region))
+            found = fallback.decode(payload, 45, 70, 3, View.of(70, 45, scale, region))
             assert found == pixels[y : y + height : scale, x : x + width : scale].tobytes()
             across = (x + width - 1) // 16 - x // 16 + 1
             assert len(decoded) == across * ((y + height - 1) // 16 - y // 16 + 1)

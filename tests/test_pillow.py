@@ -192,12 +192,12 @@ def test_decompression_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_file_replaced_after_open() -> None:
-    fp = io.BytesIO(saved(noisy_image("RGB", 20, 10)))
+    fp = io.BytesIO(saved(noisy_image("RGB", 80, 70)))
     opened = Image.open(fp)
     fp.seek(0)
     fp.truncate()
-    fp.write(saved(noisy_image("RGB", 40, 30)))
-    with pytest.raises(OSError, match="changed"):
+    fp.write(saved(noisy_image("RGB", 90, 60)))
+    with pytest.raises(OSError, match=r"damaged|ends at"):
         opened.load()
 
 
@@ -446,6 +446,6 @@ def test_what_is_wrong_with_a_file_is_said() -> None:
     newer, damaged = bytearray(data), bytearray(data)
     newer[len(llicti_core.SIGNATURE)] += 1
     damaged[20] ^= 1
-    for bad, message in ((newer, "format version"), (damaged, "'HEAD'.* damaged"), (data[:30], "ends at byte 30")):
+    for bad, message in ((newer, "format version"), (damaged, "'HEAD'.* damaged"), (data[:20], "ends at byte 20")):
         with pytest.raises(UnidentifiedImageError, match=message):
             Image.open(io.BytesIO(bad))

@@ -111,8 +111,8 @@ def _system_threads() -> int:
 
 def _interrupt_late(code: Callable[[], object], after: float) -> float:
     """Seconds that `code` goes on after an interrupt that comes `after` its start."""
-    threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)).start()
     start = time.monotonic()
+    threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
         code()
         ended = time.monotonic()

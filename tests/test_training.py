@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coding import decode_with, encode_with
 from images import smooth
 
 torch = pytest.importorskip("torch")
 
-from llicti_core import codec, engines, models  # noqa: E402
+from llicti_core import engines, models  # noqa: E402
 from llicti_core.engines import reference  # noqa: E402
 from llicti_core.spec import BANDS  # noqa: E402
 from llicti_core.training.__main__ import main  # noqa: E402
@@ -226,4 +227,4 @@ def test_a_trained_model_codes_without_loss(
     pixels = smooth(40, 50)
     for name in ("native", "reference"):
         engine = engines.get(name)
-        assert codec.decode(codec.encode(pixels, "tiny", 0, 1, engine), 1, engine)[1] == pixels.tobytes()
+        assert decode_with(engine, encode_with(engine, pixels, "tiny")) == pixels.tobytes()

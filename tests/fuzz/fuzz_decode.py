@@ -23,14 +23,6 @@ with atheris.instrument_imports(include=["llicti_core"]):
     import mutations
 
     # The codec imports these when it needs them, which would be too late.
-    import llicti_core.engines.native
-    import llicti_core.engines.reference
-    import llicti_core.frames
-    import llicti_core.generic
-    import llicti_core.metadata
-    import llicti_core.ordinals
-    import llicti_core.parts
-    import llicti_core.value_table  # noqa: F401
 
 SEEDS = mutations.seeds()
 OTHERS = list(SEEDS.values())

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from llicti_core.container import Reader, pack_deflated, pack_varint
-from llicti_core.engines.base import TileRect
+from llicti_core.compression import deflate
+from llicti_core.container import Reader, pack_varint
 from llicti_core.errors import FormatError, UnsupportedError
-from llicti_core.parts import Part
+from llicti_core.payloads import Payload, block_starts
 from llicti_core.spec import BLOCK, DEFLATE, LZMA2, LZMA2_DICTIONARY, VP8L, VP8L_SIGNATURE
+from llicti_core.view import TileGrid, View
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,52 +21,39 @@ SMALL = 1 << 18
 """LZMA is tried for no more bytes than this: it takes its time, and wins where an image is small."""
 
 
-def tiles(height: int, width: int) -> Iterator[TileRect]:
-    """The tiles of an image, row by row."""
-    for y in range(0, height, BLOCK):
-        for x in range(0, width, BLOCK):
-            yield TileRect(y, x, min(BLOCK, height - y), min(BLOCK, width - x))
-
-
 def encode(pixels: NDArray[np.uint8], *, thorough: bool = False) -> bytes:
     """The payload of a GENR section for `pixels`, uint8 [height, width, 1 or 3].
 
     thorough: take many times as long for some percent.
     """
     height, width, _ = pixels.shape
-    coded = [_encode_tile(pixels[y : y + h, x : x + w], thorough) for y, x, h, w in tiles(height, width)]
-    return b"".join([*(pack_varint(len(tile)) for tile in coded[:-1]), *coded])
+    coded = [_encode_block(pixels[y : y + h, x : x + w], thorough) for y, x, h, w in TileGrid(width, height, BLOCK)]
+    return b"".join([*(pack_varint(len(block)) for block in coded[:-1]), *coded])
 
 
-def decode(reader: Reader, height: int, width: int, channels: int, part: Part) -> bytearray:
-    """The `part` of the pixels that `encode` was given, row by row; only tiles that it touches are decoded.
+def decode(payload: Payload, height: int, width: int, channels: int, view: View) -> bytearray:
+    """The `view` of the pixels that `encode` was given, row by row; only blocks that it touches are decoded.
 
     Raises FormatError, TruncatedError or UnsupportedError.
     """
-    if -(-height // BLOCK) * -(-width // BLOCK) > reader.left:
-        msg = f"{reader.name} ends before its tiles do"
-        raise FormatError(msg)
-    places = list(tiles(height, width))
-    lengths = [reader.varint() for _ in places[:-1]]
-    lengths.append(reader.left - sum(lengths))
-    if lengths[-1] < 0:
-        msg = f"{reader.name} is shorter than its tiles"
-        raise FormatError(msg)
-    coded = [Reader(reader.take(length), reader.name) for length in lengths]
-    if len(coded) == 1 and part.is_whole(width, height):
-        return bytearray(_decode_tile(coded[0], height, width, channels))
-    pixels = bytearray(part.rows * part.columns * channels)
-    for place, tile in zip(places, coded, strict=True):
-        if part.touches(place):
-            part.put(pixels, place, _decode_tile(tile, place.height, place.width, channels), channels)
+    grid = TileGrid(width, height, BLOCK)
+    starts = block_starts(payload, grid.count)
+    if grid.count == 1 and view.is_whole(width, height):
+        whole = Reader(payload.take(starts[0], payload.size - starts[0]), payload.name)
+        return bytearray(_decode_block(whole, height, width, channels))
+    pixels = bytearray(view.rows * view.columns * channels)
+    for number, place in enumerate(grid):
+        if view.touches(place):
+            block = Reader(payload.take(starts[number], starts[number + 1] - starts[number]), payload.name)
+            view.put(pixels, place, _decode_block(block, place.height, place.width, channels), channels)
     return pixels
 
 
-def _encode_tile(pixels: NDArray[np.uint8], thorough: bool) -> bytes:
-    """The smallest of what the coders make of a tile: a byte that says which, and its data."""
+def _encode_block(pixels: NDArray[np.uint8], thorough: bool) -> bytes:
+    """The smallest of what the coders make of a block: a byte that says which, and its data."""
     stored = pixels.tobytes()
     small = thorough or len(stored) <= SMALL
-    candidates = [bytes((DEFLATE,)) + pack_deflated(stored, 9 if small else 1)]
+    candidates = [bytes((DEFLATE,)) + deflate(stored, 9 if small else 1)]
     if small:
         candidates.append(bytes((LZMA2,)) + _lzma(stored))
     webp = _vp8l(pixels, thorough)
@@ -105,8 +92,8 @@ def _vp8l(pixels: NDArray[np.uint8], thorough: bool) -> bytes | None:
     return data[20 : 20 + length]
 
 
-def _decode_tile(reader: Reader, height: int, width: int, channels: int) -> bytes:
-    """The pixels of the tile that is all of `reader`."""
+def _decode_block(reader: Reader, height: int, width: int, channels: int) -> bytes:
+    """The pixels of the block that is all of `reader`."""
     coding = reader.byte()
     size = height * width * channels
     if coding == DEFLATE:
@@ -115,7 +102,7 @@ def _decode_tile(reader: Reader, height: int, width: int, channels: int) -> byte
         return _unlzma(reader, size)
     if coding == VP8L:
         return _decode_vp8l(reader, height, width, channels)
-    msg = f"{reader.name} has a tile of coding {coding}, which is not supported by this version"
+    msg = f"{reader.name} has a block of coding {coding}, which is not supported by this version"
     raise UnsupportedError(msg)
 
 

@@ -1,0 +1,261 @@
+"""A frame's sections to samples: reading order, limits, joining, checksum (docs/format.md, 3.5 and 9)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from llicti_core import engines, fallback, models
+from llicti_core.adaptation import NOT_ADAPTED, AdaptedParameters
+from llicti_core.container import Coding, Header, Sections
+from llicti_core.engines.base import CodedTile, Engine, TiledImage, TileRect
+from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
+from llicti_core.options import DecodeOptions
+from llicti_core.ordinals import Values, join_samples
+from llicti_core.payloads import LevelSegments, Payload, StreamIndex, lowpass_size, unpack_lowpass
+from llicti_core.pyramid import level_size
+from llicti_core.samples import Group
+from llicti_core.spec import ADAPTED, BLOCK, COAR, CONSTANT, COPIED, CORR, FALLBACK, GENR, LEVELS, LEVL, level_tag
+from llicti_core.threads import thread_count
+from llicti_core.value_table import ValueTable
+from llicti_core.view import TileGrid, View
+
+_WORK = 8
+"""Pixels of all channel groups together that may be decoded for each pixel that is allowed. Of the usual images each
+pixel is decoded once or twice, of 255 channels 255 times."""
+
+_LEAST_WORK = 1 << 24
+"""Pixels that may always be decoded: those of one fallback block, since a view touches whole tiles and blocks."""
+
+_LEAST_TILE_BYTES = 1 << 24
+"""Bytes of a tile that may always be decoded: the tiles that the encoder makes have a fifth of them."""
+
+_BATCH_TILES, _BATCH_PIXELS = 1 << 10, 1 << 26
+"""Tiles, and pixels in them, that are handed to an engine at once: enough for all threads, little beside the image."""
+
+
+class _Group(NamedTuple):
+    """A channel group, its number in the header, and how it is coded."""
+
+    number: int
+    group: Group
+    coding: Coding
+
+    @property
+    def stored(self) -> int:
+        """Channels that are coded."""
+        return self.coding.stored(self.group)
+
+
+class LearnedGroup:
+    """A channel group that the model codes: the tiles that a view touches, for an engine."""
+
+    def __init__(
+        self,
+        group: _Group,
+        view: View,
+        grid: TileGrid,
+        adaptation: AdaptedParameters,
+        lowpass: Payload,
+        levels: list[Payload],
+    ) -> None:
+        """levels: the sections of levels, coarsest first. Raises FormatError or TruncatedError."""
+        self.group, self.channels, self.adaptation = group.group, group.stored, adaptation
+        self._view, self._lowpass = view, lowpass
+        index = StreamIndex(grid, self.channels)
+        self._levels = [LevelSegments(payload, index) for payload in levels]
+        self._grid = grid
+        needed = sum(lowpass_size(tile, self.channels) for tile in grid)
+        if needed != lowpass.size:
+            msg = f"{lowpass.name} has {lowpass.size} bytes, its tiles take {needed}"
+            raise FormatError(msg)
+
+    def batches(self) -> Iterator[tuple[list[TileRect], list[CodedTile]]]:
+        """The tiles, as many at a time as an engine is to hold: places seen from the view's first pixel, and data."""
+        places: list[TileRect] = []
+        coded: list[CodedTile] = []
+        at = pixels = 0
+        for number, tile in enumerate(self._grid):
+            start, at = at, at + lowpass_size(tile, self.channels)
+            if not self._view.touches(tile):
+                continue
+            bounds, lowpass = unpack_lowpass(self._lowpass, start, tile, self.channels)
+            places.append(self._view.place(tile))
+            coded.append(CodedTile(bounds, lowpass, [level.of(number) for level in self._levels]))
+            pixels += tile.height * tile.width
+            if len(places) == _BATCH_TILES or pixels >= _BATCH_PIXELS:
+                yield places, coded
+                places, coded, pixels = [], [], 0
+        if places:
+            yield places, coded
+
+    def tiles(self) -> tuple[list[TileRect], list[CodedTile]]:
+        """All tiles at once: their places and their data."""
+        places: list[TileRect] = []
+        coded: list[CodedTile] = []
+        for some_places, some in self.batches():
+            places += some_places
+            coded += some
+        return places, coded
+
+
+class FrameDecoder:
+    """Decodes one view of one frame."""
+
+    def __init__(
+        self, header: Header, sections: Sections, view: View, options: DecodeOptions, engine: Engine | None = None
+    ) -> None:
+        """engine: by default that of the options' device.
+
+        Raises UnsupportedError where the view exceeds the limits, UnknownModelError, DeviceError.
+        """
+        self.header, self.view = header, view
+        self._sections, self._options = sections, options
+        self._threads = thread_count(options.threads)
+        self._engine = engine or engines.on(options.device)
+        pairs = zip(header.groups, header.codings, strict=True)
+        self._groups = [_Group(number, group, coding) for number, (group, coding) in enumerate(pairs)]
+        self._layout = header.layout
+        self._grid = TileGrid(header.width, header.height, 1 << header.tile_log2)
+        _check_limits(header, view, options)
+        self.model = models.load_exact(header.model, header.identity) if header.learned else None
+        self._whole = view.is_whole(header.width, header.height)
+        # A section of an open file of which most is not needed is not read whole, nor its checksum compared.
+        touched = self._grid.touched_pixels(view._replace(level=0))
+        self._read_whole = 2 * touched > header.width * header.height
+
+    def decode(self) -> bytearray:
+        """The samples of the view: row by row, channels interleaved, little endian.
+
+        Raises FormatError, TruncatedError, UnsupportedError or DeviceError.
+        """
+        table = self._read_table()
+        values = {group.number: self._decode_fallback(group) for group in self._of_kind(FALLBACK) if group.group.top}
+        for number, learned in self.learned().items():
+            values[number] = self._decode_learned(learned)
+        for group in self._of_kind(FALLBACK):
+            if not group.group.top:
+                values[group.number] = self._decode_fallback(group)
+        if self._whole:
+            self._sections.check_ancillary()
+        header, view = self.header, self.view
+        parts: list[Values] = []
+        for group in self._groups:
+            if group.coding.kind == COPIED:
+                parts.append(parts[-1]._replace(group=group.group))
+            else:
+                constant = group.coding.kind == CONSTANT
+                found = group.coding.values if constant else _checked(values.pop(group.number), group.group)
+                parts.append(Values(group.group, found, group.stored, constant))
+        samples = join_samples(parts, (view.rows, view.columns, header.channels), header.sample_type, table)
+        if self._whole and zlib.crc32(samples) != header.checksum:
+            msg = "decoded pixels do not match the checksum in the header"
+            raise FormatError(msg)
+        return samples
+
+    def learned(self) -> dict[int, LearnedGroup]:
+        """The groups that a model codes, by their numbers in the header, with what the view takes of them.
+
+        Raises FormatError or TruncatedError.
+        """
+        if not self.model:
+            return {}
+        self._check_lowpass()
+        adaptations = {
+            group.number: self._read_adaptation(group, self.model)
+            for group in self._groups
+            if group.coding.kind == ADAPTED
+        }
+        levels = range(LEVELS - 1, self.view.level - 1, -1)
+        return {
+            group.number: LearnedGroup(
+                group,
+                self.view,
+                self._grid,
+                adaptations.get(group.number, NOT_ADAPTED),
+                self._payload(COAR, group.number, whole=self._read_whole),
+                [self._payload(level_tag(level), group.number, whole=self._read_whole) for level in levels],
+            )
+            for group in self._groups
+            if group.coding.learned
+        }
+
+    def _read_adaptation(self, group: _Group, model: models.Model) -> AdaptedParameters:
+        payload = self._payload(CORR, group.number)
+        return AdaptedParameters.unpack(payload.take(0, payload.size), model)
+
+    def _of_kind(self, kind: int) -> list[_Group]:
+        return [group for group in self._groups if group.coding.kind == kind]
+
+    def _payload(self, tag: bytes, number: int, *, whole: bool = True) -> Payload:
+        """The payload of a group's section; -1 for one that is no group's."""
+        section = self._sections.nth(self._layout.index((tag, number)))
+        return Payload(self._sections.source, section, whole=whole)
+
+    def _read_table(self) -> ValueTable | None:
+        header = self.header
+        if not header.bits:
+            return None
+        count = header.width * header.height * header.channels
+        return ValueTable.read(self._payload(LEVL, -1).reader(), header.bits, header.sample_type, count)
+
+    def _decode_fallback(self, group: _Group) -> bytearray:
+        blocks = TileGrid(self.header.width, self.header.height, BLOCK)
+        touched = blocks.touched_pixels(self.view._replace(level=0))
+        whole = 2 * touched > self.header.width * self.header.height
+        payload = self._payload(GENR, group.number, whole=whole)
+        return fallback.decode(payload, self.header.height, self.header.width, group.stored, self.view)
+
+    def _decode_learned(self, learned: LearnedGroup) -> bytearray:
+        assert self.model
+        view = self.view
+        values = bytearray(view.rows * view.columns * learned.channels)
+        pixels = memoryview(values).cast("B", (view.rows, view.columns, learned.channels))
+        for places, coded in learned.batches():
+            image = TiledImage(pixels, places, self.model, learned.adaptation)
+            self._engine.decode(image, coded, self._threads, view.level)
+        return values
+
+    def _check_lowpass(self) -> None:
+        """Raises TruncatedError where the file is too short for the lowpass of its learned groups."""
+        header, left = self.header, self._sections.source.size
+        pixels = level_size(header.width, LEVELS) * level_size(header.height, LEVELS)
+        least = pixels * sum(group.stored for group in self._groups if group.coding.learned)
+        if least > left:
+            msg = f"file ends early: {header.width}x{header.height} pixels take more than its {left} bytes"
+            raise TruncatedError(msg)
+
+
+def _check_limits(header: Header, view: View, options: DecodeOptions) -> None:
+    """Raises UnsupportedError where a view takes more than the options allow."""
+    pixels = view.rows * view.columns
+    _check(pixels * header.channels * header.sample_type.size, options.max_bytes, "bytes", "max_bytes")
+    _check(pixels, options.max_pixels, "pixels", "max_pixels")
+    groups = list(zip(header.groups, header.codings, strict=True))
+    work = pixels * len(groups)
+    grid, blocks = (TileGrid(header.width, header.height, size) for size in (1 << header.tile_log2, BLOCK))
+    work += sum(grid.touched_pixels(view) for _, coding in groups if coding.learned)
+    work += sum(blocks.touched_pixels(view._replace(level=0)) for _, coding in groups if coding.kind == FALLBACK)
+    if options.max_pixels is not None:
+        allowed = _WORK * max(options.max_pixels, _LEAST_WORK)
+        _check(work, allowed, "pixels in all channel groups, tiles and blocks together", "max_pixels")
+    if options.max_bytes is not None and header.learned:
+        height, width = (level_size(min(size, grid.size), view.level) for size in (header.height, header.width))
+        stored = max(coding.stored(group) for group, coding in groups if coding.learned)
+        allowed = max(options.max_bytes, _LEAST_TILE_BYTES)
+        _check(height * width * stored, allowed, "bytes for a tile of the image", "max_bytes")
+
+
+def _check(needed: int, allowed: int | None, what: str, limit: str) -> None:
+    if allowed is not None and needed > allowed:
+        msg = f"image takes {needed} {what}, more than the {allowed} allowed ({limit})"
+        raise UnsupportedError(msg)
+
+
+def _checked(values: bytes | bytearray, group: Group) -> bytes | bytearray:
+    """`values`, none of which may be too large for the bits of its group. Raises FormatError."""
+    if group.bits < 8 and (most := max(values)) >> group.bits:
+        msg = f"a sample has value {most}, which does not fit in {group.bits} bits"
+        raise FormatError(msg)
+    return values

@@ -1,0 +1,282 @@
+"""Pixels to the file of one frame: validation, the ways to code a channel group, and which of them is smallest."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from llicti_core import adaptation, engines, fallback, models, ordinals, samples, value_table
+from llicti_core.adaptation import MAX_EFFORT, NOT_ADAPTED
+from llicti_core.container import Coding, Header, write_frame, write_start
+from llicti_core.engines.base import CodedTile, Engine, TiledImage
+from llicti_core.errors import UnsupportedError
+from llicti_core.payloads import pack_level, pack_lowpass, pack_palette
+from llicti_core.samples import SAMPLE_NAMES, SAMPLE_TYPES, Group
+from llicti_core.spec import (
+    ADAPTED,
+    COAR,
+    CONSTANT,
+    COPIED,
+    CORR,
+    FALLBACK,
+    GENR,
+    LEARNED,
+    LEVELS,
+    LEVL,
+    MAX_CHANNELS,
+    MAX_SIZE,
+    PLTE,
+    level_tag,
+)
+from llicti_core.threads import thread_count
+from llicti_core.view import TileGrid
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from llicti_core.metadata import Metadata
+    from llicti_core.payloads import Palette
+
+TILE_LOG2 = 10
+"""Tiles the encoder makes: 1024 x 1024 pixels."""
+
+SMALL = 2**14
+"""Pixels of an image that is coded every way there is, to see which is the smallest."""
+
+EQUAL_NEIGHBOURS = 0.25
+"""Where more pixels than this are equal to the one on their left, the image may be a drawing."""
+
+_FEW_ROWS = 61
+"""Each of so many rows is looked at first. The first rows alone are often those of a frame around the picture."""
+
+
+class _CodedGroup(NamedTuple):
+    """A channel group as the sections have it.
+
+    values: what was coded, uint8 [height, width, stored channels]. payload: of GENR, or of CORR. tiles: of a learned
+    group.
+    """
+
+    group: Group
+    values: NDArray[np.uint8]
+    coding: Coding
+    payload: bytes = b""
+    tiles: list[CodedTile] = []  # noqa: RUF012  # never changed
+
+
+class Encoder:
+    """Codes images with one model, at one effort, on one engine."""
+
+    def __init__(
+        self, model: str = "default", effort: int = 1, threads: int | None = None, engine: Engine | None = None
+    ) -> None:
+        """As for `llicti_core.encode`; engine: by default the CPU's. Raises ValueError or UnknownModelError."""
+        if not 0 <= effort <= MAX_EFFORT:
+            msg = f"effort must be 0 to {MAX_EFFORT}, not {effort}"
+            raise ValueError(msg)
+        self.model, self.effort = models.load(model), effort
+        self.threads, self.engine = thread_count(threads), engine or engines.get()
+
+    def encode(
+        self,
+        pixels: NDArray[Any],
+        *,
+        mode: str | None = None,
+        palette: Palette | None = None,
+        metadata: Metadata | None = None,
+    ) -> bytes:
+        """A `.llc` file of one image, [height, width] or [height, width, channels]. Raises UnsupportedError."""
+        sections = metadata.sections() if metadata else []
+        array, mode = _checked(pixels, mode, palette)
+        height, width, channels = array.shape
+        values = ordinals.to_ordinals(array)
+        sample_type = next(kind for kind in SAMPLE_TYPES if kind.name == array.dtype.name)
+        coded, bits = list[_CodedGroup](), 0
+        if palette:
+            sections.append((PLTE, pack_palette(palette)))
+        found = value_table.find_table(values) if sample_type.size > 1 else None
+        if found is None or height * width <= SMALL:
+            coded = self._groups(values, sample_type.bits)
+        if found is not None:
+            (table, payload), least = found, value_table.index_bits(len(found[0]))
+            dense = self._groups(value_table.to_indices(values, table), least)
+            if not coded or _size(dense) + len(payload) + 10 < _size(coded):
+                coded, bits = dense, least
+                sections.append((LEVL, payload))
+        header = Header(
+            width=width,
+            height=height,
+            mode=mode,
+            sample_type=sample_type,
+            channels=channels,
+            bits=bits,
+            frames_after=0,
+            checksum=zlib.crc32(ordinals.little_endian(array)),
+            codings=tuple(group.coding for group in coded),
+            flat=not mode and pixels.ndim == 2,
+        )
+        if header.learned:
+            name, identity = self.model.spec.name, self.model.identity
+            header = header._replace(tile_log2=TILE_LOG2, model=name, identity=identity)
+        return write_start() + write_frame(header, sections + _group_sections(coded))
+
+    def _groups(self, values: NDArray[np.unsignedinteger], bits: int) -> list[_CodedGroup]:
+        """All channel groups of [height, width, channels] `values`, ordinals or indices of so many bits."""
+        coded: list[_CodedGroup] = []
+        for group in samples.groups(bits, values.shape[2]):
+            previous = coded[-1] if coded else None
+            coded.append(self._group(ordinals.plane(values, group), group, previous))
+        return coded
+
+    def _group(self, values: NDArray[np.uint8], group: Group, previous: _CodedGroup | None) -> _CodedGroup:
+        """A group coded the way that makes it smallest; `previous` is the one before it in the list of groups."""
+        equal = _channels_equal(values)
+        if equal:
+            values = values[..., :1].copy()
+        if is_constant(values):
+            return _CodedGroup(group, values, Coding(CONSTANT, equal, values[0, 0].tobytes()))
+        if previous and previous.group[:2] == group[:2] and _same(previous.values, values):
+            return _CodedGroup(group, values, Coding(COPIED))
+        candidates = [self._learned(values, group, equal)] if group.top else []
+        if not group.top or may_be_fallback(values, _size(candidates)):
+            payload = fallback.encode(values, thorough=self.effort > 1)
+            candidates.append(_CodedGroup(group, values, Coding(FALLBACK, equal), payload))
+        return min(candidates, key=lambda candidate: _size([candidate]))
+
+    def _learned(self, values: NDArray[np.uint8], group: Group, equal: bool) -> _CodedGroup:
+        """A group coded by the model, adapted to it as far as the effort goes."""
+        height, width, _ = values.shape
+        tiles = list(TileGrid(width, height, 1 << TILE_LOG2))
+        image = TiledImage(memoryview(values), tiles, self.model, NOT_ADAPTED)
+        adapted = adaptation.fit(image, self.effort, self.threads)
+        coded = self.engine.encode(image._replace(adaptation=adapted), self.threads)
+        coding = Coding(ADAPTED if adapted else LEARNED, equal)
+        return _CodedGroup(group, values, coding, adapted.pack(self.model), coded)
+
+
+def _checked(pixels: NDArray[Any], mode: str | None, palette: Palette | None) -> tuple[NDArray[Any], str]:
+    """`pixels` as contiguous [height, width, channels] in native order of bytes, and their mode.
+
+    Raises UnsupportedError.
+    """
+    import numpy as np
+
+    if not isinstance(pixels, np.ndarray):
+        msg = f"cannot encode a {type(pixels).__name__}: only NumPy's arrays are supported"
+        raise UnsupportedError(msg)
+    if pixels.dtype.name not in SAMPLE_NAMES:
+        msg = f"cannot encode pixels: {samples.refused_dtype(pixels.dtype.name)}"
+        raise UnsupportedError(msg)
+    array = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+    if array.ndim != 3 or not 1 <= array.shape[2] <= MAX_CHANNELS:
+        msg = f"cannot encode pixels of shape {pixels.shape}: only (height, width) and (height, width, channels)"
+        raise UnsupportedError(msg)
+    height, width, channels = array.shape
+    if not (1 <= height <= MAX_SIZE and 1 <= width <= MAX_SIZE):
+        msg = f"cannot encode an image of {width}x{height} pixels"
+        raise UnsupportedError(msg)
+    if mode is None:
+        mode = samples.array_mode(array.dtype.name, channels, pixels.ndim)
+    elif (pixels.ndim, *samples.MODES.get(mode, ())) != (2 if channels == 1 else 3, array.dtype.name, channels):
+        msg = f"cannot encode {pixels.dtype} pixels of shape {pixels.shape} as mode {mode!r}"
+        raise UnsupportedError(msg)
+    if (mode in samples.PALETTE_MODES) != (palette is not None):
+        msg = f"mode {mode!r} {'needs a' if palette is None else 'has no'} palette"
+        raise UnsupportedError(msg)
+    if palette:
+        palette.check()
+    if array.dtype == np.bool_:
+        array = array.view(np.uint8) != 0  # True can be any byte, and is 255 in what Pillow gives
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")), mode
+
+
+def _size(coded: list[_CodedGroup]) -> int:
+    """Bytes of the sections of groups."""
+    return sum(9 + len(payload) for _, payload in _group_sections(coded))
+
+
+def _channels_equal(values: NDArray[np.uint8]) -> bool:
+    """Whether the channels of a group are equal everywhere."""
+    import numpy as np
+
+    return values.shape[2] > 1 and _everywhere(lambda part: np.array_equal(part[..., :-1], part[..., 1:]), values)
+
+
+def is_constant(values: NDArray[np.uint8]) -> bool:
+    """Whether all pixels of `values`, uint8 [height, width, channels], are equal."""
+    return _everywhere(lambda part: bool((part == values[0, 0]).all()), values)
+
+
+def _same(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
+    import numpy as np
+
+    return a.shape == b.shape and _everywhere(np.array_equal, a, b)
+
+
+def _everywhere(holds: Callable[..., bool], *values: NDArray[np.uint8]) -> bool:
+    """Whether something holds for all rows of `values`; a few rows are looked at first, and mostly tell that not."""
+    return all(holds(*(array[::step] for array in values)) for step in (_FEW_ROWS, 1))
+
+
+def may_be_fallback(values: NDArray[np.uint8], size: int) -> bool:
+    """Whether to try the fallback coders of a group that takes `size` bytes learned: not of an ordinary photograph.
+
+    That is where it costs little, where the model does very well or badly, and where many neighbours are equal: in
+    photographs up to a fifth of them are (in grey ones a third), in drawings and screenshots hardly less than that.
+    """
+    height, width, _ = values.shape
+    if height * width <= SMALL or not values.size / 8 < size < values.size * 7 / 8:
+        return True
+    rows = values[:: max(1, height // 64)]
+    return bool((rows[:, 1:] == rows[:, :-1]).all(axis=2).mean() > EQUAL_NEIGHBOURS)
+
+
+def _group_sections(coded: list[_CodedGroup]) -> list[tuple[bytes, bytes]]:
+    """The sections of groups, in order: from a prefix all of them can be shown small."""
+    learned = [group for group in coded if group.coding.learned]
+    fallbacks = [group for group in coded if group.coding.kind == FALLBACK]
+    sections = [(GENR, group.payload) for group in fallbacks if group.group.top]
+    sections += [(CORR, group.payload) for group in learned if group.coding.kind == ADAPTED]
+    sections += [(COAR, pack_lowpass(group.tiles)) for group in learned]
+    for index in range(LEVELS):
+        tag = level_tag(LEVELS - 1 - index)
+        sections += [(tag, pack_level([tile.segments[index] for tile in group.tiles])) for group in learned]
+    return sections + [(GENR, group.payload) for group in fallbacks if not group.group.top]
+
+
+def encode(
+    pixels: NDArray[Any],
+    /,
+    *,
+    mode: str | None = None,
+    palette: Palette | None = None,
+    metadata: Metadata | None = None,
+    model: str = "default",
+    effort: int = 1,
+    threads: int | None = None,
+    device: str = "cpu",
+) -> bytes:
+    """Code an image without loss.
+
+    pixels: array of uint8, uint16, uint32, int8, int16, int32, float16, float32, float64 or bool, (height, width) or
+        (height, width, channels), any size from 1x1, 1 to 255 channels, in any order of bytes. Floats come back bit by
+        bit, whatever they are.
+    mode: what the pixels mean, one of Pillow's modes such as "RGBA", "CMYK" or "P"; it has to fit the array. By
+        default the simplest that does, or none.
+    palette: of modes "P" and "PA".
+    metadata: to be kept with the pixels.
+    model: name of an installed model.
+    effort: how much work goes into adapting the model to the image, 0 (none) to 3. Decoding is as
+        fast whatever it is.
+    threads: how many to use; by default see `set_threads`. The bytes do not depend on it.
+    device: "cpu"; "cuda", or "cuda:1" and so on, which takes `pip install 'llicti[cuda]'`; "auto" for a GPU where one
+        can be used. The bytes do not depend on it.
+
+    Returns the bytes of a `.llc` file of one image; `join` makes one of many. Raises UnsupportedError for other
+    pixels and for metadata that cannot be stored, UnknownModelError for an unknown model, DeviceError where the GPU
+    cannot be used or fails.
+    """
+    encoder = Encoder(model, effort, threads, engines.on(device))
+    return encoder.encode(pixels, mode=mode, palette=palette, metadata=metadata)
