@@ -61,7 +61,7 @@ docs: .venv-docs/.installed
 
 bench: .venv-bench/.installed
 	@test -n "$(PHOTOS)" || { echo "name a folder of photographs: make bench PHOTOS=folder"; exit 2; }
-	.venv-bench/$(BIN)/llc bench "$(PHOTOS)" --output benchmarks $(BENCH_ARGS)
+	.venv-bench/$(BIN)/llicti bench "$(PHOTOS)" --output benchmarks $(BENCH_ARGS)
 
 clean:
 	rm -rf $(ENVIRONMENTS) build-native demo-output dist docs/_build .mypy_cache .pytest_cache .ruff_cache

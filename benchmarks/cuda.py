@@ -2,7 +2,7 @@
 
     python benchmarks/cuda.py FOLDER_OF_PHOTOGRAPHS > cuda.md
 
-Takes a checkout and an environment with `llicti[cuda]`, pytest, hypothesis and scikit-image; installs nothing. Prints
+Takes a checkout and an environment with its extra `cuda`, pytest, hypothesis and scikit-image; installs nothing. Prints
 Markdown; progress goes to stderr. With TRITON_INTERPRET=1 it runs on tiny images without a GPU, to try itself out.
 """
 

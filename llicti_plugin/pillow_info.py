@@ -62,6 +62,8 @@ def _found(im: Image.Image, given: Mapping[str, Any], animated: bool) -> dict[st
     from llicti_plugin.pillow_exif import RAW_PROFILE, exif_now  # not needed to read
 
     found = {name: im.info.get(name) for name in Metadata._fields if animated or name not in _OF_ANIMATIONS}
+    if 34675 not in getattr(im, "tag_v2", (34675,)):
+        found["icc_profile"] = None  # Pillow leaves that of an earlier page of a TIFF file there
     found["exif"] = exif_now(im)
     texts = _texts(im)
     if "exif" in given or found["exif"] is not im.info.get("exif"):

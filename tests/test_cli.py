@@ -1,20 +1,36 @@
-"""The `llc` command: what it writes, what it refuses, and what it says."""
+"""The `llicti` command: its manners with any files, streams and names."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
-from importlib.metadata import version
+import time
+from importlib.metadata import entry_points, version
 from pathlib import Path
+from typing import Any
 
 import golden
 import numpy as np
 import pytest
-from PIL import Image, ImageSequence
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image
 
 import llicti_core
-from llicti_core import cli, models
+from llicti_core import models
+from llicti_plugin import cli
+from llicti_plugin.cli.commands import SCALES
+from llicti_plugin.cli.extras import how_to_install
+
+Capture = pytest.CaptureFixture[str]
+
+COMMAND = Path(sys.executable).with_name("llicti")
+"""Beside this Python, where an installation puts it."""
+
+printing = pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["verify", "a.llc", "a.llc"], ["decode", "a.llc", "-o-"]]
+)
+on_unix = pytest.mark.skipif(os.name != "posix", reason="files and signals as Unix has them")
 
 
 def photograph(path: Path, mode: str = "RGB") -> Image.Image:
@@ -26,31 +42,28 @@ def photograph(path: Path, mode: str = "RGB") -> Image.Image:
     return image
 
 
-def failure(arguments: list[object], capsys: pytest.CaptureFixture[str]) -> str:
-    """What a command that must fail for one file says."""
-    assert cli.main([str(argument) for argument in arguments]) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("llc: ")
-    assert err.count("\n") == 1
-    return err
-
-
 def run(*arguments: object) -> None:
     """A command that must succeed."""
     assert cli.main([str(argument) for argument in arguments]) == 0
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_round_trip(tmp_path: Path, mode: str, suffix: str) -> None:
-    image = photograph(tmp_path / "a.png", mode)
-    run("encode", tmp_path / "a.png", "--threads", 1)
-    run("decode", tmp_path / "a.llc", "-o", tmp_path / f"b{suffix}")
-    with Image.open(tmp_path / f"b{suffix}") as decoded:
-        assert (decoded.mode, decoded.size) == (image.mode, image.size)
-        assert decoded.tobytes() == image.tobytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.llc", "a.png", f"b{suffix}"])
+def failure(arguments: list[object], capsys: Capture) -> str:
+    """What a command that must fail for one file says."""
+    assert cli.main([str(argument) for argument in arguments]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("llicti: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def process(*arguments: str | bytes | Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Runs the installed command as a process of its own."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.run([COMMAND, *arguments], timeout=60, **pipes)
+
+
+# Encoding, decoding
 
 
 def test_several_into_a_folder(tmp_path: Path) -> None:
@@ -59,9 +72,11 @@ def test_several_into_a_folder(tmp_path: Path) -> None:
         photograph(tmp_path / name)
     run("encode", tmp_path / "a.png", tmp_path / "b.bmp", "-o", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.llc", "b.llc"]
+    run("decode", tmp_path / "out/a.llc", tmp_path / "out/b.llc", "-o", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.llc", "a.png", "b.llc", "b.png"]
 
 
-def test_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_model(tmp_path: Path, capsys: Capture) -> None:
     photograph(tmp_path / "a.png")
     name = models.available()[0]
     with golden.learned():
@@ -70,108 +85,96 @@ def test_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no-such" in failure(["encode", tmp_path / "a.png", "--model", "no-such", "--force"], capsys)
 
 
-def test_never_overwrites_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_existing_files(tmp_path: Path, capsys: Capture) -> None:
     photograph(tmp_path / "a.png")
     (tmp_path / "a.llc").write_bytes(b"precious")
-    assert "exists" in failure(["encode", tmp_path / "a.png"], capsys)
+    said = failure(["encode", tmp_path / "a.png"], capsys)
+    assert said == f"llicti: {tmp_path / 'a.llc'}: exists (--force overwrites it, --skip-existing leaves it)\n"
+    run("encode", tmp_path / "a.png", "--skip-existing")
+    assert capsys.readouterr() == ("", "")
     assert (tmp_path / "a.llc").read_bytes() == b"precious"
     run("encode", tmp_path / "a.png", "--force")
-    assert "exists" in failure(["decode", tmp_path / "a.llc"], capsys)
+    before = (tmp_path / "a.png").read_bytes()
+    assert str(tmp_path / "a.png") in failure(["decode", tmp_path / "a.llc"], capsys)
+    run("decode", tmp_path / "a.llc", "--skip-existing")
+    assert (tmp_path / "a.png").read_bytes() == before
+    assert cli.main(["encode", str(tmp_path / "a.png"), "--skip-existing", "--force"]) == 2
 
 
-def test_two_files_for_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_files_for_one_name(tmp_path: Path, capsys: Capture) -> None:
     for name in ("a.png", "a.bmp"):
         photograph(tmp_path / name)
-    with pytest.raises(SystemExit, match="2"):
-        cli.main(["encode", str(tmp_path / "a.png"), str(tmp_path / "a.bmp")])
-    assert "same" in capsys.readouterr().err
-    assert not (tmp_path / "a.llc").exists()
+    for output in ([], ["-o", str(tmp_path / "b.llc")], ["-o", "-"]):
+        assert cli.main(["encode", str(tmp_path / "a.png"), str(tmp_path / "a.bmp"), *output]) == 2
+        assert "same" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bmp", "a.png"]
 
 
-def test_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     photograph(tmp_path / "a.png")
 
     def full_disk(partial: Path, target: Path) -> Path:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full_disk)
-    assert cli.main(["encode", str(tmp_path / "a.png")]) == 1
+    monkeypatch.setattr(os, "replace", full_disk)
+    said = failure(["encode", tmp_path / "a.png"], capsys)
+    assert said == f"llicti: {tmp_path / 'a.llc'}: No space left on device\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-@pytest.mark.parametrize("mode", ["1", "P", "RGBA", "I;16"])
-def test_other_modes(mode: str, tmp_path: Path) -> None:
-    image = Image.new(mode, (8, 8), 1)
-    image.save(tmp_path / "a.png")
-    run("encode", tmp_path / "a.png")
-    run("decode", tmp_path / "a.llc", "-o", tmp_path / "b.png")
-    with Image.open(tmp_path / "b.png") as decoded:
-        assert decoded.mode == mode
-        assert decoded.tobytes() == image.tobytes()
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_metadata(suffix: str, tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[271] = "Camera works"
-    texts = PngInfo()
-    texts.add_itxt("Title", "Ω")
+@on_unix
+def test_standard_streams(tmp_path: Path) -> None:
     image = photograph(tmp_path / "a.png")
-    image.save(tmp_path / "a.png", icc_profile=b"a profile", exif=exif, dpi=(300, 300), pnginfo=texts)
-    run("encode", tmp_path / "a.png")
-    run("decode", tmp_path / "a.llc", "-o", tmp_path / f"b{suffix}")
-    with Image.open(tmp_path / "a.png") as before, Image.open(tmp_path / f"b{suffix}") as after:
-        assert after.tobytes() == before.tobytes()
-        assert after.info["icc_profile"] == b"a profile"
-        assert after.info["dpi"] == pytest.approx((300, 300), abs=0.01)
-        assert after.getexif()[271] == "Camera works"
-        if suffix == ".png":
-            assert after.text == before.text == {"Title": "Ω"}
+    with (tmp_path / "a.png").open("rb") as source, (tmp_path / "a.llc").open("wb") as target:
+        assert process("encode", "-", stdin=source, stdout=target).returncode == 0
+    (tmp_path / "b.png").write_bytes(process("decode", tmp_path / "a.llc", "-o", "-").stdout)
+    with Image.open(tmp_path / "b.png") as decoded:
+        assert (decoded.format, decoded.tobytes()) == ("PNG", image.tobytes())
 
 
-@pytest.mark.parametrize("mode", ["RGB", "P", "1", "CMYK"])
-def test_parts(mode: str, tmp_path: Path) -> None:
-    image = photograph(tmp_path / "a.png").convert(mode)
-    image.save(tmp_path / "a.llc")
-    run("decode", tmp_path / "a.llc", "-o", tmp_path / "b.tif", "--scale", 2, "--region", 10, 4, 20, 16)
-    with Image.open(tmp_path / "b.tif") as decoded:
-        assert decoded.mode == mode
-        assert np.array_equal(np.asarray(decoded), np.asarray(image)[4:20:2, 10:30:2])
-        assert np.array_equal(np.asarray(decoded.convert("RGB")), np.asarray(image.convert("RGB"))[4:20:2, 10:30:2])
-
-
-def test_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pages = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    run("encode", tmp_path / "a.tif")
-    run("info", tmp_path / "a.llc")
-    assert "the first of 2 images" in capsys.readouterr().out
-    run("decode", tmp_path / "a.llc", "-o", tmp_path / "b.tif")
-    with Image.open(tmp_path / "b.tif") as decoded:
-        assert [frame.tobytes() for frame in ImageSequence.Iterator(decoded)] == [page.tobytes() for page in pages]
-    assert "2 images" in failure(["decode", tmp_path / "a.llc"], capsys)
-
-
-def test_lossy_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    photograph(tmp_path / "a.png")
-    run("encode", tmp_path / "a.png")
-    assert "lossless" in failure(["decode", tmp_path / "a.llc", "-o", tmp_path / "a.jpg"], capsys)
+# Batches
 
 
 @pytest.mark.parametrize("command", ["encode", "decode", "info", "verify"])
-def test_files_that_are_none(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_are_none(command: str, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "text").write_text("no image")
     failure([command, tmp_path / "text"], capsys)
     assert "No such file" in failure([command, tmp_path / "missing"], capsys)
+    assert "is a folder" in failure([command, tmp_path], capsys)
 
 
-def test_goes_on_after_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_goes_on_after_any_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    for name in "abcd":
+        photograph(tmp_path / f"{name}.png")
+    raised = iter([KeyError("a\nkey"), MemoryError(), RecursionError("too deep")])
+    opened = Image.open
+
+    def damaged(file: object) -> Image.Image:
+        error = next(raised, None)
+        if error:
+            raise error
+        return opened(file)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image, "open", damaged)
+    assert cli.main(["encode", *(str(tmp_path / f"{name}.png") for name in "abcd")]) == 1
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == f"llicti: {tmp_path / 'a.png'}: KeyError: 'a\\nkey'"
+    assert second == f"llicti: {tmp_path / 'b.png'}: not enough memory"
+    assert third == f"llicti: {tmp_path / 'c.png'}: RecursionError: too deep"
+    assert [path.name for path in tmp_path.glob("*.llc")] == ["d.llc"]
+
+
+def test_target_that_cannot_be_written(tmp_path: Path, capsys: Capture) -> None:
     photograph(tmp_path / "a.png")
-    assert cli.main(["encode", str(tmp_path / "missing.png"), str(tmp_path / "a.png")]) == 1
-    assert (tmp_path / "a.llc").exists()
+    said = failure(["encode", tmp_path / "a.png", "-o", tmp_path / "missing" / "a.llc"], capsys)
+    assert said.startswith(f"llicti: {tmp_path / 'missing' / 'a.llc'}: ")
 
 
-def test_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+# What is printed, and where
+
+
+def test_info(tmp_path: Path, capsys: Capture) -> None:
     photograph(tmp_path / "a.png")
     with golden.learned():
         run("encode", tmp_path / "a.png")
@@ -182,32 +185,142 @@ def test_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{(tmp_path / 'a.llc').stat().st_size} bytes" in out
 
 
-def test_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify(tmp_path: Path, capsys: Capture) -> None:
     photograph(tmp_path / "a.png")
     run("encode", tmp_path / "a.png")
     run("verify", tmp_path / "a.llc")
     assert capsys.readouterr().out == f"{tmp_path / 'a.llc'}: ok\n"
     data = bytearray((tmp_path / "a.llc").read_bytes())
+    (tmp_path / "a.llc").write_bytes(data + b"more")
+    assert "4 bytes" in failure(["verify", tmp_path / "a.llc"], capsys)
+    run("decode", tmp_path / "a.llc", "-o", tmp_path / "b.png")
     data[-1] ^= 1
     (tmp_path / "a.llc").write_bytes(data)
     failure(["verify", tmp_path / "a.llc"], capsys)
 
 
-def test_missing_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@on_unix
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_names_that_cannot_be_shown(encoding: str, tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/caf\xe9\n\xce\xa9.llc"
+    Image.new("RGB", (4, 4)).save(os.fsdecode(name), "LLC")
+    done = process("verify", name, name + b"?", env={**os.environ, "PYTHONIOENCODING": encoding})
+    omega = "Ω" if encoding == "utf-8" else r"\u03a9"
+    assert done.returncode == 1
+    assert done.stdout.decode() == rf"{tmp_path}/caf\udce9\n{omega}.llc: ok" + "\n"
+    assert done.stderr.decode() == rf"llicti: {tmp_path}/caf\udce9\n{omega}.llc?: No such file or directory" + "\n"
+
+
+@on_unix
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["verify", "a.llc", "a.llc"], ["decode", "a.llc", "-o-"]]
+)
+def test_closed_pipe(arguments: list[str], tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.llc")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = process(*arguments, cwd=tmp_path, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["verify", "a.llc", "a.llc"], ["decode", "a.llc", "-o-"]]
+)
+def test_full_device(arguments: list[str], tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.llc")
+    with open("/dev/full", "wb") as full:
+        done = process(*arguments, cwd=tmp_path, stdout=full)
+        assert (done.returncode, done.stderr) == (1, b"llicti: standard output: No space left on device\n")
+        assert process("verify", tmp_path / "missing", stderr=full).returncode == 1
+
+
+@on_unix
+def test_without_standard_streams(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.llc")
+    program = 'exec "$0" verify a.llc missing.llc >&- 2>&-'
+    assert subprocess.run(["sh", "-c", program, COMMAND], cwd=tmp_path, timeout=60).returncode == 1
+
+
+@on_unix
+def test_ctrl_c(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")  # waits for a writer who never comes
+    photograph(tmp_path / "a.png")
+    files = [tmp_path / "a.png", tmp_path / "pipe.png"]
+    with subprocess.Popen([COMMAND, "encode", *files], stderr=subprocess.PIPE) as encoding:
+        while not (tmp_path / "a.llc").exists():
+            assert encoding.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.1)
+        encoding.send_signal(signal.SIGINT)
+        assert encoding.communicate(timeout=60)[1] == b"llicti: interrupted\n"
+    assert encoding.returncode == 130
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    photograph(tmp_path / "a.png")
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    monkeypatch.setattr(Path, "replace", interrupted)
+    assert cli.main(["encode", str(tmp_path / "a.png"), str(tmp_path / "missing")]) == 130
+    assert capsys.readouterr() == ("", "llicti: interrupted\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["no-such"], ["encode"], ["encode", "a", "--effort", "9"], ["decode", "a", "--scale", "3"], ["info", "--x"]],
+)
+def test_usage_errors(arguments: list[str], capsys: Capture) -> None:
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Usage: llicti" in err
+
+
+# The installation
+
+
+def test_installed_under_two_names() -> None:
+    scripts = {script.name: script.value for script in entry_points(group="console_scripts")}
+    assert scripts["llicti"] == scripts["llc"] == "llicti_plugin.cli:main"
+
+
+@pytest.mark.parametrize("command", [[COMMAND], [COMMAND.with_name("llc")], [sys.executable, "-m", "llicti_core"]])
+def test_installed_command(command: list[str | Path], tmp_path: Path) -> None:
+    run = subprocess.run([*command, "--version"], check=True, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert run.stdout == f"llicti {version('llicti')}\n"
+
+
+def test_completion() -> None:
+    # As a shell asks for what may follow `llicti ve`.
+    asked = {"_LLICTI_COMPLETE": "bash_complete", "COMP_WORDS": "llicti ve", "COMP_CWORD": "1"}
+    run = subprocess.run([COMMAND], env={**os.environ, **asked}, stdout=subprocess.PIPE, text=True)
+    assert run.stdout == "plain,verify\n"
+
+
+def test_missing_extra(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     for name in [name for name in sys.modules if name.startswith("llicti_core.training")]:
         monkeypatch.delitem(sys.modules, name)
-    assert "llicti[train]" in failure(["train", "photos"], capsys)
+    assert f"train needs torch: {how_to_install('train')}" in failure(["train", "photos"], capsys)
 
 
-def test_installed_command(tmp_path: Path) -> None:
-    # Beside this Python, where an installation puts it.
-    command = Path(sys.executable).with_name("llc")
-    out = subprocess.run([command, "--version"], check=True, cwd=tmp_path, stdout=subprocess.PIPE, text=True).stdout
-    assert out == f"llc {version('llicti')}\n"
+def test_hints_name_packages() -> None:
+    assert how_to_install("deep").startswith("pip install 'imagecodecs>=")
+    assert "tifffile" in how_to_install("deep")
+    assert "no-such" in how_to_install("no-such")
 
 
-def test_imports_nothing_heavy() -> None:
-    program = "import sys, llicti_core.cli; print({'PIL', 'imageio', 'torch', 'matplotlib'} & set(sys.modules))"
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from llicti_plugin import cli; cli.main(['--help']); cli.main(['decode', '--help']); "
+        "print(sorted({'PIL', 'imageio', 'llicti_core', 'numpy', 'torch'} & set(sys.modules)))"
+    )
     out = subprocess.run([sys.executable, "-c", program], check=True, cwd="/", stdout=subprocess.PIPE, text=True).stdout
-    assert out == "set()\n"
+    assert out.endswith("\n[]\n")
+    assert SCALES == llicti_core.SCALES  # which is why it may be said twice

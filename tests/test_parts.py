@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 import llicti_core
-from llicti_core import cli, encoder, engines, fallback, models
+from llicti_core import encoder, engines, fallback, models
 from llicti_core.container import Coding, Header, find_section, pack_section, write_frame, write_start
 from llicti_core.errors import FormatError, LLCError, TruncatedError
 from llicti_core.payloads import Payload
@@ -347,30 +347,6 @@ def test_drawings_in_several_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
             assert found == pixels[y : y + height : scale, x : x + width : scale].tobytes()
             across = (x + width - 1) // 16 - x // 16 + 1
             assert len(decoded) == across * ((y + height - 1) // 16 - y // 16 + 1)
-
-
-# The command
-
-
-def test_llc_decode(tiled: tuple[NDArray[np.uint8], bytes], tmp_path: Path) -> None:
-    path = tmp_path / "a.llc"
-    path.write_bytes(tiled[1])
-    assert cli.SCALES == llicti_core.SCALES
-    assert cli.main(["decode", str(path), "--scale", "4", "--region", "8", "64", "100", "50"]) == 0
-    with Image.open(tmp_path / "a.png") as image:
-        assert same(np.asarray(image), tiled[0][64:114:4, 8:108:4])
-
-
-def test_llc_decode_says_what_is_wrong(
-    tiled: tuple[NDArray[np.uint8], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "a.llc"
-    path.write_bytes(tiled[1])
-    assert cli.main(["decode", str(path), "--region", "0", "0", "400", "1"]) == 1
-    assert "beyond the image of 300x200" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="2"):
-        cli.main(["decode", str(path), "--scale", "3"])
-    assert not (tmp_path / "a.png").exists()
 
 
 # Pillow

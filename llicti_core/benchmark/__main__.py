@@ -1,4 +1,4 @@
-"""`llc bench PHOTOS`: compare `.llc` with other lossless formats on a folder of photographs."""
+"""`llicti bench PHOTOS`: compare `.llc` with other lossless formats on a folder of photographs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from llicti_core.benchmark.load import OtherPrograms
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="llc bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="llicti bench", description=__doc__)
     parser.add_argument("photos", type=Path, help="folder of 8-bit RGB photographs")
     parser.add_argument("--codecs", nargs="+", metavar="NAME", help="names (jxl-7) or families (jxl); default: all")
     parser.add_argument("--rounds", type=_positive, default=3, help="how often each image is coded (default 3)")
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         images = photographs(options.photos, options.limit)
         results = run(codecs, images, options.rounds, options.threads)
     except (OSError, ValueError, speed.NotLosslessError) as error:
-        print(f"llc bench: {error}", file=sys.stderr)
+        print(f"llicti bench: {error}", file=sys.stderr)
         return 1
     write(results, options.output)
     print((options.output / "results.md").read_text(encoding="utf-8"))
@@ -127,7 +127,7 @@ def write(results: dict[str, Any], folder: Path) -> None:
     if find_spec("matplotlib"):
         plot.save([report.Row(**row) for row in results["codecs"]], folder / "results.png")
     else:
-        print("llc bench: no plot, since matplotlib is not installed", file=sys.stderr)
+        print("llicti bench: no plot, since matplotlib is not installed", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,6 @@ def _cuda(device: str) -> Engine:
     try:
         from llicti_core.engines.cuda import CudaEngine
     except ImportError as error:
-        msg = f"device {device!r} needs PyTorch and Triton, pip install 'llicti[cuda]': {error}"
+        msg = f"device {device!r} needs PyTorch and Triton (pip install torch): {error}"
         raise DeviceError(msg) from error
     return CudaEngine(device)

@@ -48,7 +48,7 @@ class Torchac:
         try:
             import torchac
         except ModuleNotFoundError as error:
-            msg = "torchac is not installed: pip install 'llicti[paper]'"
+            msg = "torchac is not installed: pip install torchac ninja"
             raise ImportError(msg) from error
         except Exception as error:
             msg = f"torchac cannot be compiled, which takes ninja and a C++ compiler: {error}"

@@ -1,4 +1,4 @@
-"""`llc run CONFIG.json`: train, validate or evaluate the paper's codec as one of its authors' configurations says."""
+"""`llicti run CONFIG.json`: train, validate or evaluate the paper's codec, as a configuration of its authors says."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ CHANNEL_NAMES = ("Y", "Co", "Cg")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, 1 where the run failed, having said why."""
-    parser = argparse.ArgumentParser(prog="llc run", description=__doc__)
+    parser = argparse.ArgumentParser(prog="llicti run", description=__doc__)
     parser.add_argument("config", type=Path, help="JSON file with the authors' keys; its `mode` says what to do")
     options = parser.parse_args(arguments)
     try:
         config = Config.read(options.config)
         _MODES[config.mode.lower()](config)
     except (OSError, ValueError, ImportError) as error:
-        print(f"llc: {options.config}: {error}", file=sys.stderr)
+        print(f"llicti: {options.config}: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""`llc train CONFIG.json --photos DIR --run DIR`: train, resume and export a model."""
+"""`llicti train CONFIG.json --photos DIR --run DIR`: train, resume and export a model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llicti_core.training.trainer import Trainer, TrainingConfig
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="llc train",
+        prog="llicti train",
         description="Train a model. A run's folder holds its checkpoint, its log (a JSON line a report), the plot of "
         "its curve, and at the end the integer model. The same command resumes a run that was interrupted.",
     )
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         torch.empty(0, device=options.device)
     except (AssertionError, RuntimeError) as error:
-        print(f"llc train: device {options.device!r} cannot be used: {error}", file=sys.stderr)
+        print(f"llicti train: device {options.device!r} cannot be used: {error}", file=sys.stderr)
         return 2
     config = TrainingConfig.read(options.config)
     options.run.mkdir(parents=True, exist_ok=True)

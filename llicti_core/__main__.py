@@ -1,0 +1,7 @@
+"""`python -m llicti_core`: the `llicti` command."""
+
+import sys
+
+from llicti_core.cli import main
+
+sys.exit(main())

@@ -1,0 +1,163 @@
+"""The commands and their arguments. What a command needs is imported when it runs, so that help comes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import click
+
+from llicti_plugin.cli import batch, say
+
+SCALES = (1, 2, 4, 8, 16, 32)
+"""The same as llicti_core.SCALES, which to import is to import the codec."""
+
+_PASSED_ON = {
+    "bench": ("llicti_core.benchmark.__main__", "bench", "Compare with other lossless formats on photographs."),
+    "run": ("llicti_core.paper.run", "paper", "Train or evaluate the paper's own codec, for comparison."),
+    "train": ("llicti_core.training.__main__", "train", "Train a model on a folder of photographs."),
+}
+"""Commands that have a command line of their own: the module of its `main`, its extra of the package, what it does."""
+
+
+def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"llicti {version('llicti')}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Print it.")
+def llicti() -> None:
+    """Lossless image compression by a small learned model."""
+
+
+def _files(metavar: str) -> Callable[..., Any]:
+    return click.argument("files", nargs=-1, required=True, metavar=f"{metavar}...", type=click.Path(readable=False))
+
+
+def _conversion(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What commands that write files have in common."""
+    for option in (
+        click.option("--threads", type=click.IntRange(min=1), metavar="N", help="As many as processors by default."),
+        click.option("--skip-existing", is_flag=True, help="Leave files that exist, which is no failure."),
+        click.option("-f", "--force", is_flag=True, help="Overwrite files that exist."),
+        click.option(
+            "-o",
+            "--output",
+            type=click.Path(readable=False),
+            metavar="OUT",
+            help="File or existing folder to write, or - for standard output; beside IN by default.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _targets(files: tuple[str, ...], output: str | None, force: bool, skip_existing: bool) -> batch.Targets:
+    targets = batch.Targets(output, force, skip_existing)
+    problem = targets.problem(files)
+    if problem:
+        raise click.UsageError(problem)
+    return targets
+
+
+@llicti.command()
+@_files("IN")
+@_conversion
+@click.option("--model", default="default", metavar="NAME", help="An installed model.")
+@click.option(
+    "--effort", type=click.IntRange(0, 3), default=1, show_default=True, help="Work that goes into fitting the model."
+)
+def encode(
+    files: tuple[str, ...],
+    output: str | None,
+    force: bool,
+    skip_existing: bool,
+    threads: int | None,
+    model: str,
+    effort: int,
+) -> int:
+    """Make .llc files of images in any of Pillow's formats, with their metadata.
+
+    An IN of - is standard input. What cannot be stored whole is refused.
+    """
+    from llicti_plugin.cli import encode
+
+    targets = _targets(files, output, force, skip_existing)
+    options = {"model": model, "effort": effort, "threads": threads}
+    return batch.run(files, lambda path: encode.file(path, targets, options))
+
+
+@llicti.command()
+@_files("IN")
+@_conversion
+@click.option(
+    "--scale",
+    type=click.Choice([str(scale) for scale in SCALES]),
+    default="1",
+    help="Take every SCALE-th pixel of each row and column.",
+)
+@click.option("--region", type=int, nargs=4, metavar="X Y WIDTH HEIGHT", help="Take only the pixels in it.")
+def decode(
+    files: tuple[str, ...],
+    output: str | None,
+    force: bool,
+    skip_existing: bool,
+    threads: int | None,
+    scale: str,
+    region: tuple[int, int, int, int] | None,
+) -> int:
+    """Make PNG or other lossless images of .llc files, with their metadata.
+
+    Writes PNG where it can hold the image, else TIFF; where OUT is given, the format that it is named after. What the
+    target cannot hold of the image is refused; what it cannot hold of the metadata is told.
+    """
+    from llicti_plugin.cli import decode
+
+    targets = _targets(files, output, force, skip_existing)
+    options = {"scale": int(scale), "region": region, "threads": threads}
+    return batch.run(files, lambda path: decode.file(path, targets, options))
+
+
+@llicti.command()
+@_files("FILE")
+def info(files: tuple[str, ...]) -> int:
+    """Say what the headers of .llc files say."""
+    from llicti_plugin.cli import inspect
+
+    return batch.run(files, inspect.info)
+
+
+@llicti.command()
+@_files("FILE")
+def verify(files: tuple[str, ...]) -> int:
+    """Decode .llc files and compare their checksums."""
+    from llicti_plugin.cli import inspect
+
+    return batch.run(files, inspect.verify)
+
+
+def _pass_on(name: str, module: str, extra: str, text: str) -> None:
+    """Add a command that has a command line of its own."""
+    settings = {"ignore_unknown_options": True, "help_option_names": []}
+
+    @llicti.command(name, help=text, context_settings=settings, add_help_option=False)
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def passed_on(arguments: tuple[str, ...]) -> int:
+        try:
+            command = import_module(module)
+        except ModuleNotFoundError as error:
+            from llicti_plugin.cli.extras import how_to_install
+
+            say.err(f"{name} needs {error.name}: {how_to_install(extra)}")
+            return 1
+        status: int = command.main(list(arguments))
+        return status
+
+
+for _name, _row in _PASSED_ON.items():
+    _pass_on(_name, *_row)

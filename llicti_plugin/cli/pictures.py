@@ -1,0 +1,42 @@
+"""Frames as `decode` takes them from a file, and as Pillow's images."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+from PIL import Image, ImagePalette
+
+import llicti_core
+
+_RAW_MODES = {"1": "1;8"}
+
+
+class Frame(NamedTuple):
+    """An image: pixels as llicti_core.decode gives them; one of Pillow's modes or none; palette of modes P and PA."""
+
+    pixels: NDArray[Any]
+    mode: str
+    palette: llicti_core.Palette | None
+    metadata: llicti_core.Metadata
+
+    @property
+    def described(self) -> str:
+        """What kind of image this is, in words."""
+        channels = 1 if self.pixels.ndim == 2 else self.pixels.shape[2]
+        return f"mode {self.mode}" if self.mode else f"{self.pixels.dtype.name} of {channels} channels"
+
+    def to_pillow(self) -> Image.Image:
+        """The same as an image that has no metadata, which Pillow's writers would take as they like.
+
+        The image must have a mode. I;16 in any order of bytes becomes that in the processor's.
+        """
+        mode = "I;16" if self.mode.startswith("I;16") else self.mode
+        height, width = self.pixels.shape[:2]
+        samples = self.pixels.astype("<u2") if mode == "I;16" else self.pixels
+        image = Image.frombytes(mode, (width, height), samples.tobytes(), "raw", _RAW_MODES.get(mode, mode))
+        if self.palette:
+            image.palette = ImagePalette.ImagePalette(self.palette.mode, self.palette.colors)
+            image.palette.dirty = 1
+            image.load()
+        return image

@@ -1,0 +1,352 @@
+"""`llicti encode`: what a file holds is stored whole, or refused, or told, whatever Pillow makes of it."""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+import llicti_core
+from llicti_plugin import cli
+
+Array = NDArray[Any]
+Capture = pytest.CaptureFixture[str]
+
+
+def deep(dtype: str, channels: int = 1, bits: int = 0, seed: int = 0) -> Array:
+    """Noise of all the values that a type has, or of so many bits, [13, 17] or [13, 17, channels]."""
+    rng = np.random.default_rng(seed)
+    shape = (13, 17) if channels == 1 else (13, 17, channels)
+    if np.dtype(dtype).kind == "f":
+        return rng.normal(0, 1000, shape).astype(dtype)
+    values = rng.integers(np.iinfo(dtype).min, int(np.iinfo(dtype).max) + 1, shape, dtype)
+    return values >> (8 * values.itemsize - bits) if bits else values
+
+
+@pytest.fixture
+def stored(tmp_path: Path, capsys: Capture) -> Callable[..., tuple[list[Array], str]]:
+    """Writes a file, has it encoded, and returns the frames stored and what was said."""
+
+    def stored(data: bytes, suffix: str = "") -> tuple[list[Array], str]:
+        (tmp_path / f"a{suffix}").write_bytes(data)
+        status = cli.main(["encode", str(tmp_path / f"a{suffix}")])
+        out, err = capsys.readouterr()
+        assert out == ""
+        if status:
+            assert not (tmp_path / "a.llc").exists()
+            assert status == 1
+            assert err.count("\n") == 1
+            return [], err
+        data = (tmp_path / "a.llc").read_bytes()
+        (tmp_path / "a.llc").unlink()
+        return [llicti_core.decode(data, frame=index) for index in range(llicti_core.inspect(data).n_frames)], err
+
+    return stored
+
+
+Stored = Callable[..., tuple[list[Array], str]]
+
+
+def same(a: Array, b: Array) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+# PNG
+
+
+def chunk(tag: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_png_of_16_bits(channels: int, stored: Stored) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    pixels = deep("uint16", channels)
+    frames, said = stored(imagecodecs.png_encode(pixels))
+    assert len(frames) == 1
+    assert same(frames[0], pixels)
+    assert said == ""
+
+
+def test_metadata_of_a_deep_png(tmp_path: Path) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    data = imagecodecs.png_encode(deep("uint16", 3))
+    exif, texts = Image.Exif(), PngInfo()
+    exif[271] = "Camera works"
+    texts.add_itxt("Title", "Ω")
+    donor = io.BytesIO()
+    known = {"icc_profile": b"a profile", "exif": exif, "dpi": (300, 300)}
+    Image.new("RGB", (1, 1)).save(donor, "PNG", pnginfo=texts, transparency=(1, 2, 3), **known)
+    between = donor.getvalue()[33 : donor.getvalue().index(b"IDAT") - 4]
+    (tmp_path / "a.png").write_bytes(data[:33] + between + data[33:])
+    assert cli.main(["encode", str(tmp_path / "a.png")]) == 0
+    coded = (tmp_path / "a.llc").read_bytes()
+    assert same(llicti_core.decode(coded), deep("uint16", 3))
+    metadata = llicti_core.read_metadata(coded)
+    assert metadata.icc_profile == b"a profile"
+    assert metadata.exif is not None
+    assert b"Camera works" in metadata.exif
+    assert metadata.text == {"Title": "Ω"}
+    assert metadata.dpi == pytest.approx((300, 300), abs=0.01)
+    assert metadata.transparency == (1, 2, 3)
+
+
+# Netpbm
+
+
+def test_netpbm(stored: Stored) -> None:
+    colours, greys = deep("uint16", 3), deep("uint16")
+    frames, said = stored(b"P6 # a comment\n17 13\n65535\n" + colours.astype(">u2").tobytes())
+    assert same(frames[0], colours)
+    assert said == ""
+    frames, said = stored(b"P5 17 13 65535\n" + greys.astype(">u2").tobytes())
+    assert same(frames[0], greys)
+    frames, said = stored(b"P5 17 13 1023\n" + (greys >> 6).astype(">u2").tobytes())
+    assert same(frames[0], greys >> 6)
+    assert "0 to 1023" in said
+    frames, said = stored(b"P2\n17 13\n100\n" + b" ".join(b"%d" % value for value in (greys % 101).flat))
+    assert same(frames[0], (greys % 101).astype(np.uint8))
+    assert "0 to 100" in said
+    frames, said = stored(b"P6 17 13 65535\n" + 2 * colours.astype(">u2").tobytes())
+    assert f"{colours.nbytes} bytes after" in said
+    for damaged in (b"P6 17 13 65535\n12", b"P3 17 13 300\n12", b"P2 1 1 300\n301", b"P2 1 1 300\n-1"):
+        assert stored(damaged)[0] == []
+
+
+# TIFF
+
+
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "float16", "float32", "float64"]
+)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_tiff(dtype: str, channels: int, stored: Stored) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pixels = deep(dtype, channels)
+    for planes in ("contig", "separate") if channels > 1 else (None,):
+        file = io.BytesIO()
+        array = np.moveaxis(pixels, -1, 0) if planes == "separate" else pixels
+        colours = "rgb" if channels in (3, 4) else "minisblack"
+        tifffile.imwrite(file, array, photometric=colours, planarconfig=planes, metadata=None)
+        frames, said = stored(file.getvalue())
+        assert len(frames) == 1
+        # Pillow's mode for int16 has more bits.
+        assert np.array_equal(frames[0], pixels) if dtype == "int16" and channels == 1 else same(frames[0], pixels)
+        assert said == ""
+
+
+@pytest.mark.parametrize("dtype", ["uint64", "complex64"])
+def test_tiff_of_other_types(dtype: str, stored: Stored) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.ones((3, 4), dtype))
+    assert dtype in stored(file.getvalue())[1]
+
+
+def test_tiff_compressed(stored: Stored) -> None:
+    pytest.importorskip("imagecodecs")
+    tifffile = pytest.importorskip("tifffile")
+    file = io.BytesIO()
+    tifffile.imwrite(file, deep("uint16", 3), photometric="rgb", compression="zlib", predictor=True, tile=(16, 16))
+    assert same(stored(file.getvalue())[0][0], deep("uint16", 3))
+
+
+def test_tiff_pages_and_metadata(tmp_path: Path, capsys: Capture) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pages = [deep("uint8", 3), deep("uint16", 3), deep("float64")]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for page in pages[:2]:
+            writer.write(page, photometric="rgb", metadata=None, iccprofile=b"a profile", resolution=(72, 72))
+    with tifffile.TiffWriter(tmp_path / "b.tif") as writer:  # which Pillow cannot open
+        writer.write(pages[2], metadata=None, iccprofile=b"a profile", resolution=(72, 72), resolutionunit=2)
+    assert cli.main(["encode", str(tmp_path / "a.tif"), str(tmp_path / "b.tif")]) == 0
+    data = [(tmp_path / name).read_bytes() for name in ("a.llc", "b.llc")]
+    assert same(llicti_core.decode(data[0]), pages[0])
+    assert same(llicti_core.decode(data[0], frame=1), pages[1])
+    assert same(llicti_core.decode(data[1]), pages[2])
+    assert [llicti_core.read_metadata(each).icc_profile for each in data] == [b"a profile", b"a profile"]
+    assert llicti_core.read_metadata(data[1]).dpi == (72, 72)
+    assert capsys.readouterr().err == ""
+
+
+def test_profile_of_one_page_only(tmp_path: Path) -> None:
+    pages = [Image.new("L", (2, 2)), Image.new("L", (3, 3))]
+    pages[1].encoderinfo = {"icc_profile": None}
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:], icc_profile=b"a profile")
+    assert cli.main(["encode", str(tmp_path / "a.tif")]) == 0
+    data = (tmp_path / "a.llc").read_bytes()
+    assert [llicti_core.read_metadata(data, frame=index).icc_profile for index in range(2)] == [b"a profile", None]
+
+
+def test_tiff_premultiplied(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pixels = deep("uint8", 4)
+    pixels[..., :3] = np.minimum(pixels[..., :3], pixels[..., 3:])
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=[1])
+    assert cli.main(["encode", str(tmp_path / "a.tif")]) == 0
+    data = (tmp_path / "a.llc").read_bytes()
+    assert llicti_core.inspect(data).mode == "RGBa"
+    assert same(llicti_core.decode(data), pixels)
+    assert cli.main(["decode", str(tmp_path / "a.llc"), "-o", str(tmp_path / "b.tif")]) == 0
+    assert same(tifffile.imread(tmp_path / "b.tif"), pixels)
+
+
+def test_tiff_of_what_cannot_be_said(stored: Stored) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    for options, word in (
+        ({"photometric": "separated"}, "SEPARATED"),
+        ({"photometric": "rgb", "extrasamples": [1]}, "alpha"),
+    ):
+        file = io.BytesIO()
+        tifffile.imwrite(file, deep("uint16", 4), **options)
+        frames, said = stored(file.getvalue())
+        assert same(frames[0], deep("uint16", 4))
+        assert word in said
+    file = io.BytesIO()
+    tifffile.imwrite(file, deep("uint16"), photometric="miniswhite")
+    assert "MINISWHITE" in stored(file.getvalue())[1]
+
+
+def test_tiff_turned_as_its_orientation_says(stored: Stored) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    for orientation in range(1, 9):
+        turned = []
+        for dtype in ("uint8", "uint16"):  # by Pillow, and here
+            file = io.BytesIO()
+            pixels = np.arange(60, dtype=dtype).reshape(4, 5, 3)
+            tifffile.imwrite(file, pixels, photometric="rgb", extratags=[(274, 3, 1, orientation, True)])
+            turned.append(stored(file.getvalue())[0][0])
+        assert np.array_equal(*turned), orientation
+
+
+def tiff_of_tags(*tags: tuple[int, int, int]) -> bytes:
+    """A TIFF file of one grey pixel with further tags of one number, SHORT (3) or LONG (4)."""
+    entries = {256: (3, 1), 257: (3, 1), 258: (3, 8), 259: (3, 1), 262: (3, 1), 273: (4, 8), 277: (3, 1), 279: (4, 1)}
+    entries.update({tag: (kind, value) for tag, kind, value in tags})
+    ifd = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, (kind, value) in sorted(entries.items()))
+    return b"II*\0" + struct.pack("<I", 10) + b"\x80\0" + struct.pack("<H", len(entries)) + ifd + bytes(4)
+
+
+def test_raw_photographs(stored: Stored) -> None:
+    assert stored(tiff_of_tags())[0][0] == 128
+    for tags in ([(50706, 4, 1)], [(254, 4, 1), (330, 4, 10)]):
+        assert "raw photograph" in stored(tiff_of_tags(*tags))[1]
+
+
+def test_previews_in_tiff_are_told(tmp_path: Path, capsys: Capture) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(deep("uint8", 3), photometric="rgb")
+        writer.write(deep("uint8", 3)[::2, ::2], photometric="rgb", subfiletype=1)
+    assert cli.main(["encode", str(tmp_path / "a.tif")]) == 0
+    assert "of 2 pictures 1 stored" in capsys.readouterr().err
+
+
+def test_palette_of_16_bits(stored: Stored) -> None:
+    file = io.BytesIO()
+    Image.new("P", (3, 3)).save(file, "TIFF")
+    data = file.getvalue()
+    assert stored(data)[0]
+    start = data.index(struct.pack("<HHI", 320, 3, 768)) + 8
+    (colours,) = struct.unpack_from("<I", data, start)
+    changed = data[: colours + 2] + b"\x01\x02" + data[colours + 4 :]
+    assert "palette" in stored(changed)[1]
+
+
+# Other formats
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_jpeg_2000(bits: int, channels: int, stored: Stored) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    pixels = deep("uint8", channels) if bits == 8 else deep("uint16", channels, bits)
+    for codec in ("jp2", "j2k"):
+        data = imagecodecs.jpeg2k_encode(pixels, level=0, bitspersample=bits, reversible=True, codecformat=codec)
+        frames, said = stored(data)
+        assert same(frames[0], pixels)
+        assert ("stored as they are" in said) == (bits in (10, 12))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+@pytest.mark.parametrize("count", [1, 3])
+def test_avif(bits: int, count: int, stored: Stored) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    if not imagecodecs.AVIF.available:
+        pytest.skip("imagecodecs has no AVIF here")
+    pixels = deep("uint8", 3) if bits == 8 else deep("uint16", 3, bits)
+    images = np.stack([pixels[::-1] if index == 1 else pixels for index in range(count)])
+    frames, said = stored(imagecodecs.avif_encode(images if count > 1 else pixels, level=100, bitspersample=bits))
+    assert len(frames) == count
+    assert all(same(frame, image) for frame, image in zip(frames, images, strict=True))
+    assert ("stored as they are" in said) == (bits > 8)
+
+
+def test_jpeg_xl(stored: Stored) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    frames, said = stored(imagecodecs.jpegxl_encode(deep("uint16", 3), lossless=True))
+    assert same(frames[0], deep("uint16", 3))
+    assert "only pixels" in said
+
+
+def test_llc_again(tmp_path: Path) -> None:
+    for mode, pixels in ((None, deep("uint16", 3)), ("CMYK", deep("uint8", 4))):
+        metadata = llicti_core.Metadata(comment=b"said before")
+        (tmp_path / "a.llc").write_bytes(llicti_core.encode(pixels, mode=mode, effort=0, metadata=metadata))
+        assert cli.main(["encode", str(tmp_path / "a.llc"), "-o", str(tmp_path / "b.llc"), "--force"]) == 0
+        data = (tmp_path / "b.llc").read_bytes()
+        assert same(llicti_core.decode(data), pixels)
+        assert llicti_core.read_metadata(data) == metadata
+
+
+def test_formats_that_pillow_shortens_are_refused(stored: Stored) -> None:
+    sgi = struct.pack(">hBBHHHH", 474, 0, 2, 3, 2, 2, 3).ljust(512, b"\0") + bytes(24)
+    assert "16 bits" in stored(sgi, ".sgi")[1]
+    cards = ["SIMPLE  = T", "BITPIX  = -64", "NAXIS   = 2", "NAXIS1  = 2", "NAXIS2  = 2", "END"]
+    fits = "".join(card.ljust(80) for card in cards).encode().ljust(2880) + bytes(2880)
+    assert "BITPIX -64" in stored(fits)[1]
+    drawing = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    assert "drawing" in stored(drawing)[1]
+    stack = io.BytesIO()
+    Image.new("L", (2, 2)).save(stack, "TIFF", description="ImageJ=1.53\nimages=7\n")
+    assert "stack of 7" in stored(stack.getvalue())[1]
+
+
+def test_icons_tell_what_is_left_out(stored: Stored) -> None:
+    file = io.BytesIO()
+    Image.new("RGBA", (32, 32), "red").save(file, "ICO", sizes=[(16, 16), (32, 32)])
+    frames, said = stored(file.getvalue())
+    assert frames[0].shape == (32, 32, 4)
+    assert "largest of its 2" in said
+
+
+def test_what_has_no_place_in_a_file_is_told(stored: Stored) -> None:
+    texts = PngInfo()
+    texts.add(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000))
+    file = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(file, "PNG", pnginfo=texts)
+    assert "chromaticities" in stored(file.getvalue())[1]
+
+
+@pytest.mark.parametrize("missing", ["tifffile", "imagecodecs"])
+def test_without_the_extra(missing: str, stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    if missing == "tifffile":
+        data = pytest.importorskip("tifffile")
+        file = io.BytesIO()
+        data.imwrite(file, deep("float64"))
+    else:
+        file = io.BytesIO(pytest.importorskip("imagecodecs").png_encode(deep("uint16", 3)))
+    monkeypatch.setitem(sys.modules, missing, None)
+    said = stored(file.getvalue())[1]
+    assert "`deep`" in said
+    assert "pip install 'imagecodecs" in said
