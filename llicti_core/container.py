@@ -11,7 +11,15 @@ from typing import NamedTuple
 from llicti_core.compression import inflate
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.names import is_model_name
-from llicti_core.samples import MODES, PALETTE_MODES, SAMPLE_TYPES, Group, SampleType, groups, may_be_flat
+from llicti_core.samples import (
+    MODES,
+    PALETTE_MODES,
+    SAMPLE_TYPES,
+    ChannelGroup,
+    SampleType,
+    channel_groups,
+    may_be_flat,
+)
 from llicti_core.source import Source, exactly
 from llicti_core.spec import (
     ADAPTED,
@@ -66,7 +74,7 @@ class Coding(NamedTuple):
         """Whether a model codes the group."""
         return self.kind in (LEARNED, ADAPTED)
 
-    def stored(self, group: Group) -> int:
+    def stored(self, group: ChannelGroup) -> int:
         """Channels that are coded."""
         return 1 if self.equal else group.channels
 
@@ -101,9 +109,9 @@ class Header(NamedTuple):
     flat: bool = False
 
     @property
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ChannelGroup]:
         """The groups that `codings` are of."""
-        return groups(self.bits or self.sample_type.bits, self.channels)
+        return channel_groups(self.bits or self.sample_type.bits, self.channels)
 
     @property
     def learned(self) -> int:
@@ -177,7 +185,7 @@ class Header(NamedTuple):
             raise FormatError(msg)
         frames_after = reader.varint()
         (checksum,) = struct.unpack("<I", reader.take(4))
-        layout = groups(bits or sample_type.bits, channels)
+        layout = channel_groups(bits or sample_type.bits, channels)
         codings: list[Coding] = []
         for place, group in enumerate(layout):
             coding = _read_coding(reader, group)
@@ -218,7 +226,7 @@ def _read_samples(reader: Reader, number: int) -> tuple[str, SampleType, int]:
     return "", SAMPLE_TYPES[kind], channels
 
 
-def _read_coding(reader: Reader, group: Group) -> Coding:
+def _read_coding(reader: Reader, group: ChannelGroup) -> Coding:
     """How `group` is coded. Raises FormatError or UnsupportedError."""
     byte = reader.byte()
     kind, equal = byte & ~EQUAL_CHANNELS, bool(byte & EQUAL_CHANNELS)

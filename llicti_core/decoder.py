@@ -15,7 +15,7 @@ from llicti_core.options import DecodeOptions
 from llicti_core.ordinals import Values, join_samples
 from llicti_core.payloads import LevelSegments, Payload, StreamIndex, lowpass_size, unpack_lowpass
 from llicti_core.pyramid import level_size
-from llicti_core.samples import Group
+from llicti_core.samples import ChannelGroup
 from llicti_core.spec import ADAPTED, BLOCK, COAR, CONSTANT, COPIED, CORR, FALLBACK, GENR, LEVELS, LEVL, level_tag
 from llicti_core.threads import thread_count
 from llicti_core.value_table import ValueTable
@@ -39,7 +39,7 @@ class _Group(NamedTuple):
     """A channel group, its number in the header, and how it is coded."""
 
     number: int
-    group: Group
+    group: ChannelGroup
     coding: Coding
 
     @property
@@ -253,7 +253,7 @@ def _check(needed: int, allowed: int | None, what: str, limit: str) -> None:
         raise UnsupportedError(msg)
 
 
-def _checked(values: bytes | bytearray, group: Group) -> bytes | bytearray:
+def _checked(values: bytes | bytearray, group: ChannelGroup) -> bytes | bytearray:
     """`values`, none of which may be too large for the bits of its group. Raises FormatError."""
     if group.bits < 8 and (most := max(values)) >> group.bits:
         msg = f"a sample has value {most}, which does not fit in {group.bits} bits"

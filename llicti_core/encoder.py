@@ -12,7 +12,7 @@ from llicti_core.container import Coding, Header, write_frame, write_start
 from llicti_core.engines.base import CodedTile, Engine, TiledImage
 from llicti_core.errors import UnsupportedError
 from llicti_core.payloads import pack_level, pack_lowpass, pack_palette
-from llicti_core.samples import SAMPLE_NAMES, SAMPLE_TYPES, Group
+from llicti_core.samples import SAMPLE_NAMES, SAMPLE_TYPES, ChannelGroup
 from llicti_core.spec import (
     ADAPTED,
     COAR,
@@ -59,7 +59,7 @@ class _CodedGroup(NamedTuple):
     group.
     """
 
-    group: Group
+    group: ChannelGroup
     values: NDArray[np.uint8]
     coding: Coding
     payload: bytes = b""
@@ -125,12 +125,12 @@ class Encoder:
     def _groups(self, values: NDArray[np.unsignedinteger], bits: int) -> list[_CodedGroup]:
         """All channel groups of [height, width, channels] `values`, ordinals or indices of so many bits."""
         coded: list[_CodedGroup] = []
-        for group in samples.groups(bits, values.shape[2]):
+        for group in samples.channel_groups(bits, values.shape[2]):
             previous = coded[-1] if coded else None
             coded.append(self._group(ordinals.plane(values, group), group, previous))
         return coded
 
-    def _group(self, values: NDArray[np.uint8], group: Group, previous: _CodedGroup | None) -> _CodedGroup:
+    def _group(self, values: NDArray[np.uint8], group: ChannelGroup, previous: _CodedGroup | None) -> _CodedGroup:
         """A group coded the way that makes it smallest; `previous` is the one before it in the list of groups."""
         equal = _channels_equal(values)
         if equal:
@@ -145,7 +145,7 @@ class Encoder:
             candidates.append(_CodedGroup(group, values, Coding(FALLBACK, equal), payload))
         return min(candidates, key=lambda candidate: _size([candidate]))
 
-    def _learned(self, values: NDArray[np.uint8], group: Group, equal: bool) -> _CodedGroup:
+    def _learned(self, values: NDArray[np.uint8], group: ChannelGroup, equal: bool) -> _CodedGroup:
         """A group coded by the model, adapted to it as far as the effort goes."""
         height, width, _ = values.shape
         tiles = list(TileGrid(width, height, 1 << TILE_LOG2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llicti_core.samples import Group, SampleType
+from llicti_core.samples import ChannelGroup, SampleType
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +60,7 @@ def _to_samples(ordinals: NDArray[np.unsignedinteger], kind: str) -> None:
             part ^= ~positive.view(f"<u{size}") | top
 
 
-def plane(ordinals: NDArray[np.unsignedinteger], group: Group) -> NDArray[np.uint8]:
+def plane(ordinals: NDArray[np.unsignedinteger], group: ChannelGroup) -> NDArray[np.uint8]:
     """The values of `group`: a contiguous array, uint8 [height, width, channels of the group].
 
     ordinals: contiguous, [height, width, channels], native order of bytes.
@@ -93,7 +93,7 @@ class Values(NamedTuple):
     those of the group, or one that all of them equal.
     """
 
-    group: Group
+    group: ChannelGroup
     values: bytes | bytearray
     stored: int
     constant: bool

@@ -73,7 +73,7 @@ _ARRAY_MODES = {
 }
 
 
-class Group(NamedTuple):
+class ChannelGroup(NamedTuple):
     """Channels of one plane that are coded together.
 
     shift: what the plane's bits are shifted by in an ordinal; 0 for the last plane. bits: of a value, 1 to 8.
@@ -111,7 +111,7 @@ def refused_dtype(name: str) -> str:
     return f"{known}; {advice[name]}" if name in advice else known
 
 
-def groups(bits: int, channels: int) -> list[Group]:
+def channel_groups(bits: int, channels: int) -> list[ChannelGroup]:
     """The groups of an image whose ordinals have so many bits, from the top plane down (docs/format.md, 8.3)."""
     sizes = {3: (3,), 4: (3, 1)}.get(channels, (1,) * channels)
     found, above = [], bits
@@ -119,7 +119,7 @@ def groups(bits: int, channels: int) -> list[Group]:
         width = min(8, above)
         first = 0
         for size in sizes:
-            found.append(Group(above - width, width, first, size, above == bits))
+            found.append(ChannelGroup(above - width, width, first, size, above == bits))
             first += size
         above -= width
     return found

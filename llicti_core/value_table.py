@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llicti_core.compression import deflate
+from llicti_core.compression import InflateStream, deflate
 from llicti_core.container import Reader, pack_varint
 from llicti_core.errors import FormatError
 from llicti_core.ordinals import blocks, little_endian
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 
 _DEFLATE_RATIO = 1032
 """Most bytes that a byte of deflate can stand for: 258 for two bits."""
-
-_INPUT, _SKIP = 1 << 12, 1 << 16
-"""Bytes that are given to zlib at a time, and bytes that are unpacked and dropped at a time."""
 
 
 def find_table(ordinals: NDArray[np.unsignedinteger]) -> tuple[NDArray[np.unsignedinteger], bytes] | None:
@@ -155,63 +151,11 @@ class ValueTable(NamedTuple):
                 raise FormatError(msg)
             yield ordinals
 
-    def _byte_streams(self) -> list[_Inflater]:
+    def _byte_streams(self) -> list[InflateStream]:
         """A stream for each byte of the gaps, standing before the first: a table stores them one after the other."""
-        stream, found = _Inflater(self.deflated, self.name), []
+        stream, found = InflateStream(self.deflated, self.name), []
         for _ in range(self.sample_type.size):
             found.append(stream.copy())
-            for skipped in range(0, self.entries, _SKIP):
-                stream.read(min(_SKIP, self.entries - skipped))
+            stream.skip(self.entries)
         stream.finish()
         return found
-
-
-class _Inflater:
-    """Reads what a raw deflate stream holds bit by bit, in memory that does not depend on its size."""
-
-    def __init__(self, data: memoryview, name: str) -> None:
-        self._data, self._name, self._at = data, name, 0
-        self._stream = zlib.decompressobj(-15)
-
-    def copy(self) -> _Inflater:
-        """Another reader standing at the same place."""
-        other = _Inflater(self._data, self._name)
-        other._at, other._stream = self._at, self._stream.copy()
-        return other
-
-    def read(self, count: int) -> bytes:
-        """The next `count` bytes. Raises FormatError where there are fewer."""
-        parts, left = [], count
-        while left:
-            part = self._some(left)
-            if not part and (self._stream.eof or not self._pending()):
-                msg = f"{self._name} does not inflate to the size of its table"
-                raise FormatError(msg)
-            parts.append(part)
-            left -= len(part)
-        return b"".join(parts)
-
-    def finish(self) -> None:
-        """Raises FormatError where the stream goes on, is cut off, or has something behind it."""
-        more, pending = b"", True
-        while pending and not more and not self._stream.eof:
-            pending = self._pending()
-            more = self._some(1)
-        if more or not self._stream.eof or self._stream.unused_data or self._at < len(self._data):
-            msg = f"{self._name} does not inflate to the size of its table"
-            raise FormatError(msg)
-
-    def _pending(self) -> bool:
-        return bool(self._stream.unconsumed_tail) or self._at < len(self._data)
-
-    def _some(self, count: int) -> bytes:
-        """At most `count` bytes, perhaps none, of a little more of the data."""
-        given: bytes | memoryview = self._stream.unconsumed_tail
-        if not given:
-            given = self._data[self._at : self._at + _INPUT]
-            self._at += len(given)
-        try:
-            return self._stream.decompress(given, count)
-        except zlib.error as error:
-            msg = f"{self._name} cannot be inflated: {error}"
-            raise FormatError(msg) from error

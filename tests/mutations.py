@@ -25,7 +25,7 @@ import llicti_core
 from llicti_core import engines, models
 from llicti_core.container import Coding, Header, pack_section, pack_varint, write_frame, write_start
 from llicti_core.ordinals import little_endian
-from llicti_core.samples import SAMPLE_TYPES, groups
+from llicti_core.samples import SAMPLE_TYPES, channel_groups
 from llicti_core.spec import BLOCK, CONSTANT, DEFLATE, FALLBACK, LEARNED, LZMA2
 from llicti_core.view import TileGrid
 
@@ -271,7 +271,7 @@ def _costly_table(rng: Random) -> bytes:
     count, bits = (count, (count - 1).bit_length()) if kind.size > 2 else (1 << 15, 15)
     gaps = pack("deflate", bytes((rng.randint(1, 3),)) * count, *(bytes(count) for _ in range(kind.size - 1)))
     channels = rng.randint(1, 5)
-    codings = [Coding(CONSTANT, values=bytes(group.channels)) for group in groups(bits, channels)]
+    codings = [Coding(CONSTANT, values=bytes(group.channels)) for group in channel_groups(bits, channels)]
     header = Header(count, rng.randint(1, 9), "", kind, channels, bits, 0, 0, tuple(codings))
     return write_start() + write_frame(header, [(b"LEVL", pack_varint(count) + gaps)])
 
@@ -281,7 +281,7 @@ def _costly_fallback(rng: Random) -> bytes:
     kind, channels = rng.choice(SAMPLE_TYPES), rng.choice((1, 1, 3, 4, 30))
     width, height = rng.choice((500, 4096, 9000)), rng.choice((1, 500, 3000))
     payloads = []
-    for group in groups(kind.bits, channels):
+    for group in channel_groups(kind.bits, channels):
         coder, name = rng.choice(((DEFLATE, "deflate"), (DEFLATE, "deflate"), (LZMA2, "lzma")))
         widths = [min(BLOCK, width - x) for x in range(0, width, BLOCK)]
         blocks = [bytes((coder,)) + bomb(name, wide * height * group.channels) for wide in widths]
