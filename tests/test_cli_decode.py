@@ -16,7 +16,8 @@ from PIL.PngImagePlugin import PngInfo
 import llicti_core
 from llicti_core import Metadata, samples
 from llicti_plugin import cli
-from llicti_plugin.cli import targets
+from llicti_plugin.cli import pillow_files
+from llicti_plugin.cli.pictures import general_mode
 
 Capture = pytest.CaptureFixture[str]
 
@@ -76,7 +77,7 @@ def test_every_mode_to_every_target(mode: str, tmp_path: Path, capsys: Capture) 
                 if mode == "RGBa":  # which Pillow's reader of TIFF makes RGBA
                     assert back.tobytes() == image.convert("RGBA").tobytes()
                     continue
-                assert targets._general(back.mode) == targets._general(mode)
+                assert general_mode(back.mode) == general_mode(mode)
                 assert np.array_equal(np.asarray(back), np.asarray(image))
                 assert np.array_equal(np.asarray(back), pixels)
                 assert back.getpalette() == image.getpalette()
@@ -115,18 +116,18 @@ def test_palette_with_alpha(tmp_path: Path, capsys: Capture) -> None:
         assert back.mode == "P"
         assert back.convert("RGBA").tobytes() == image.convert("RGBA").tobytes()
     for suffix in (".tif", ".bmp"):
-        assert "does not give back" in failure(["decode", tmp_path / "a.llc", "-o", tmp_path / f"b{suffix}"], capsys)
+        assert "does not come back" in failure(["decode", tmp_path / "a.llc", "-o", tmp_path / f"b{suffix}"], capsys)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("dtype", [kind.name for kind in samples.SAMPLE_TYPES])
 def test_arrays_without_a_mode(dtype: str, channels: int, tmp_path: Path, capsys: Capture) -> None:
-    tifffile = pytest.importorskip("tifffile")
+    tifffile, imagecodecs = pytest.importorskip("tifffile"), pytest.importorskip("imagecodecs")
     pixels = (images.noise(13, 17, 5)[..., :channels] * 1.37).astype(dtype)
     (tmp_path / "a.llc").write_bytes(llicti_core.encode(pixels, effort=0))
     has_mode = bool(llicti_core.inspect((tmp_path / "a.llc").read_bytes()).mode)
     if dtype == "bool" and channels > 1:
-        assert "does not give back" in failure(["decode", tmp_path / "a.llc"], capsys)
+        assert "does not come back" in failure(["decode", tmp_path / "a.llc"], capsys)
         run("decode", tmp_path / "a.llc", "-o", tmp_path / "a.npy")
         assert np.array_equal(np.load(tmp_path / "a.npy"), pixels)
         return
@@ -139,14 +140,21 @@ def test_arrays_without_a_mode(dtype: str, channels: int, tmp_path: Path, capsys
     else:
         run("decode", tmp_path / "a.llc", "-o", tmp_path / "a.npy")
         assert np.array_equal(np.load(tmp_path / "a.npy"), pixels)
-        assert "cannot hold" in failure(["decode", tmp_path / "a.llc", "-o", tmp_path / "a.png"], capsys)
         (tmp_path / "a.tif").unlink()
         run("decode", tmp_path / "a.llc")
-        assert (tmp_path / "a.tif").exists()
+        (written,) = (path for path in tmp_path.iterdir() if path.suffix in (".png", ".tif"))
+        assert written.suffix == (".png" if dtype == "uint16" and channels in (2, 3, 4) else ".tif")
+        if written.suffix == ".png":
+            assert np.array_equal(imagecodecs.imread(written), pixels)
+        else:
+            assert "cannot hold" in failure(["decode", tmp_path / "a.llc", "-o", tmp_path / "a.png"], capsys)
 
 
 def test_arrays_without_a_mode_nor_tifffile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     (tmp_path / "a.llc").write_bytes(llicti_core.encode(np.ones((3, 4, 3), np.uint16)))
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    run("decode", tmp_path / "a.llc")
+    (tmp_path / "a.tif").unlink()
     monkeypatch.setitem(sys.modules, "tifffile", None)
     said = failure(["decode", tmp_path / "a.llc"], capsys)
     assert "`deep`" in said
@@ -165,9 +173,9 @@ def test_nothing_is_written_that_is_not_read_back(
 ) -> None:
     coded(tmp_path / "a.llc", "RGB")
     (tmp_path / "a.png").write_bytes(b"precious")
-    saved = targets._saved
-    monkeypatch.setattr(targets, "_saved", lambda pictures, *rest: saved([pictures[0].transpose(0)], *rest))
-    assert "does not give back" in failure(["decode", "-f", tmp_path / "a.llc", "-o", tmp_path / "a.png"], capsys)
+    saved = pillow_files.saved
+    monkeypatch.setattr(pillow_files, "saved", lambda pictures, *rest: saved([pictures[0].transpose(0)], *rest))
+    assert "does not come back" in failure(["decode", "-f", tmp_path / "a.llc", "-o", tmp_path / "a.png"], capsys)
     assert (tmp_path / "a.png").read_bytes() == b"precious"
 
 
@@ -225,7 +233,7 @@ def test_parts(mode: str, tmp_path: Path) -> None:
     pixels = coded(tmp_path / "a.llc", mode)
     run("decode", tmp_path / "a.llc", "-o", tmp_path / "b.tif", "--scale", 2, "--region", 4, 2, 12, 10)
     with Image.open(tmp_path / "b.tif") as decoded:
-        assert targets._general(decoded.mode) == targets._general(mode)
+        assert general_mode(decoded.mode) == general_mode(mode)
         assert np.array_equal(np.asarray(decoded), pixels[2:12:2, 4:16:2])
 
 
@@ -349,7 +357,7 @@ def test_metadata_of_arrays(tmp_path: Path, capsys: Capture) -> None:
     metadata = Metadata(icc_profile=b"a profile", xmp=b"<x:xmpmeta/>", dpi=(300, 72.5), comment=b"seen")
     data = llicti_core.encode(images.noise(9, 8).astype(np.uint16), metadata=metadata)
     (tmp_path / "a.llc").write_bytes(data)
-    run("decode", tmp_path / "a.llc")
+    run("decode", tmp_path / "a.llc", "-o", tmp_path / "a.tif")
     assert capsys.readouterr().err.endswith(": .tif does not hold its comment\n")
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         page = file.pages[0]
@@ -358,6 +366,22 @@ def test_metadata_of_arrays(tmp_path: Path, capsys: Capture) -> None:
         assert page.get_resolution(2) == (300, 72.5)
     run("decode", tmp_path / "a.llc", "-o", tmp_path / "a.npy")
     assert capsys.readouterr().err.endswith(": .npy does not hold its ICC profile, XMP, comment, resolution\n")
+
+
+def test_metadata_of_deep_png(tmp_path: Path, capsys: Capture) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    metadata = Metadata(
+        icc_profile=b"a profile", text={"IDAT": "IDAT"}, exif=b"Exif\0\0any", gamma=0.5, transparency=(1, 2, 3)
+    )
+    pixels = images.noise(9, 8).astype(np.uint16) * 257
+    (tmp_path / "a.llc").write_bytes(llicti_core.encode(pixels, metadata=metadata))
+    run("decode", tmp_path / "a.llc")
+    assert capsys.readouterr().err == ""
+    assert np.array_equal(imagecodecs.imread(tmp_path / "a.png")[..., :3], pixels)
+    run("encode", "-f", tmp_path / "a.png")
+    again = (tmp_path / "a.llc").read_bytes()
+    assert np.array_equal(llicti_core.decode(again), pixels)
+    assert llicti_core.read_metadata(again) == metadata
 
 
 def test_huge_texts(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""TIFF and NumPy files of arrays that no mode of Pillow's describes."""
+"""PNG, TIFF and NumPy files of arrays that no mode of Pillow's describes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
+from PIL import Image
 
 from llicti_core import Metadata
-from llicti_plugin.cli import kept
+from llicti_plugin.cli import kept, pillow_files
 from llicti_plugin.cli.batch import Failure
 from llicti_plugin.cli.extras import how_to_install
-from llicti_plugin.cli.pictures import Frame
+from llicti_plugin.cli.pictures import Frame, general_mode
 
 TIFF_MODES = ("", "La", "RGBa")
 """Modes that a TIFF file holds, but which Pillow does not write: colours premultiplied by alpha; and no mode."""
@@ -40,9 +41,46 @@ def npy(frames: Sequence[Frame]) -> tuple[bytes, list[str]]:
     np.save(file, array, allow_pickle=False)
     back = np.load(io.BytesIO(file.getbuffer()), allow_pickle=False)
     if back.dtype != array.dtype or back.tobytes() != array.tobytes():
-        msg = f".npy does not give back {frames[0].described}"
+        msg = f"does not come back from .npy as it is written, {frames[0].described}"
         raise Failure(msg)
     return file.getvalue(), kept.all_words([frame.metadata for frame in frames])
+
+
+_PNG_MODES = {2: "LA", 3: "RGB", 4: "RGBA"}
+"""Pillow's modes for PNG's colour types, by channels."""
+
+
+_IHDR_END = 33
+
+
+def is_deep_png(frame: Frame) -> bool:
+    """Whether an image is one that PNG holds, but which Pillow does not write: colours or alpha of 16 bits."""
+    return not frame.mode and frame.pixels.dtype.name == "uint16" and frame.channels in _PNG_MODES
+
+
+def png(frame: Frame) -> tuple[bytes, list[str]]:
+    """A PNG file of such an image. Returns and raises as targets.written."""
+    try:
+        import imagecodecs
+    except ImportError as error:
+        msg = f"as PNG, {frame.described} needs the extra `deep`, {how_to_install('deep')}; .npy needs none"
+        raise Failure(msg) from error
+    data = bytes(imagecodecs.png_encode(frame.pixels))
+    pixel = Image.new(_PNG_MODES[frame.channels], (1, 1))
+    model = pillow_files.saved([pixel], "PNG", [pillow_files.bearable(pixel, "PNG", frame.metadata)])
+    data = data[:_IHDR_END] + _chunks_before_pixels(model) + data[_IHDR_END:]
+    if imagecodecs.png_decode(data)[..., : frame.channels].tobytes() != frame.pixels.tobytes():
+        msg = f"does not come back from PNG as it is written, {frame.described}"
+        raise Failure(msg)
+    return data, kept.lost(data, "PNG", [frame.metadata])
+
+
+def _chunks_before_pixels(data: bytes) -> bytes:
+    """The chunks of a PNG file between IHDR and IDAT, where Pillow writes all of the metadata."""
+    at = _IHDR_END
+    while data[at + 4 : at + 8] != b"IDAT":
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return data[_IHDR_END:at]
 
 
 def tiff(frames: Sequence[Frame]) -> tuple[bytes, list[str]]:
@@ -53,7 +91,7 @@ def tiff(frames: Sequence[Frame]) -> tuple[bytes, list[str]]:
         if frame.mode == "RGBa" and np.any(frame.pixels[..., :3] > frame.pixels[..., 3:]):
             msg = "its colours are greater than the alpha that multiplies them, which no .tif may hold"
             raise Failure(msg)
-        if frame.mode not in (*TIFF_MODES, *_OTHER_MODES) and not frame.mode.startswith("I;16"):
+        if general_mode(frame.mode) not in (*TIFF_MODES, *_OTHER_MODES):
             msg = f".tif cannot hold {frame.described} beside the others"
             raise Failure(msg)
     try:
@@ -99,7 +137,7 @@ def _squeezed(pixels: NDArray[Any]) -> NDArray[Any]:
 
 def _layout(frame: Frame) -> dict[str, Any]:
     """How TIFF describes the channels of an image."""
-    channels = 1 if frame.pixels.ndim == 2 else frame.pixels.shape[2]
+    channels = frame.channels
     colours = 3 if channels in (3, 4) else 1
     alpha = {"La": _PREMULTIPLIED, "RGBa": _PREMULTIPLIED, "LA": _ALPHA, "RGBA": _ALPHA}.get(frame.mode)
     if alpha is None:
@@ -123,7 +161,7 @@ def _compare(data: bytes, frames: Sequence[Frame]) -> None:
             same = same and back.dtype == frame.pixels.dtype and back.size == frame.pixels.size
             same = same and back.shape[:2] == frame.pixels.shape[:2] and back.tobytes() == frame.pixels.tobytes()
     if not same:
-        msg = f".tif does not give back {frames[0].described}"
+        msg = f"does not come back from TIFF as it is written, {frames[0].described}; .npy holds it"
         raise Failure(msg)
 
 

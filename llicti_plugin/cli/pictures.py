@@ -12,6 +12,11 @@ import llicti_core
 _RAW_MODES = {"1": "1;8"}
 
 
+def general_mode(mode: str) -> str:
+    """A mode without the order of bytes that I;16 may state, which is nothing of an image's."""
+    return "I;16" if mode.startswith("I;16") else mode
+
+
 class Frame(NamedTuple):
     """An image: pixels as llicti_core.decode gives them; one of Pillow's modes or none; palette of modes P and PA."""
 
@@ -21,17 +26,21 @@ class Frame(NamedTuple):
     metadata: llicti_core.Metadata
 
     @property
+    def channels(self) -> int:
+        """How many samples a pixel has."""
+        return int(self.pixels.shape[2]) if self.pixels.ndim == 3 else 1
+
+    @property
     def described(self) -> str:
         """What kind of image this is, in words."""
-        channels = 1 if self.pixels.ndim == 2 else self.pixels.shape[2]
-        return f"mode {self.mode}" if self.mode else f"{self.pixels.dtype.name} of {channels} channels"
+        return f"mode {self.mode}" if self.mode else f"{self.pixels.dtype.name} of {self.channels} channels"
 
     def to_pillow(self) -> Image.Image:
         """The same as an image that has no metadata, which Pillow's writers would take as they like.
 
         The image must have a mode. I;16 in any order of bytes becomes that in the processor's.
         """
-        mode = "I;16" if self.mode.startswith("I;16") else self.mode
+        mode = general_mode(self.mode)
         height, width = self.pixels.shape[:2]
         samples = self.pixels.astype("<u2") if mode == "I;16" else self.pixels
         image = Image.frombytes(mode, (width, height), samples.tobytes(), "raw", _RAW_MODES.get(mode, mode))
