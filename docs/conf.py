@@ -12,7 +12,7 @@ project = "LLICTI for Python"
 author = "The LLICTI for Python developers"
 version = release = installed_version("llicti")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_click"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = project

@@ -2,6 +2,6 @@
 
 import sys
 
-from llicti_core.cli import main
+from llicti_plugin.cli import main
 
 sys.exit(main())

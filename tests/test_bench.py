@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llicti_core import cli, models
+from llicti_core import models
 from llicti_core.benchmark import codecs, plot, report, speed, startup
 from llicti_core.benchmark.load import OtherPrograms
+from llicti_plugin import cli
 
 OURS = f"llc-{models.available()[0]}-0"
 

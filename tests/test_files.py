@@ -115,7 +115,7 @@ def test_a_disk_that_is_full(way: str, tmp_path: Path) -> None:
     Image.fromarray(noise(60, 60, seed=1)).save(tmp_path / "new.png")
     write = {
         "imageio": "import imageio.v3 as iio; iio.imwrite('a.llc', iio.imread('new.png'))",
-        "command": "from llicti_core import cli; sys.exit(cli.main(['encode', 'new.png', '-o', 'a.llc', '--force']))",
+        "command": "from llicti_plugin import cli; sys.exit(cli.main(['encode', 'new.png', '-o', 'a.llc', '--force']))",
     }[way]
     program = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)); {write}"
     process = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)

@@ -15,7 +15,6 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
-from llicti_core import cli  # noqa: E402
 from llicti_core.paper import codec  # noqa: E402
 from llicti_core.paper.config import Config  # noqa: E402
 from llicti_core.paper.data import from_contexts  # noqa: E402
@@ -33,6 +32,7 @@ from llicti_core.paper.training import Training, estimate  # noqa: E402
 from llicti_core.pyramid import phase_size  # noqa: E402
 from llicti_core.spec import BANDS  # noqa: E402
 from llicti_core.training.data import Photographs  # noqa: E402
+from llicti_plugin import cli  # noqa: E402
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
