@@ -232,7 +232,7 @@ def test_tensors_of_a_batch_become_the_same_files() -> None:
 @pytest.mark.usefixtures("learned")
 def test_damaged_files_give_no_tensors() -> None:
     data = llicti_core.encode(smooth(3, 3), effort=0)
-    for damaged in (data + b"\0", data[:-9], data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]):
+    for damaged in (data[:-9], data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]):
         with pytest.raises(FormatError):
             llicti_core.torch.decode(damaged)
 

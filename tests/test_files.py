@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from errno import EACCES, EBUSY, EIO, ENOSPC, EPERM, EXDEV
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -16,6 +17,7 @@ from images import noise
 from PIL import Image
 
 import llicti_plugin
+from llicti_core import atomic
 from llicti_core.atomic import write_whole
 
 llicti_plugin.register()
@@ -93,17 +95,119 @@ def test_many_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "^C"])
 def test_failures_leave_the_old_file(error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write_some(path: Path, data: bytes) -> None:
-        with path.open("wb") as file:
-            file.write(data[: len(data) // 2])
-            raise error
+    def write_some(path: Path, data: bytes, durable: bool) -> None:
+        path.write_bytes(data[: len(data) // 2])
+        raise error
 
     (tmp_path / "a.llc").write_bytes(b"old")
-    monkeypatch.setattr(Path, "write_bytes", write_some)
+    monkeypatch.setattr(atomic, "_write_new", write_some)
     with pytest.raises(type(error)):
         write_whole(tmp_path / "a.llc", b"new content")
     assert (tmp_path / "a.llc").read_bytes() == b"old"
     assert names(tmp_path) == ["a.llc"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
+def test_hard_links_stay(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.llc", tmp_path / "b.llc"
+    path.write_bytes(b"a longer old one")
+    other.hardlink_to(path)
+    for data in (b"new", b"a new one that is longer than the old one"):
+        write_whole(path, data, durable=True)
+        assert other.read_bytes() == path.read_bytes() == data
+    assert names(tmp_path) == ["a.llc", "b.llc"]
+
+
+def test_extended_attributes_stay(tmp_path: Path) -> None:
+    path = tmp_path / "a.llc"
+    path.write_bytes(b"old")
+    try:
+        os.setxattr(path, "user.rating", b"5")
+    except (AttributeError, OSError):
+        pytest.skip("this file system has none")
+    write_whole(path, b"new")
+    assert (path.read_bytes(), os.getxattr(path, "user.rating")) == (b"new", b"5")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only the superuser gives files away")
+def test_the_owner_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.llc"
+    path.write_bytes(b"old")
+    os.chown(path, 1234, 2345)
+    write_whole(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 2345)
+
+
+@pytest.mark.parametrize("error", [EBUSY, EPERM, EXDEV])
+def test_files_that_cannot_be_renamed_over(error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mount point, a file of another's in a folder with the sticky bit: the old file gets the new content."""
+
+    def refuse(path: Path, target: Path) -> None:
+        assert path.read_bytes() == data, "complete before the old one is touched"
+        raise OSError(error, os.strerror(error), str(path), None, str(target))
+
+    path = tmp_path / "a.llc"
+    path.write_bytes(b"old content")
+    monkeypatch.setattr(Path, "replace", refuse)
+    for data in (b"new", b"new content that is longer"):
+        write_whole(path, data)
+        assert path.read_bytes() == data
+    with pytest.raises(OSError, match=os.strerror(error)):
+        write_whole(tmp_path / "b.llc", data)
+    assert names(tmp_path) == ["a.llc"]
+
+
+def test_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old file that may be written to is written to, as other formats' are."""
+
+    def refuse(path: Path, data: bytes, durable: bool) -> None:
+        raise PermissionError(EACCES, os.strerror(EACCES), str(path))
+
+    path = tmp_path / "a.llc"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(atomic, "_write_new", refuse)
+    write_whole(path, b"new content")
+    assert path.read_bytes() == b"new content"
+    with pytest.raises(PermissionError):
+        write_whole(tmp_path / "b.llc", b"new content")
+    assert names(tmp_path) == ["a.llc"]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="POSIX only")
+def test_no_room_in_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+    path = tmp_path / "a.llc"
+    path.write_bytes(b"old")
+    (tmp_path / "b.llc").hardlink_to(path)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(path, b"longer than the old one")
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.llc", "b.llc"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
+def test_a_disk_that_fails_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has been written beside the damaged file is kept, and said where."""
+
+    def fail(file: object) -> None:
+        if calls:
+            raise OSError(EIO, os.strerror(EIO))
+        calls.append(file)  # the new file's
+
+    calls: list[object] = []
+    path = tmp_path / "a.llc"
+    path.write_bytes(b"old")
+    (tmp_path / "b.llc").hardlink_to(path)
+    monkeypatch.setattr(atomic, "_sync", fail)
+    with pytest.raises(OSError, match="the new file is") as error:
+        write_whole(path, b"new", durable=True)
+    (kept,) = (tmp_path / name for name in names(tmp_path) if name.startswith(".llc"))
+    assert kept.read_bytes() == b"new"
+    assert str(kept) in str(error.value)
 
 
 @pytest.mark.parametrize("way", ["imageio", "command"])
