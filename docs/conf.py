@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import version as installed_version
 from inspect import signature
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ suppress_warnings = ["autodoc.mocked_object"]
 OUTSIDE = {
     "CHANGELOG.md": "changelog",
     "CONTRIBUTING.md": "contributing",
+    "README.md": "readme",
     "SECURITY.md": "security",
     "benchmarks/results.md": "results",
 }
@@ -52,8 +54,9 @@ def fill_page(app: Any, name: str, source: list[str]) -> None:
     folder = ROOT / "docs"
     for path, page in OUTSIDE.items():
         if page == name:
-            folder = (ROOT / path).parent
+            folder, pictures = (ROOT / path).parent, relpath((ROOT / path).parent, ROOT / "docs")
             text = (ROOT / path).read_text("utf-8")
+            text = re.sub(r"(!\[[^]]*\]\()(?!https?:)", rf"\g<1>{pictures}/", text)
             source[0] = text if text.startswith("# ") else source[0].splitlines()[0] + "\n\n" + text
 
     def link(match: re.Match[str]) -> str:
