@@ -40,7 +40,9 @@ TAGS = (b"HEAD", b"PLTE", b"LEVL", b"GENR", b"CORR", b"COAR", b"SCL4", b"SCL0", 
 MAX_BYTES = 1 << 22
 """The largest images that are decoded."""
 
-OPTIONS = llicti_core.DecodeOptions(MAX_BYTES, threads=1)
+LIMITS: dict[str, Any] = {"max_bytes": MAX_BYTES, "max_pixels": MAX_BYTES}
+
+OPTIONS = llicti_core.DecodeOptions(threads=1, **LIMITS)
 
 MAX_FRAMES = 5
 """The most frames of a file that are looked at."""
@@ -330,7 +332,7 @@ def with_right_checksums(data: bytes) -> bytes:
             try:
                 data = join(start, sections, rest)
                 for frame in range(min(MAX_FRAMES, llicti_core.inspect(data).n_frames)):
-                    llicti_core.decode(data, frame=frame, threads=1, max_bytes=MAX_BYTES)
+                    llicti_core.decode(data, frame=frame, threads=1, **LIMITS)
             except llicti_core.LLCError as error:
                 if "checksum in the header" not in str(error):
                     break
@@ -377,7 +379,7 @@ def _check_frame(data: bytes, index: int) -> bool:
         info = llicti_core.inspect(data, frame=index)
         metadata = llicti_core.read_metadata(data, frame=index)
         palette = llicti_core.read_palette(data, frame=index)
-        pixels = llicti_core.decode(data, frame=index, threads=1, max_bytes=MAX_BYTES)
+        pixels = llicti_core.decode(data, frame=index, threads=1, **LIMITS)
     except llicti_core.LLCError:
         pass
     else:
@@ -415,14 +417,15 @@ def _check_parts(
     part = pixels is not None and pixels[y : y + height : scale, x : x + width : scale]
     try:
         region = x, y, width, height
-        found = llicti_core.decode(data, frame=index, scale=scale, region=region, threads=1, max_bytes=MAX_BYTES)
-        assert pixels is None or same(found, part), "a part is not of the whole"
+        for source in (data, io.BytesIO(data)):  # of an open file no more is read than it takes
+            found = llicti_core.decode(source, frame=index, scale=scale, region=region, threads=1, **LIMITS)
+            assert pixels is None or same(found, part), "a part is not of the whole"
     except llicti_core.LLCError:
         assert pixels is None, "a part of what decodes does not"
     if index:
         return
     try:
-        found, scale = decode_prefix(data[: rng.randint(0, len(data))], threads=1, max_bytes=MAX_BYTES)
+        found, scale = decode_prefix(data[: rng.randint(0, len(data))], threads=1, **LIMITS)
         assert pixels is None or same(found, pixels[::scale, ::scale]), "a beginning is not of the whole"
     except llicti_core.LLCError:
         pass
