@@ -15,7 +15,7 @@ RAW_PROFILE = "Raw profile type exif"
 _DIRECTORIES = (IFD.Exif, IFD.GPSInfo)
 """Directories that a tag of the main one points to."""
 
-_OF_TIFF_FILES = frozenset(
+OF_TIFF_FILES = frozenset(
     (
         *(254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 284, 288, 289, 290, 291, 292, 293),
         *(317, 320, 322, 323, 324, 325, 326, 327, 328, 330, 332, 333, 334, 336, 337, 338, 339, 347),
@@ -44,7 +44,7 @@ def exif_now(im: Image.Image) -> bytes | None:
     taken_out = stored is None and read_from is not None and RAW_PROFILE not in im.info
     if taken_out or _unchanged(exif, im.info, read_from):
         return stored
-    return _packed(dict(_items(exif)), exif.endian)
+    return _packed(dict(items(exif)), exif.endian)
 
 
 def _of_tiff(im: Image.Image) -> bytes | None:
@@ -52,13 +52,13 @@ def _of_tiff(im: Image.Image) -> bytes | None:
         exif = im.getexif()
     except Exception:  # of any kind: a directory that Pillow cannot read
         return None
-    return _packed({tag: value for tag, value in _items(exif) if tag not in _OF_TIFF_FILES}, exif.endian)
+    return _packed({tag: value for tag, value in items(exif) if tag not in OF_TIFF_FILES}, exif.endian)
 
 
 def _unchanged(exif: Image.Exif, info: Mapping[Any, Any], read_from: bytes | None) -> bool:
     """Whether `exif` says what it did when it was read, or what `info` says now."""
     sources = [dict(info)] if read_from is None else [{**info, "exif": read_from}, dict(info)]
-    return any(_content(_read(source)) == _content(exif) for source in sources)
+    return any(content(_read(source)) == content(exif) for source in sources)
 
 
 def _read(info: dict[Any, Any]) -> Image.Exif:
@@ -71,14 +71,14 @@ def _read(info: dict[Any, Any]) -> Image.Exif:
         return im.getexif()
 
 
-def _content(exif: Image.Exif) -> list[tuple[int, str]]:
+def content(exif: Image.Exif) -> list[tuple[int, str]]:
     """What an Exif says, to be compared: NaN, which cameras write as 0/0, is not equal to itself."""
     return sorted(
-        (tag, repr(sorted(value.items()) if isinstance(value, dict) else value)) for tag, value in _items(exif)
+        (tag, repr(sorted(value.items()) if isinstance(value, dict) else value)) for tag, value in items(exif)
     )
 
 
-def _items(exif: Image.Exif) -> Iterator[tuple[int, Any]]:
+def items(exif: Image.Exif) -> Iterator[tuple[int, Any]]:
     """The tags of the main directory, with the directories that some point to in place of where these are."""
     exif = copy.copy(exif)
     exif._ifds = dict(exif._ifds)  # get_ifd puts an empty directory there for each that it does not find

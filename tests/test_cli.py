@@ -101,9 +101,14 @@ def test_existing_files(tmp_path: Path, capsys: Capture) -> None:
     assert cli.main(["encode", str(tmp_path / "a.png"), "--skip-existing", "--force"]) == 2
 
 
+@on_unix
 def test_two_files_for_one_name(tmp_path: Path, capsys: Capture) -> None:
     for name in ("a.png", "a.bmp"):
         photograph(tmp_path / name)
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    assert cli.main(["encode", str(tmp_path / "a.png"), str(tmp_path / "link" / "a.bmp")]) == 2
+    assert "same" in capsys.readouterr().err
+    (tmp_path / "link").unlink()
     for output in ([], ["-o", str(tmp_path / "b.llc")], ["-o", "-"]):
         assert cli.main(["encode", str(tmp_path / "a.png"), str(tmp_path / "a.bmp"), *output]) == 2
         assert "same" in capsys.readouterr().err

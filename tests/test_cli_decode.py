@@ -10,7 +10,7 @@ from typing import Any
 import images
 import numpy as np
 import pytest
-from PIL import Image, ImageSequence
+from PIL import Image, ImageSequence, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 import llicti_core
@@ -350,6 +350,21 @@ def test_metadata_that_targets_cannot_hold(
         if metadata.exif != exif(_274=6, _271="turned"):
             assert np.array_equal(np.asarray(back), pixels)
         assert back.info.get("icc_profile") == metadata.icc_profile
+
+
+def test_tags_that_describe_go_from_tiff_to_tiff(tmp_path: Path, capsys: Capture) -> None:
+    """Such as GeoTIFF's, and directories of Exif with values that are no numbers."""
+    found = Image.Exif()
+    found[33550] = (10.0, 10.0, 0.0)  # ModelPixelScale
+    found[34735] = (1, 1, 0, 0)  # GeoKeyDirectory
+    found.get_ifd(34665)[33434] = TiffImagePlugin.IFDRational(0, 0)
+    found.get_ifd(34853)[2] = (1.0, 2.0, 3.5)
+    coded(tmp_path / "a.llc", "L", Metadata(exif=found.tobytes()))
+    run("decode", tmp_path / "a.llc", "-o", tmp_path / "a.tif")
+    assert capsys.readouterr().err == ""
+    with Image.open(tmp_path / "a.tif") as back:
+        assert back.tag_v2[33550] == (10, 10, 0)
+        assert back.getexif().get_ifd(34853)[2] == (1, 2, 3.5)
 
 
 def test_metadata_of_arrays(tmp_path: Path, capsys: Capture) -> None:

@@ -81,7 +81,7 @@ class Targets(NamedTuple):
             return "--force and --skip-existing exclude each other"
         if self.output is not None and len(files) > 1 and not os.path.isdir(self.output):
             return "several files would be written to the same one"
-        stems = [self.path(path, "") for path in files if path != STANDARD]
+        stems = [os.path.normcase(os.path.realpath(self.path(path, "") or "")) for path in files if path != STANDARD]
         if len(set(stems)) < len(stems):
             return "several files would be written to the same one"
         return None

@@ -119,7 +119,7 @@ def _of_bits(pixels: NDArray[Any]) -> Picture:
     return Picture(pixels, notes=(note,) if fewer else ())
 
 
-_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE = 0, 1, 2, 3
 _PREMULTIPLIED = 1
 
 
@@ -144,6 +144,9 @@ def _page(page: Any) -> Picture:
         msg = f"its axes are {page.axes}, not rows and columns"
         raise Failure(msg)
 
+    if page.photometric == _PALETTE:
+        msg = "it has a palette beside other channels"
+        raise Failure(msg)
     notes, mode = [], None
     extra = tuple(page.extrasamples)
     if page.photometric == _RGB and extra == (_PREMULTIPLIED,) and pixels.dtype.name == "uint8":

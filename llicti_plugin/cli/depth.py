@@ -49,11 +49,56 @@ def samples_of(bits: int) -> str:
     return f"its samples have {bits} bits, of which Pillow keeps 8"
 
 
+_PNG_STORED = {b"gAMA", b"iCCP", b"iTXt", b"tEXt", b"zTXt", b"tRNS", b"pHYs", b"eXIf"}
+_PNG_OF_FRAMES = {b"acTL", b"fcTL", b"fdAT"}
+_PNG_OF_SRGB = {b"sRGB", b"cHRM"}
+"""Chunks that say together what is assumed where nothing is said."""
+
+
 def _png(im: ImageFile, file: IO[bytes]) -> Finding:
-    """PNG, 11.2.1: the bit depth and colour type in IHDR."""
+    """PNG, 11.2.1: the bit depth and colour type in IHDR; 11.3: ancillary chunks, whose first letter is small."""
     file.seek(24)
     depth, colour = file.read(2)
-    return Finding(samples_of(16)) if depth == 16 and colour != 0 else _WHOLE
+    kinds = [kind for kind in _png_chunks(file) if kind[0] & 32]
+    stored = _PNG_STORED - {b"pHYs"} if "aspect" in im.info else _PNG_STORED
+    left_out = {kind: None for kind in kinds if kind not in stored | _PNG_OF_FRAMES}
+    if b"sRGB" in left_out:
+        left_out = {kind: None for kind in left_out if kind not in _PNG_OF_SRGB}
+    notes = (f"not stored: chunks {', '.join(kind.decode('latin-1') for kind in left_out)}",) if left_out else ()
+    return Finding(samples_of(16) if depth == 16 and colour != 0 else "", notes)
+
+
+def _png_chunks(file: IO[bytes]) -> Iterator[bytes]:
+    """The types of the chunks of a PNG file, as far as it goes."""
+    at = 8
+    while True:
+        file.seek(at)
+        head = file.read(8)
+        if len(head) < 8 or head[4:] == b"IEND":
+            return
+        yield head[4:]
+        at += 12 + int.from_bytes(head[:4], "big")
+
+
+_JPEG_STORED = (
+    b"JFIF\0",
+    b"JFXX\0",
+    b"Exif\0",
+    b"http://ns.adobe.com/xap/1.0/\0",
+    b"ICC_PROFILE\0",
+    b"Adobe",
+    b"MPF\0",
+)
+
+
+def _jpeg(im: ImageFile, file: IO[bytes]) -> Finding:
+    """The application segments of a JPEG file: those of which Pillow's `info` has nothing."""
+    left_out = {
+        f"{name} ({data[:40].partition(bytes(1))[0].decode('ascii', 'replace')})": None
+        for name, data in getattr(im, "applist", ())
+        if name.startswith("APP") and not data.startswith(_JPEG_STORED)
+    }
+    return Finding(notes=(f"not stored: {', '.join(left_out)}",) if left_out else ())
 
 
 def _netpbm(im: ImageFile, file: IO[bytes]) -> Finding:
@@ -88,7 +133,10 @@ def _tiff(im: ImageFile, file: IO[bytes]) -> Finding:
     channels, extra = tags.get(277, 1), _numbers(tags, 338, 0)
     if bits > 8 or form != 1:
         if channels == 1 and (form, bits) in _TIFF_WHOLE:
-            return Finding(notes=("that its samples are MINISWHITE is not stored",) if tags.get(262) == 0 else ())
+            notes = ["that its samples are MINISWHITE is not stored"] if tags.get(262) == 0 else []
+            wider = {(1, 12): "uint16", (2, 16): "int32"}.get((form, bits))
+            notes += [f"its samples of {bits} bits are stored as they are, {wider}"] if wider else []
+            return Finding(notes=tuple(notes))
         kind = _SAMPLE_FORMATS.get(form, f"of format {form}")
         return Finding(f"its samples are {kind} of {bits} bits, for which Pillow has no mode of {channels} channels")
     if channels != len(im.getbands()):
@@ -118,11 +166,31 @@ def _jpeg_2000(im: ImageFile, file: IO[bytes]) -> Finding:
     (components,) = struct.unpack(">H", siz[40:42])
     precisions = file.read(3 * components)[::3]
     bits, signed = max(1 + (value & 127) for value in precisions), any(value & 128 for value in precisions)
+    notes = tuple(_colour_spaces(file))
     if not signed and (bits == 8 or (bits == 16 and components == 1)) and len(set(precisions)) == 1:
-        return _WHOLE
+        return Finding("", notes)
     if bits > 8 and components > 1:
-        return Finding(samples_of(bits))
-    return Finding(f"its samples have {bits} bits{' and a sign' if signed else ''}, which Pillow scales")
+        return Finding(samples_of(bits), notes)
+    return Finding(f"its samples have {bits} bits{' and a sign' if signed else ''}, which Pillow scales", notes)
+
+
+def _colour_spaces(file: IO[bytes]) -> Iterator[str]:
+    """What cannot be stored of the colour spaces that a JPEG 2000 or AVIF file states by number.
+
+    JPEG 2000, I.5.3.3: 16 is sRGB, 17 grey, 18 YCC of sRGB. ITU-T H.273: primaries and transfer characteristics 1 are
+    those of BT.709, 2 unspecified; 13 is the transfer of sRGB, 6 that of BT.601, which is that of BT.709.
+    """
+    for box in _boxes(file):
+        if box.kind != b"colr":
+            continue
+        file.seek(box.start)
+        data = file.read(11)
+        if data[:1] == b"\1" and len(data) >= 7 and (number := int.from_bytes(data[3:7], "big")) not in (16, 17, 18):
+            yield f"that its colours are of the enumerated colour space {number} is not stored"
+        if data[:4] == b"nclx" and len(data) == 11:
+            primaries, transfer = struct.unpack(">HH", data[4:8])
+            if primaries not in (1, 2) or transfer not in (1, 2, 6, 13):
+                yield f"that its colours have primaries {primaries} and transfer {transfer} of H.273 is not stored"
 
 
 def _avif(im: ImageFile, file: IO[bytes]) -> Finding:
@@ -133,7 +201,7 @@ def _avif(im: ImageFile, file: IO[bytes]) -> Finding:
             file.seek(box.start + 2)
             flags = file.read(1)[0]
             bits = max(bits, 8 if not flags & 64 else 12 if flags & 32 else 10)
-    return Finding(samples_of(bits)) if bits > 8 else _WHOLE
+    return Finding(samples_of(bits) if bits > 8 else "", tuple(_colour_spaces(file)))
 
 
 def _sgi(im: ImageFile, file: IO[bytes]) -> Finding:
@@ -189,7 +257,9 @@ _EXAMINERS: dict[str, Callable[[ImageFile, IO[bytes]], Finding]] = {
     "ICNS": _icons,
     "ICO": _icons,
     "IM": _im,
+    "JPEG": _jpeg,
     "JPEG2000": _jpeg_2000,
+    "MPO": _jpeg,
     "PNG": _png,
     "PPM": _netpbm,
     "SGI": _sgi,
@@ -198,8 +268,8 @@ _EXAMINERS: dict[str, Callable[[ImageFile, IO[bytes]], Finding]] = {
 
 _HELD_WHOLE = frozenset(
     (
-        *("BLP", "BMP", "CUR", "DCX", "DIB", "FLI", "FTEX", "GBR", "GIF", "IMT", "IPTC", "JPEG", "LLC", "MCIDAS"),
-        *("MPO", "MSP", "PCD", "PCX", "PIXAR", "PSD", "QOI", "SPIDER", "SUN", "TGA", "WEBP", "XBM", "XPM", "XVTHUMB"),
+        *("BLP", "BMP", "CUR", "DCX", "DIB", "FLI", "FTEX", "GBR", "GIF", "IMT", "IPTC", "LLC", "MCIDAS"),
+        *("MSP", "PCD", "PCX", "PIXAR", "PSD", "QOI", "SPIDER", "SUN", "TGA", "WEBP", "XBM", "XPM", "XVTHUMB"),
     )
 )
 """Formats whose samples have 8 bits, or all that Pillow keeps: it refuses their deeper variants."""
@@ -215,7 +285,7 @@ class _Box(NamedTuple):
     end: int
 
 
-_NESTED = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0}
+_NESTED = {b"jp2h": 0, b"meta": 4, b"iprp": 0, b"ipco": 0, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0}
 _NESTED |= {b"stsd": 8, b"av01": 78}
 """Boxes that hold boxes, after so many bytes (ISO/IEC 14496-12)."""
 

@@ -16,13 +16,6 @@ from llicti_plugin import pillow_info
 from llicti_plugin.cli import deep, depth
 from llicti_plugin.cli.batch import Failure, Targets, read, tell
 
-_NOT_STORED = {
-    "photoshop": "Photoshop's resources, IPTC among them",
-    "chromaticity": "chromaticities",
-    "aspect": "pixel aspect",
-}
-"""What Pillow's plugins put into `info` that has no place in a `.llc` file, in words."""
-
 
 def file(path: str, targets: Targets, options: Mapping[str, Any]) -> None:
     """Make a `.llc` file of the image in a file. options: of llicti_core.encode.
@@ -51,9 +44,6 @@ def encoded(data: bytes, options: Mapping[str, Any]) -> tuple[bytes, list[str]]:
             return _read_whole(deep.read(form, data, f"Pillow cannot read this {form} file"), None, options)
         finding = _examined(image, data)
         notes = [*finding.notes]
-        left_out = [words for name, words in _NOT_STORED.items() if name in image.info]
-        if left_out:
-            notes.append(f"not stored: {', '.join(left_out)}")
         if finding.lost:
             file, more = _read_whole(deep.read(image.format or "", data, finding.lost), image, options)
             return file, notes + more

@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from llicti_core import Metadata
+from llicti_plugin.pillow_exif import OF_TIFF_FILES, content, items
 
 _WORDS = {
     "icc_profile": "ICC profile",
@@ -72,13 +73,8 @@ def _bmp(metadata: Metadata) -> dict[str, Any]:
     return {"dpi": dpi} if dpi and all(value * 39.3701 < 2**31 - 1 for value in dpi) else {}
 
 
-_EXIF_IFD, _GPS_IFD, _THUMBNAIL_IFD = 34665, 34853, 1
-
-_TIFF_TAGS = (
-    *(269, 270, 271, 272, 274, 282, 283, 285, 296, 297, 305, 306, 315, 316, 700, 18246, 18249, 33432, 33723, 34377),
-    *range(40091, 40096),
-)
-"""Tags that describe a picture. Others, such as its size, describe how it is stored, and are the writer's own."""
+_RESOLUTION_AND_XMP = frozenset((282, 283, 296, 700))
+_XMP_TAG, _THUMBNAIL_IFD = 700, 1
 
 
 def _tiff(metadata: Metadata) -> dict[str, Any]:
@@ -86,14 +82,11 @@ def _tiff(metadata: Metadata) -> dict[str, Any]:
     if metadata.exif:
         exif = Image.Exif()
         exif.load(metadata.exif)
-        for tag in _TIFF_TAGS:
-            if tag in exif:
-                tags[tag] = exif[tag]
-        for tag in (_EXIF_IFD, _GPS_IFD):
-            if exif.get_ifd(tag):
-                tags[tag] = dict(exif.get_ifd(tag))
+        for tag, value in items(exif):
+            if tag not in OF_TIFF_FILES - _RESOLUTION_AND_XMP:
+                tags[tag] = value
     if metadata.xmp:
-        tags[700] = metadata.xmp
+        tags[_XMP_TAG] = metadata.xmp
     return {"tiffinfo": tags, "icc_profile": metadata.icc_profile, "dpi": metadata.dpi}
 
 
@@ -173,13 +166,8 @@ def _arrived_exif(back: Any, name: str, value: bytes) -> bool:
         return _plain(back.info.get("exif", b"")) == _plain(value)
     wanted, found = Image.Exif(), back.getexif()
     wanted.load(value)
-    tags = [tag for tag in wanted if tag not in (_EXIF_IFD, _GPS_IFD)]
-    return (
-        len(wanted) > 0  # else it could not be read
-        and all(found.get(tag) == wanted[tag] for tag in tags)
-        and all(found.get_ifd(tag) == wanted.get_ifd(tag) for tag in (_EXIF_IFD, _GPS_IFD))
-        and not wanted.get_ifd(_THUMBNAIL_IFD)
-    )
+    entries = content(wanted)
+    return bool(entries) and set(entries) <= set(content(found)) and not wanted.get_ifd(_THUMBNAIL_IFD)
 
 
 def _plain(exif: bytes) -> bytes:
