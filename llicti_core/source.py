@@ -51,6 +51,8 @@ class FileSource:
     def upto(self, at: int, count: int) -> bytes:
         """See Source.upto."""
         count = max(0, min(count, self.size - at))
+        if not count:
+            return b""  # a section can claim an end that no file can seek to
         if count > _BLOCK:
             return self._read(at, count)
         skip = at - self._block_start

@@ -83,6 +83,17 @@ def test_cut_anywhere(name: str) -> None:
             image.load()
 
 
+@pytest.mark.parametrize("length", [2**31, 2**62, 2**63 - 1])
+def test_lengths_that_no_file_can_have(length: int) -> None:
+    start, sections, _ = split(SEEDS["drawing"])
+    for tag in (b"note", b"GENR"):
+        data = join(start, sections[:1], tag + mutations.pack_varint(length) + b"x")
+        for source in (data, io.BytesIO(data)):
+            with pytest.raises(LLCError):
+                llicti_core.decode(source)
+        mutations.check_pillow(data)
+
+
 def test_pillow_raises_what_pillow_s_formats_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2**26)  # which the `llc` command takes away
     rng = Random(5)
