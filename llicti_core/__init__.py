@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llicti_core.encoder import encode
 from llicti_core.errors import DeviceError, FormatError, LLCError, TruncatedError, UnknownModelError, UnsupportedError
 from llicti_core.file import (
     ImageInfo,
@@ -26,11 +25,18 @@ from llicti_core.threads import set_threads
 from llicti_core.view import SCALES
 
 if TYPE_CHECKING:
+    from llicti_core.encoder import encode
+
     __version__: str
 else:
 
-    def __getattr__(name: str) -> str:
-        """The version of the installed package, looked up only when it is asked for."""
+    def __getattr__(name: str) -> object:
+        """`encode`, which is not needed to read, and the version of the installed package: only when asked for."""
+        if name == "encode":
+            from llicti_core.encoder import encode
+
+            globals()[name] = encode
+            return encode
         if name != "__version__":
             msg = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(msg)

@@ -449,6 +449,7 @@ class Sections:
         self._found: list[Section] = []
         # Ancillary sections that were passed over, by where they begin: there may be very many.
         self._passed = array("Q")
+        self._checked = 0
         self._front: int | None = None
 
     def front(self) -> Iterator[Section]:
@@ -511,9 +512,14 @@ class Sections:
         return self._at
 
     def check_ancillary(self) -> None:
-        """Compare the checksums of all ancillary sections that were passed over so far. Raises FormatError."""
-        for start in self._passed:
+        """Compare the checksums of ancillary sections that were passed over and not yet checked. Raises FormatError."""
+        for start in self._passed[self._checked :]:
             check_section(self.source, find_section(self.source, start))
+        self._checked = len(self._passed)
+
+    def front_is_checked(self) -> None:
+        """Say that all sections of `front` have been read, and so checked."""
+        self._checked = max(self._checked, self._front or 0)
 
     def all(self) -> Iterator[Section]:
         """Every section found so far, in the order of the file."""

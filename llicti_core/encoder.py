@@ -229,6 +229,9 @@ def may_be_fallback(values: NDArray[np.uint8], size: int) -> bool:
     height, width, _ = values.shape
     if height * width <= SMALL or not values.size / 8 < size < values.size * 7 / 8:
         return True
+    if width == 1:
+        values = values.swapaxes(0, 1)
+        height, width = width, height
     rows = values[:: max(1, height // 64)]
     return bool((rows[:, 1:] == rows[:, :-1]).all(axis=2).mean() > EQUAL_NEIGHBOURS)
 

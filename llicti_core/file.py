@@ -185,14 +185,23 @@ class LlcFrame:
     def _own_metadata(self) -> dict[str, Any]:
         """The kinds of metadata that the frame has itself, None where it says that it has none."""
         left = MAX_METADATA_BYTES
-        sections = [section for section in self.sections.front() if section.tag in TAGS]
+        unknown = False
+        sections = []
+        for section in self.sections.front():
+            if section.tag in TAGS:
+                sections.append(section)
+            else:
+                unknown = True
         for section in sections:
             left -= section.size
             if left < 0:
                 msg = f"section {section.tag!r} at byte {section.start} is too long: "
                 msg += f"metadata has {MAX_METADATA_BYTES} bytes at most"
                 raise FormatError(msg)
-        return read_kinds((section.tag, read_section(self._source, section)) for section in sections)
+        kinds = read_kinds((section.tag, read_section(self._source, section)) for section in sections)
+        if not unknown:
+            self.sections.front_is_checked()
+        return kinds
 
 
 class LlcFile:

@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from contextlib import closing
 from typing import IO, Any, cast
 
-from PIL import Image, ImageFile, ImagePalette, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 import llicti_core
 from llicti_plugin import pillow_info
@@ -70,6 +70,8 @@ class LlcImageFile(ImageFile.ImageFile):
         self._mode = header.mode
         self.palette = None
         if palette:
+            from PIL import ImagePalette  # which brings three modules of other formats
+
             try:
                 self.palette = ImagePalette.ImagePalette(palette.mode, palette.colors)
             except ValueError as error:

@@ -14,6 +14,7 @@ import llicti_core
 from llicti_core import encoder, engines
 from llicti_core.encoder import Encoder
 from llicti_core.errors import UnknownModelError, UnsupportedError
+from llicti_core.samples import SAMPLE_NAMES
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
@@ -154,3 +155,13 @@ def test_unknown_model_is_named() -> None:
 def test_impossible_thread_counts_are_refused(threads: int) -> None:
     with pytest.raises(ValueError, match="threads"):
         llicti_core.encode(smooth(4, 4), threads=threads)
+
+
+@pytest.mark.parametrize("dtype", SAMPLE_NAMES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lines_of_one_pixel(dtype: str, channels: int) -> None:
+    """Nothing takes the mean of no pixels, which would be a warning, and so an error here."""
+    steps = np.random.default_rng(0).integers(-3, 4, (20000, channels))
+    line = (100 + np.cumsum(steps, axis=0) % 100).astype(dtype)
+    for pixels in (line[:, np.newaxis], line[np.newaxis]):
+        np.testing.assert_array_equal(llicti_core.decode(llicti_core.encode(pixels, effort=0)), pixels)

@@ -6,6 +6,8 @@ import copy
 import io
 import pickle
 import struct
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from PIL import Image, ImageColor, ImageFile, ImageSequence, UnidentifiedImageEr
 
 import llicti_core
 import llicti_plugin
+from llicti_core import container
 from llicti_plugin import registration
 from llicti_plugin.pillow import LlcImageFile
 
@@ -112,6 +115,42 @@ def test_open_reads_only_the_header() -> None:
         # 16 bytes are Pillow's own, to tell the format.
         assert fp.count <= llicti_core.MAX_HEADER_BYTES + 16 < len(fp.getvalue())
         assert_image_equal(opened, im)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "I"])
+def test_opening_and_loading_reads_each_section_once(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[tuple[bytes, int]] = []
+    compare = container._compare
+
+    def counted(section: container.Section, checksum: int, stored: bytes) -> None:
+        checked.append((section.tag, section.start))
+        compare(section, checksum, stored)
+
+    images = [noisy_image("RGB", 70, 66), noisy_image("RGB", 80, 60)]
+    images = [im.convert("L").convert("I") if mode == "I" else im.convert(mode) for im in images]
+    data = saved(
+        images[0], save_all=True, append_images=images[1:], comment=b"one of many", exif=b"and", duration=[1, 2]
+    )
+    monkeypatch.setattr(container, "_compare", counted)
+    with Image.open(io.BytesIO(data)) as im:
+        for frame, expected in enumerate(images):
+            im.seek(frame)
+            assert im.info["comment"] == b"one of many"
+            assert_image_equal(im, expected)
+    assert len(checked) == len(set(checked)) > 6
+    assert {tag for tag, _ in checked} >= {b"HEAD", b"cmnt", b"exif", b"time"}
+
+
+def test_reading_imports_no_numpy(tmp_path: Path) -> None:
+    noisy_image("RGB", 70, 66).save(tmp_path / "a.llc", comment=b"x")
+    noisy_image("P", 70, 66).save(tmp_path / "b.llc")
+    code = (
+        "import sys; from PIL import Image\n"
+        "for name in 'a.llc', 'b.llc':\n"
+        "    with Image.open(name) as im: im.load()\n"
+        "assert not {'numpy', 'llicti_core.encoder', 'llicti_plugin.pillow_exif'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
 def test_load_closes_the_file(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -28,7 +27,17 @@ from llicti_core.spec import (
 )
 
 if TYPE_CHECKING:
+    from hashlib import sha256
     from importlib import metadata
+else:
+    # hashlib brings OpenSSL, whose start takes twice as long as hashing a model; `random` does without it likewise.
+    try:
+        from _sha2 import sha256  # Python 3.12 and later
+    except ImportError:
+        try:
+            from _sha256 import sha256
+        except ImportError:
+            from hashlib import sha256
 
 DEFAULT = "default"
 
@@ -129,7 +138,7 @@ class Model:
     @cached_property
     def identity(self) -> bytes:
         """First 8 bytes of the SHA-256 of the spec and every tensor (docs/format.md, 7.3)."""
-        digest = hashlib.sha256(self.spec.to_json().encode())
+        digest = sha256(self.spec.to_json().encode())
         for name in self.spec.tensor_shapes():
             digest.update(_little_endian(self.tensors[name]))
         return digest.digest()[:IDENTITY_BYTES]
