@@ -28,11 +28,19 @@ pixel is decoded once or twice, of 255 channels 255 times."""
 _LEAST_WORK = 1 << 24
 """Pixels that may always be decoded: those of one fallback block, since a view touches whole tiles and blocks."""
 
-_LEAST_TILE_BYTES = 1 << 24
-"""Bytes of a tile that may always be decoded: the tiles that the encoder makes have a fifth of them."""
+_USUAL_TILE_BYTES = 3 << 20
+"""Bytes of a tile that may always be decoded: the encoder makes none with more."""
 
-_BATCH_TILES, _BATCH_PIXELS = 1 << 10, 1 << 26
-"""Tiles, and pixels in them, that are handed to an engine at once: enough for all threads, little beside the image."""
+_TILE_MEMORY = 4
+"""Bytes that an engine takes for each byte of a tile that it works on."""
+
+_BATCH_TILES, _BATCH_PIXELS = 1 << 10, 1 << 22
+"""Tiles, and pixels in them for each thread, that an engine is given at once: so that all threads have enough to do,
+while what is copied of the file for it stays small beside the image."""
+
+
+_GPU_BATCH_PIXELS = 1 << 27
+"""The same for a GPU, which has thousands of threads."""
 
 
 class _Group(NamedTuple):
@@ -71,8 +79,8 @@ class LearnedGroup:
             msg = f"{lowpass.name} has {lowpass.size} bytes, its tiles take {needed}"
             raise FormatError(msg)
 
-    def batches(self) -> Iterator[tuple[list[TileRect], list[CodedTile]]]:
-        """The tiles, as many at a time as an engine is to hold: places seen from the view's first pixel, and data."""
+    def batches(self, most: int) -> Iterator[tuple[list[TileRect], list[CodedTile]]]:
+        """The tiles, places seen from the view's first pixel and data, some at a time: of about `most` pixels."""
         places: list[TileRect] = []
         coded: list[CodedTile] = []
         at = pixels = 0
@@ -84,7 +92,7 @@ class LearnedGroup:
             places.append(self._view.place(tile))
             coded.append(CodedTile(bounds, lowpass, [level.of(number) for level in self._levels]))
             pixels += tile.height * tile.width
-            if len(places) == _BATCH_TILES or pixels >= _BATCH_PIXELS:
+            if len(places) == _BATCH_TILES or pixels >= most:
                 yield places, coded
                 places, coded, pixels = [], [], 0
         if places:
@@ -94,7 +102,7 @@ class LearnedGroup:
         """All tiles at once: their places and their data."""
         places: list[TileRect] = []
         coded: list[CodedTile] = []
-        for some_places, some in self.batches():
+        for some_places, some in self.batches(2**62):
             places += some_places
             coded += some
         return places, coded
@@ -113,6 +121,7 @@ class FrameDecoder:
         self.header, self.view = header, view
         self._sections, self._options = sections, options
         self._threads = thread_count(options.threads)
+        self._batch = self._threads * _BATCH_PIXELS if options.device == "cpu" else _GPU_BATCH_PIXELS
         self._engine = engine or engines.on(options.device)
         pairs = zip(header.groups, header.codings, strict=True)
         self._groups = [_Group(number, group, coding) for number, (group, coding) in enumerate(pairs)]
@@ -212,7 +221,7 @@ class FrameDecoder:
         view = self.view
         values = bytearray(view.rows * view.columns * learned.channels)
         pixels = memoryview(values).cast("B", (view.rows, view.columns, learned.channels))
-        for places, coded in learned.batches():
+        for places, coded in learned.batches(self._batch):
             image = TiledImage(pixels, places, self.model, learned.adaptation)
             self._engine.decode(image, coded, self._threads, view.level)
         return values
@@ -230,7 +239,8 @@ class FrameDecoder:
 def _check_limits(header: Header, view: View, options: DecodeOptions) -> None:
     """Raises UnsupportedError where a view takes more than the options allow."""
     pixels = view.rows * view.columns
-    _check(pixels * header.channels * header.sample_type.size, options.max_bytes, "bytes", "max_bytes")
+    needed = pixels * header.channels * header.sample_type.size
+    _check(needed, options.max_bytes, "bytes", "max_bytes")
     _check(pixels, options.max_pixels, "pixels", "max_pixels")
     groups = list(zip(header.groups, header.codings, strict=True))
     work = pixels * len(groups)
@@ -242,9 +252,11 @@ def _check_limits(header: Header, view: View, options: DecodeOptions) -> None:
         _check(work, allowed, "pixels in all channel groups, tiles and blocks together", "max_pixels")
     if options.max_bytes is not None and header.learned:
         height, width = (level_size(min(size, grid.size), view.level) for size in (header.height, header.width))
-        stored = max(coding.stored(group) for group, coding in groups if coding.learned)
-        allowed = max(options.max_bytes, _LEAST_TILE_BYTES)
-        _check(height * width * stored, allowed, "bytes for a tile of the image", "max_bytes")
+        tile = height * width * max(coding.stored(group) for group, coding in groups if coding.learned)
+        together = min(tile * thread_count(options.threads), 3 * grid.touched_pixels(view))
+        allowed = 3 * options.max_bytes - needed
+        if tile > _USUAL_TILE_BYTES:
+            _check(_TILE_MEMORY * together, allowed, "bytes for the tiles of the image", "max_bytes")
 
 
 def _check(needed: int, allowed: int | None, what: str, limit: str) -> None:

@@ -16,9 +16,13 @@ from llicti_core.view import TileGrid, View
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import ImageFile
 
 SMALL = 1 << 18
 """LZMA is tried for no more bytes than this: it takes its time, and wins where an image is small."""
+
+_ROWS = 256
+"""Rows of a decoded image that are copied at once."""
 
 
 def encode(pixels: NDArray[np.uint8], *, thorough: bool = False) -> bytes:
@@ -40,7 +44,8 @@ def decode(payload: Payload, height: int, width: int, channels: int, view: View)
     starts = block_starts(payload, grid.count)
     if grid.count == 1 and view.is_whole(width, height):
         whole = Reader(payload.take(starts[0], payload.size - starts[0]), payload.name)
-        return bytearray(_decode_block(whole, height, width, channels))
+        values = _decode_block(whole, height, width, channels)
+        return values if isinstance(values, bytearray) else bytearray(values)
     pixels = bytearray(view.rows * view.columns * channels)
     for number, place in enumerate(grid):
         if view.touches(place):
@@ -92,7 +97,7 @@ def _vp8l(pixels: NDArray[np.uint8], thorough: bool) -> bytes | None:
     return data[20 : 20 + length]
 
 
-def _decode_block(reader: Reader, height: int, width: int, channels: int) -> bytes:
+def _decode_block(reader: Reader, height: int, width: int, channels: int) -> bytes | bytearray:
     """The pixels of the block that is all of `reader`."""
     coding = reader.byte()
     size = height * width * channels
@@ -122,7 +127,7 @@ def _unlzma(reader: Reader, size: int) -> bytes:
     return stored
 
 
-def _decode_vp8l(reader: Reader, height: int, width: int, channels: int) -> bytes:
+def _decode_vp8l(reader: Reader, height: int, width: int, channels: int) -> bytearray:
     """The pixels of a VP8L chunk, whose own header must say what is expected before anything else looks at it."""
     name, coded = reader.name, reader.take(reader.left)
     head = int.from_bytes(coded[1:5], "little")
@@ -140,8 +145,16 @@ def _decode_vp8l(reader: Reader, height: int, width: int, channels: int) -> byte
     data = b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
     try:
         with WebPImagePlugin.WebPImageFile(io.BytesIO(data)) as image:
-            image.load()
-            return (image.getchannel("G") if channels == 1 else image.convert("RGB")).tobytes()
+            return _values(image, channels)
     except (OSError, SyntaxError, ValueError) as error:
         msg = f"{name} cannot be decoded as WebP: {error}"
         raise FormatError(msg) from error
+
+
+def _values(image: ImageFile.ImageFile, channels: int) -> bytearray:
+    """The pixels of an image, or its green channel, copied a few rows at a time: Pillow takes much memory as it is."""
+    values = bytearray()
+    for y in range(0, image.height, _ROWS):
+        rows = image.crop((0, y, image.width, min(y + _ROWS, image.height)))
+        values += (rows.getchannel("G") if channels == 1 else rows.convert("RGB")).tobytes()
+    return values

@@ -16,7 +16,8 @@ class DecodeOptions(NamedTuple):
 
     max_bytes: the most that the decoded samples may take. max_pixels: the most pixels that they may be. None for no
     limit. Both are checked before memory or time is spent: an image of one color has any size in a few bytes. Beside
-    the samples a decoder takes up to twice their size, and memory for the tiles that it works on.
+    the samples a decoder takes at most twice as much memory as they may take, and, where lossless WebP holds a part of
+    the image, up to 350 MB for one of its blocks of 4096 x 4096 pixels. A region costs what its tiles and blocks do.
 
     threads: how many to use; None for what `set_threads` says. device: "cpu"; "cuda", or "cuda:1" and so
     on, which takes `pip install 'llicti[cuda]'`; "auto" for a GPU where one can be used. Pixels depend on neither.
