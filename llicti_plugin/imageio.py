@@ -95,7 +95,7 @@ class LlcPlugin(PluginV3):
     ) -> NDArray[Any]:
         """The pixels of an image, (H, W) or (H, W, C); of several images with an axis in front.
 
-        Images with a palette come as their colours, (H, W, 3) or (H, W, 4).
+        Images with a palette come as their colors, (H, W, 3) or (H, W, 4).
         mode: one of Pillow's, to convert to, such as "L" or "RGBA"; of an image with a palette "P" gives what is
         stored. pilmode: the same, as version 2 has it.
         rotate: whether to turn the picture upright where its Exif says how.
@@ -262,7 +262,7 @@ class LlcPlugin(PluginV3):
             frame = self._file()[index]
             pixels = frame.decode(scale=wanted.scale, region=wanted.region, options=wanted.options)
         if wanted.mode is None:
-            pixels = imageio_pixels.in_colours(pixels, header, palette)
+            pixels = imageio_pixels.in_colors(pixels, header, palette)
         elif wanted.mode != header.mode:
             transparency = self._metadata(index).transparency
             pixels = imageio_pixels.in_mode(pixels, header, palette, transparency, wanted.mode)

@@ -1,4 +1,4 @@
-"""What imageio's readers make of the samples in a file: the colours of a palette, another mode, the picture upright."""
+"""What imageio's readers make of the samples in a file: the colors of a palette, another mode, the picture upright."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _TURNED = {
 
 
 def shape(info: ImageInfo, palette: Palette | None) -> tuple[int, ...]:
-    """The shape of an image in colours: (height, width) or (height, width, channels)."""
+    """The shape of an image in colors: (height, width) or (height, width, channels)."""
     return info.shape if palette is None else (info.height, info.width, _channels(info, palette))
 
 
-def in_colours(pixels: NDArray[Any], info: ImageInfo, palette: Palette | None) -> NDArray[Any]:
-    """`pixels` as they are stored, uint8 [height, width (, 2)] where there is a palette, as colours.
+def in_colors(pixels: NDArray[Any], info: ImageInfo, palette: Palette | None) -> NDArray[Any]:
+    """`pixels` as they are stored, uint8 [height, width (, 2)] where there is a palette, as colors.
 
     An index beyond the palette is black, as in Pillow.
     """
     if palette is None:
         return pixels
-    colours = table(palette)
-    every = np.zeros((256, colours.shape[1]), np.uint8)
+    colors = table(palette)
+    every = np.zeros((256, colors.shape[1]), np.uint8)
     every[:, 3:] = 255
-    every[: len(colours)] = colours
+    every[: len(colors)] = colors
     if info.mode == "P":
         found: NDArray[Any] = every[pixels]
         return found
@@ -46,7 +46,7 @@ def in_colours(pixels: NDArray[Any], info: ImageInfo, palette: Palette | None) -
 
 
 def table(palette: Palette) -> NDArray[np.uint8]:
-    """The colours of a palette, [entries, channels]."""
+    """The colors of a palette, [entries, channels]."""
     return np.frombuffer(palette.colors, np.uint8).reshape(-1, len(palette.mode))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numcodecs.abc import Codec
 from numcodecs.compat import ensure_contiguous_ndarray, ensure_ndarray, ndarray_copy
 
 import llicti_core
-from llicti_core import models
+from llicti_core import MAX_BYTES, MAX_PIXELS, DecodeOptions, models
 from llicti_core.adaptation import MAX_EFFORT
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ class Llc(Codec):
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The pixels, (height, width) or (height, width, channels), with an axis in front where there are several
         frames; or `out` filled with them."""
-        limit = llicti_core.MAX_BYTES if out is None else ensure_ndarray(out).nbytes
-        return ndarray_copy(decode_chunk(buf, limit), out)
+        if out is None:
+            return decode_chunk(buf, MAX_BYTES, MAX_PIXELS)
+        return ndarray_copy(decode_chunk(buf, ensure_ndarray(out).nbytes), out)
 
 
 def check_options(model: str, effort: int) -> None:
@@ -62,12 +64,15 @@ def check_options(model: str, effort: int) -> None:
     models.load(model)
 
 
-def decode_chunk(data: Any, max_bytes: int) -> NDArray[Any]:
-    """The pixels of a chunk, which may take no more than `max_bytes`. Raises LLCError."""
+def decode_chunk(data: Any, max_bytes: int, max_pixels: int | None = None) -> NDArray[Any]:
+    """The pixels of a chunk, which may take no more than `max_bytes`, each of its images no more than `max_pixels`.
+
+    Raises LLCError.
+    """
     images: list[NDArray[Any]] = []
     for frame in llicti_core.open(memoryview(ensure_contiguous_ndarray(data))):
         left = max_bytes - sum(image.nbytes for image in images)
-        images.append(frame.decode(options=llicti_core.DecodeOptions(max_bytes=left, threads=1)))
+        images.append(frame.decode(options=DecodeOptions(left, max_pixels, threads=1)))
     if len({(image.shape, image.dtype) for image in images}) > 1:
         msg = "a chunk has images of different shapes or types"
         raise llicti_core.FormatError(msg)
@@ -84,4 +89,8 @@ def _images(chunk: NDArray[Any]) -> Sequence[NDArray[Any]]:
     if chunk.ndim < 2 or not chunk.size:
         msg = f"cannot encode a chunk of shape {chunk.shape}: only (..., height, width) and with channels behind"
         raise llicti_core.UnsupportedError(msg)
-    return list(chunk.reshape(-1, *chunk.shape[-axes:]))
+    images = chunk.reshape(-1, *chunk.shape[-axes:])
+    if chunk.nbytes > MAX_BYTES or math.prod(images.shape[1:3]) > MAX_PIXELS:
+        msg = f"cannot encode a chunk of shape {chunk.shape}: decoders take {MAX_BYTES} bytes and {MAX_PIXELS} pixels"
+        raise llicti_core.UnsupportedError(msg)
+    return list(images)

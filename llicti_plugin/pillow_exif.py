@@ -71,11 +71,14 @@ def _read(info: dict[Any, Any]) -> Image.Exif:
         return im.getexif()
 
 
-def content(exif: Image.Exif) -> list[tuple[int, str]]:
-    """What an Exif says, to be compared: NaN, which cameras write as 0/0, is not equal to itself."""
-    return sorted(
-        (tag, repr(sorted(value.items()) if isinstance(value, dict) else value)) for tag, value in items(exif)
-    )
+def content(exif: Image.Exif) -> list[tuple[str, str]]:
+    """What an Exif says, to be compared: as text, since NaN, which cameras write as 0/0, is not equal to itself."""
+    return _as_text({tag: _as_text(value) if isinstance(value, dict) else value for tag, value in items(exif)})
+
+
+def _as_text(tags: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    # A tag may be an int or an enumeration's member, which are equal; or whatever someone took for one.
+    return sorted((repr(int(tag) if isinstance(tag, int) else tag), repr(value)) for tag, value in tags.items())
 
 
 def items(exif: Image.Exif) -> Iterator[tuple[int, Any]]:

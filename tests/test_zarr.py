@@ -127,6 +127,27 @@ def test_codec_damaged() -> None:
         codec.decode(llicti_core.join([codec.encode(pixels), codec.encode(pixels[1:])]))
 
 
+def test_nothing_is_encoded_that_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = numcodecs.get_codec({"id": "llc", "effort": 0})
+    encoded = codec.encode(smooth(20, 30))
+    bomb = llicti_core.encode(np.zeros((20000, 20000), bool))
+    with pytest.raises(llicti_core.UnsupportedError, match="pixels"):
+        codec.decode(bomb)
+    monkeypatch.setattr("llicti_plugin.numcodecs.MAX_PIXELS", 599)
+    with pytest.raises(llicti_core.UnsupportedError, match="decoders take"):
+        codec.encode(smooth(20, 30))
+    with pytest.raises(llicti_core.UnsupportedError, match="pixels"):
+        codec.decode(encoded)
+    out = np.empty((20, 30, 3), np.uint8)
+    codec.decode(encoded, out)  # whose size says what is expected
+    np.testing.assert_array_equal(out, smooth(20, 30))
+    monkeypatch.setattr("llicti_plugin.numcodecs.MAX_PIXELS", 600)
+    np.testing.assert_array_equal(codec.decode(codec.encode(np.stack([out, out]))), [out, out])
+    monkeypatch.setattr("llicti_plugin.numcodecs.MAX_BYTES", 3599)
+    with pytest.raises(llicti_core.UnsupportedError, match="decoders take"):
+        codec.encode(np.stack([out, out]))
+
+
 def test_chunks_of_several_images_have_frames() -> None:
     pixels = pixels_of((2, 3, 9, 8, 3))
     encoded = numcodecs.get_codec({"id": "llc"}).encode(pixels)
