@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,23 @@ def test_goes_on_after_any_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert second == f"llicti: {tmp_path / 'b.png'}: not enough memory"
     assert third == f"llicti: {tmp_path / 'c.png'}: RecursionError: too deep"
     assert [path.name for path in tmp_path.glob("*.llc")] == ["d.llc"]
+
+
+def test_warnings_and_logs_are_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    photograph(tmp_path / "a.png")
+    opened = Image.open
+
+    def odd(file: object) -> Image.Image:
+        for _ in range(2):
+            warnings.warn("odd\nfile", UserWarning, stacklevel=1)
+            logging.getLogger("tifffile").error("odd %s", "tag")
+        warnings.warn("of no concern", DeprecationWarning, stacklevel=1)
+        return opened(file)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image, "open", odd)
+    run("encode", tmp_path / "a.png")
+    name = tmp_path / "a.png"
+    assert capsys.readouterr().err == f"llicti: {name}: odd file\nllicti: {name}: odd tag\n"
 
 
 def test_target_that_cannot_be_written(tmp_path: Path, capsys: Capture) -> None:

@@ -292,6 +292,18 @@ def test_avif(bits: int, count: int, stored: Stored) -> None:
     assert ("stored as they are" in said) == (bits > 8)
 
 
+def test_colour_spaces_that_cannot_be_said(stored: Stored) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    data = imagecodecs.avif_encode(deep("uint8", 3), level=100, bitspersample=8)
+    assert stored(data)[1] == ""
+    at = data.index(b"colrnclx") + 8
+    assert "primaries 9 and transfer 16" in stored(data[:at] + struct.pack(">HH", 9, 16) + data[at + 4 :])[1]
+    data = imagecodecs.jpeg2k_encode(deep("uint8", 3), level=0)
+    assert stored(data)[1] == ""
+    at = data.index(b"colr\x01") + 7
+    assert "colour space 21" in stored(data[:at] + struct.pack(">I", 21) + data[at + 4 :])[1]
+
+
 def test_jpeg_xl(stored: Stored) -> None:
     imagecodecs = pytest.importorskip("imagecodecs")
     frames, said = stored(imagecodecs.jpegxl_encode(deep("uint16", 3), lossless=True))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from llicti_plugin.cli import say
@@ -38,15 +39,8 @@ def run(files: Sequence[str], work: Callable[[str], None]) -> int:
     status = 0
     for path in files:
         try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                for category in _OF_PROGRAMMERS:
-                    warnings.simplefilter("ignore", category)
-                try:
-                    work(path)
-                finally:
-                    for message in dict.fromkeys(str(warning.message) for warning in caught):
-                        tell(path, " ".join(message.split()))
+            with _telling(path):
+                work(path)
         except KeyboardInterrupt as error:
             raise Interrupted from error
         except say.OutputError:
@@ -58,6 +52,27 @@ def run(files: Sequence[str], work: Callable[[str], None]) -> int:
             say.err(f"{say.shown(path)}: {say.reason(error)}")
             status = 1
     return status
+
+
+@contextmanager
+def _telling(path: str) -> Iterator[None]:
+    """Tell of what libraries have to say of a file, by warnings or in their logs, in a line each."""
+    import logging
+
+    logged: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for category in _OF_PROGRAMMERS:
+                warnings.simplefilter("ignore", category)
+            yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        for message in dict.fromkeys([*(str(warning.message) for warning in caught), *logged]):
+            tell(path, say.one_line(message))
 
 
 def tell(path: str | os.PathLike[str], line: str) -> None:

@@ -154,7 +154,7 @@ def _page(page: Any) -> Picture:
     elif _PREMULTIPLIED in extra:
         notes.append("that its colours are premultiplied by alpha is not stored")
     if page.photometric not in (_MIN_IS_BLACK, _RGB):
-        notes.append(f"that its samples are {page.photometric.name} is not stored")
+        notes.append(f"that its samples are {getattr(page.photometric, 'name', page.photometric)} is not stored")
     bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
     if bits < 8 * pixels.dtype.itemsize:
         notes.append(f"its samples of {bits} bits are stored as they are, {pixels.dtype.name}")

@@ -80,15 +80,9 @@ def _png_chunks(file: IO[bytes]) -> Iterator[bytes]:
         at += 12 + int.from_bytes(head[:4], "big")
 
 
-_JPEG_STORED = (
-    b"JFIF\0",
-    b"JFXX\0",
-    b"Exif\0",
-    b"http://ns.adobe.com/xap/1.0/\0",
-    b"ICC_PROFILE\0",
-    b"Adobe",
-    b"MPF\0",
-)
+_XMP_SEGMENT = b"http://ns.adobe.com/xap/1.0/\0"
+_JPEG_STORED = (b"JFIF\0", b"JFXX\0", b"Exif\0", _XMP_SEGMENT, b"ICC_PROFILE\0", b"Adobe", b"MPF\0")
+"""How the application segments begin that are stored, or say only how the file is made."""
 
 
 def _jpeg(im: ImageFile, file: IO[bytes]) -> Finding:

@@ -23,11 +23,17 @@ def shown(path: str | os.PathLike[str]) -> str:
 def reason(error: BaseException) -> str:
     """Why something failed, as one line."""
     said = getattr(error, "strerror", None) or str(error)  # an OSError's text would repeat the file's name
-    text = " ".join(said.split()) if isinstance(said, str) else repr(said)
-    if not text:
+    text = said if isinstance(said, str) else repr(said)
+    if not text.strip():
         return "not enough memory" if isinstance(error, MemoryError) else type(error).__name__
     if not isinstance(error, (OSError, ValueError, MemoryError, SyntaxError)):
         text = f"{type(error).__name__}: {text}"  # means little without: a KeyError's text is the key
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """A text as one line that is not too long."""
+    text = " ".join(text.split())
     return _printable(text if len(text) <= _LONGEST else text[:_LONGEST] + " ...")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -55,9 +56,15 @@ def written(frames: Sequence[Frame], suffix: str) -> tuple[bytes, list[str]]:
 
     Raises Failure where the format cannot hold them.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of metadata, whose loss is found out
-        return _written(frames, suffix)
+    # Libraries warn of metadata, whose loss is found out here.
+    disabled = logging.root.manager.disable
+    logging.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _written(frames, suffix)
+    finally:
+        logging.disable(disabled)
 
 
 def _written(frames: Sequence[Frame], suffix: str) -> tuple[bytes, list[str]]:
