@@ -196,7 +196,7 @@ def main() -> int:
     count = 0
     for name, original in sample_photographs() if args.photos is None else photographs_in(args.photos):
         if original.mode not in MODES:
-            print(f"skipped {name}: mode {original.mode}; .llc holds {' and '.join(MODES)} so far\n")
+            print(f"skipped {name}: mode {original.mode}; compared are {' and '.join(MODES)}\n")
             continue
         if WEBP in formats and max(original.size) > WEBP_LARGEST_SIDE:
             print(f"skipped {name}: too large for WebP, the comparison would not be like for like\n")

@@ -44,7 +44,7 @@ class _Wanted(NamedTuple):
 class LlcPlugin(PluginV3):
     """Reads and writes `.llc` files: images of (H, W) or (H, W, C), of the types that `encode` takes.
 
-    An index of `...` means all images of a file stacked, so with an axis in front; None means that where there are
+    An index of `...` means all images of a file, stacked along a leading axis; None means that where there are
     several, and the image where there is one. Where their shapes differ they cannot be stacked, and ValueError is
     raised, as for the index of an image that is not there. Damaged files raise OSError.
     """
@@ -93,7 +93,7 @@ class LlcPlugin(PluginV3):
         max_bytes: int | None = llicti_core.MAX_BYTES,
         max_pixels: int | None = MAX_PIXELS,
     ) -> NDArray[Any]:
-        """The pixels of an image, (H, W) or (H, W, C); of several images with an axis in front.
+        """The pixels of an image, (H, W) or (H, W, C); of several images stacked along a leading axis.
 
         Images with a palette come as their colors, (H, W, 3) or (H, W, 4).
         mode: one of Pillow's, to convert to, such as "L" or "RGBA"; of an image with a palette "P" gives what is

@@ -25,7 +25,7 @@ _CHANNELS = 4
 class Llc(Codec):
     """Codes chunks as images: (..., height, width) or (..., height, width, channels) with 1 to 4 channels.
 
-    Of any type that `llicti_core.encode` takes, in C order and the machine's order of bytes. Axes in front count the
+    Of any type that `llicti_core.encode` takes, in C order and the machine's order of bytes. Leading axes count the
     frames of a file. model, effort: as for `llicti_core.encode`; decoding needs neither. Other chunks raise
     `llicti_core.UnsupportedError`, damaged ones `llicti_core.LLCError`; options by which nothing can be encoded
     TypeError, ValueError or `llicti_core.UnknownModelError` at once.
@@ -46,7 +46,7 @@ class Llc(Codec):
         return files[0] if len(files) == 1 else llicti_core.join(files)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The pixels, (height, width) or (height, width, channels), with an axis in front where there are several
+        """The pixels, (height, width) or (height, width, channels), with a leading axis where there are several
         frames; or `out` filled with them."""
         if out is None:
             return decode_chunk(buf, MAX_BYTES, MAX_PIXELS)
@@ -87,7 +87,7 @@ def _images(chunk: NDArray[Any]) -> Sequence[NDArray[Any]]:
         raise llicti_core.UnsupportedError(msg)
     axes = 3 if chunk.ndim > 2 and chunk.shape[-1] <= _CHANNELS else 2
     if chunk.ndim < 2 or not chunk.size:
-        msg = f"cannot encode a chunk of shape {chunk.shape}: only (..., height, width) and with channels behind"
+        msg = f"cannot encode a chunk of shape {chunk.shape}: only (..., height, width) and (..., height, width, channels)"
         raise llicti_core.UnsupportedError(msg)
     images = chunk.reshape(-1, *chunk.shape[-axes:])
     if chunk.nbytes > MAX_BYTES or math.prod(images.shape[1:3]) > MAX_PIXELS:

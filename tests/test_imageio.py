@@ -93,7 +93,7 @@ def test_file_object(arguments: dict[str, str], pixels) -> None:
     iio.imwrite(fp, pixels, **arguments)
     assert not fp.closed
     assert fp.getvalue() == llicti_core.encode(pixels)
-    assert_pixels_equal(iio.imread(fp, **arguments), pixels)  # from its start, though it stands at its end
+    assert_pixels_equal(iio.imread(fp, **arguments), pixels)  # from its start, though its position is the end
     assert_pixels_equal(iio.imread(fp), pixels)
     assert not fp.closed
 

@@ -183,7 +183,7 @@ def test_file_object_at_any_position() -> None:
 
 def test_image_inside_another_file() -> None:
     im = noisy_image("RGB")
-    fp = io.BytesIO(b"in front" + saved(im))
+    fp = io.BytesIO(b"a prefix" + saved(im))
     fp.seek(8)
     assert_image_equal(LlcImageFile(fp), im)
     fp.seek(8)

@@ -57,7 +57,7 @@ def full_exif() -> Image.Exif:
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "LLC"])
 @pytest.mark.parametrize("look", [lambda exif: None, lambda exif: exif.get_ifd(GPS), lambda exif: dict(exif)])
 def test_exif_that_nobody_changed_is_kept_byte_for_byte(form: str, look: Callable[[Image.Exif], object]) -> None:
-    im = reopened(picture(), form, exif=full_exif().tobytes() + b"behind it")
+    im = reopened(picture(), form, exif=full_exif().tobytes() + b"trailing")
     before = im.info["exif"]
     look(im.getexif())
     for _ in range(2):  # saving changes nothing
