@@ -325,12 +325,12 @@ def pack_section(tag: bytes, payload: bytes) -> bytes:
 
 
 def write_start() -> bytes:
-    """What stands before the first section: signature and version."""
+    """What comes before the first section: signature and version."""
     return SIGNATURE + bytes((VERSION,))
 
 
 def read_start(source: Source) -> int:
-    """Check signature and version; returns where the first section stands.
+    """Check signature and version; returns where the first section begins.
 
     Raises FormatError, TruncatedError or UnsupportedError.
     """
@@ -356,7 +356,7 @@ def write_frame(header: Header, sections: Iterable[tuple[bytes, bytes]]) -> byte
 
 
 class Section(NamedTuple):
-    """Where a section stands in a file: the first byte of its tag, that of its payload, the first one after it."""
+    """Where a section is in a file: the first byte of its tag, that of its payload, the first one after it."""
 
     tag: bytes
     start: int
@@ -409,7 +409,7 @@ def _compare(section: Section, checksum: int, stored: bytes | memoryview) -> Non
 
 
 def read_header(source: Source, at: int) -> tuple[Header, int]:
-    """The header of the frame that begins at byte `at`, and where its next section stands. Raises LLCError."""
+    """The header of the frame that begins at byte `at`, and where its next section begins. Raises LLCError."""
     section = find_section(source, at)
     if section.size > MAX_HEADER_BYTES and source.size - section.payload > MAX_HEADER_BYTES:
         msg = (
@@ -460,7 +460,7 @@ class Sections:
         return (find_section(self.source, start) for start in self._passed[: self._front])
 
     def nth(self, number: int) -> Section:
-        """Where section `number` of the layout stands. Raises FormatError where another one stands in its place."""
+        """Where section `number` of the layout is. Raises FormatError where another one is in its place."""
         self.front()
         while len(self._found) <= number:
             tag = self.layout[len(self._found)]
@@ -489,7 +489,7 @@ class Sections:
     def next_frame(self) -> int:
         """Where the next frame begins, or the file ends, after all sections of the layout.
 
-        Raises FormatError where another section stands in between.
+        Raises FormatError where another section is in between.
         """
         self._to_last()
         self._pass_ancillary()

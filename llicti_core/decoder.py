@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -127,7 +128,8 @@ class FrameDecoder:
         self._groups = [_Group(number, group, coding) for number, (group, coding) in enumerate(pairs)]
         self._layout = header.layout
         self._grid = TileGrid(header.width, header.height, 1 << header.tile_log2)
-        _check_limits(header, view, options)
+        self._blocks = TileGrid(header.width, header.height, BLOCK)
+        self._check_limits()
         self.model = models.load_exact(header.model, header.identity) if header.learned else None
         self._whole = view.is_whole(header.width, header.height)
         # A section of an open file of which most is not needed is not read whole, nor its checksum compared.
@@ -210,8 +212,7 @@ class FrameDecoder:
         return ValueTable.read(self._payload(LEVL, -1).reader(), header.bits, header.sample_type, count)
 
     def _decode_fallback(self, group: _Group) -> bytearray:
-        blocks = TileGrid(self.header.width, self.header.height, BLOCK)
-        touched = blocks.touched_pixels(self.view._replace(level=0))
+        touched = self._blocks.touched_pixels(self.view._replace(level=0))
         whole = 2 * touched > self.header.width * self.header.height
         payload = self._payload(GENR, group.number, whole=whole)
         return fallback.decode(payload, self.header.height, self.header.width, group.stored, self.view)
@@ -226,6 +227,27 @@ class FrameDecoder:
             self._engine.decode(image, coded, self._threads, view.level)
         return values
 
+    def _check_limits(self) -> None:
+        """Raises UnsupportedError where the view takes more than the options allow."""
+        header, view, options = self.header, self.view, self._options
+        pixels = view.rows * view.columns
+        needed = pixels * header.channels * header.sample_type.size
+        _check(needed, options.max_bytes, "bytes", "max_bytes")
+        _check(pixels, options.max_pixels, "pixels", "max_pixels")
+        learned, touched = [group for group in self._groups if group.coding.learned], self._grid.touched_pixels(view)
+        work = pixels * len(self._groups) + touched * len(learned)
+        work += self._blocks.touched_pixels(view._replace(level=0)) * len(self._of_kind(FALLBACK))
+        if options.max_pixels is not None:
+            allowed = _WORK * max(options.max_pixels, _LEAST_WORK)
+            _check(work, allowed, "pixels in all channel groups, tiles and blocks together", "max_pixels")
+        if options.max_bytes is not None and learned:
+            sides = (level_size(min(side, self._grid.size), view.level) for side in (header.height, header.width))
+            tile = math.prod(sides) * max(group.stored for group in learned)
+            if tile > _USUAL_TILE_BYTES:
+                together = min(tile * self._threads, 3 * touched)
+                allowed = 3 * options.max_bytes - needed
+                _check(_TILE_MEMORY * together, allowed, "bytes for the tiles of the image", "max_bytes")
+
     def _check_lowpass(self) -> None:
         """Raises TruncatedError where the file is too short for the lowpass of its learned groups."""
         header, left = self.header, self._sections.source.size
@@ -234,29 +256,6 @@ class FrameDecoder:
         if least > left:
             msg = f"file ends early: {header.width}x{header.height} pixels take more than its {left} bytes"
             raise TruncatedError(msg)
-
-
-def _check_limits(header: Header, view: View, options: DecodeOptions) -> None:
-    """Raises UnsupportedError where a view takes more than the options allow."""
-    pixels = view.rows * view.columns
-    needed = pixels * header.channels * header.sample_type.size
-    _check(needed, options.max_bytes, "bytes", "max_bytes")
-    _check(pixels, options.max_pixels, "pixels", "max_pixels")
-    groups = list(zip(header.groups, header.codings, strict=True))
-    work = pixels * len(groups)
-    grid, blocks = (TileGrid(header.width, header.height, size) for size in (1 << header.tile_log2, BLOCK))
-    work += sum(grid.touched_pixels(view) for _, coding in groups if coding.learned)
-    work += sum(blocks.touched_pixels(view._replace(level=0)) for _, coding in groups if coding.kind == FALLBACK)
-    if options.max_pixels is not None:
-        allowed = _WORK * max(options.max_pixels, _LEAST_WORK)
-        _check(work, allowed, "pixels in all channel groups, tiles and blocks together", "max_pixels")
-    if options.max_bytes is not None and header.learned:
-        height, width = (level_size(min(size, grid.size), view.level) for size in (header.height, header.width))
-        tile = height * width * max(coding.stored(group) for group, coding in groups if coding.learned)
-        together = min(tile * thread_count(options.threads), 3 * grid.touched_pixels(view))
-        allowed = 3 * options.max_bytes - needed
-        if tile > _USUAL_TILE_BYTES:
-            _check(_TILE_MEMORY * together, allowed, "bytes for the tiles of the image", "max_bytes")
 
 
 def _check(needed: int, allowed: int | None, what: str, limit: str) -> None:

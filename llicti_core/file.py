@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Data = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
-"""A file: its bytes, its path, or one open for reading bytes that can seek, standing where the `.llc` file begins."""
+"""A file: its bytes, its path, or one open for reading bytes that can seek, positioned where the `.llc` file begins."""
 
 DEFAULTS = DecodeOptions()
 
@@ -205,7 +205,10 @@ class LlcFrame:
 
 
 class LlcFile:
-    """A `.llc` file that is open: `file[0]` is its first image. It can be used in a `with` statement."""
+    """A `.llc` file that is open: `file[0]` is its first image. It can be used in a `with` statement.
+
+    Several threads may use one that is in memory, but not one that is on disk.
+    """
 
     def __init__(self, data: Data) -> None:
         """data: see Data. A path is opened, and closed by `close`. Raises OSError or LLCError."""

@@ -84,7 +84,7 @@ def read_kinds(sections: Iterable[tuple[bytes, bytes | memoryview]]) -> dict[str
         if name is None:
             continue
         if name in found:
-            msg = f"section {tag!r} stands twice"
+            msg = f"section {tag!r} occurs twice"
             raise FormatError(msg)
         found[name] = None
         stored -= len(payload)
@@ -162,7 +162,7 @@ def _unpack_text(reader: Reader) -> dict[str, str]:
     while reader.left:
         name, text = (str(reader.take(reader.varint()), "utf-8") for _ in range(2))
         if name in texts or len(texts) == MAX_TEXTS:
-            msg = f"the name {name!r:.40} stands twice" if name in texts else f"more than {MAX_TEXTS} texts"
+            msg = f"the name {name!r:.40} occurs twice" if name in texts else f"more than {MAX_TEXTS} texts"
             raise ValueError(msg)
         texts[name] = text
     return texts

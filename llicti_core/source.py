@@ -37,7 +37,7 @@ class MemorySource:
 
 
 class FileSource:
-    """A file that is open for reading bytes, can seek, and stays the caller's; it stands where byte 0 is."""
+    """A file that is open for reading bytes, can seek, and stays the caller's; its position is that of byte 0."""
 
     in_memory = False
 
@@ -74,7 +74,7 @@ class FileSource:
 
 
 def source_of(data: bytes | bytearray | memoryview | IO[bytes]) -> Source:
-    """The bytes of `data`, or of an open file from where it stands. Raises TypeError for anything else."""
+    """The bytes of `data`, or of an open file from its position on. Raises TypeError for anything else."""
     if isinstance(data, (bytes, bytearray, memoryview)):
         return MemorySource(data)
     if hasattr(data, "read") and hasattr(data, "seek"):

@@ -174,7 +174,7 @@ bomb = deflate(bytes(spec.MAX_METADATA_BYTES + 1))
         (b"text", b"\0\1a", "ends"),
         (b"text", b"\0\1a\2b", "ends"),
         (b"text", b"\0\1a\1\xff", "utf-8"),
-        (b"text", b"\0\1a\0\1a\0", "stands twice"),
+        (b"text", b"\0\1a\0\1a\0", "occurs twice"),
         (b"text", b"\0\x81\x00", "non-canonical"),
         (b"text", b"\0" + b"\xff" * 8 + b"\x7f", "ends"),
         (b"dpix", bytes(15), "ends"),
