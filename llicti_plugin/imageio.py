@@ -264,8 +264,7 @@ class LlcPlugin(PluginV3):
         if wanted.mode is None:
             pixels = imageio_pixels.in_colors(pixels, header, palette)
         elif wanted.mode != header.mode:
-            transparency = self._metadata(index).transparency
-            pixels = imageio_pixels.in_mode(pixels, header, palette, transparency, wanted.mode)
+            pixels = imageio_pixels.in_mode(pixels, header, palette, self._metadata(index), wanted.mode)
         return imageio_pixels.upright(pixels, self._metadata(index)) if wanted.rotate else pixels
 
 

@@ -55,10 +55,12 @@ def _channels(info: ImageInfo, palette: Palette) -> int:
 
 
 def in_mode(
-    pixels: NDArray[Any], info: ImageInfo, palette: Palette | None, transparency: object, mode: str
+    pixels: NDArray[Any], info: ImageInfo, palette: Palette | None, metadata: Metadata, mode: str
 ) -> NDArray[Any]:
     """`pixels` as they are stored, converted by Pillow to one of its modes. Raises ValueError where it cannot."""
     from PIL import Image, ImagePalette
+
+    from llicti_plugin.pillow_info import to_info
 
     if not info.mode:
         msg = f"cannot convert {info.channels} channels of {info.dtype} to mode {mode}: Pillow has no mode for them"
@@ -71,8 +73,7 @@ def in_mode(
     if palette:
         image.palette = ImagePalette.ImagePalette(palette.mode, palette.colors)
         image.palette.dirty = 1
-    if transparency is not None:
-        image.info["transparency"] = transparency
+    image.info = to_info(metadata, info.mode, None)
     return np.array(image.convert(mode))
 
 

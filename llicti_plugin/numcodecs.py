@@ -87,7 +87,9 @@ def _images(chunk: NDArray[Any]) -> Sequence[NDArray[Any]]:
         raise llicti_core.UnsupportedError(msg)
     axes = 3 if chunk.ndim > 2 and chunk.shape[-1] <= _CHANNELS else 2
     if chunk.ndim < 2 or not chunk.size:
-        msg = f"cannot encode a chunk of shape {chunk.shape}: only (..., height, width) and (..., height, width, channels)"
+        msg = (
+            f"cannot encode a chunk of shape {chunk.shape}: only (..., height, width) and (..., height, width, 1 to 4)"
+        )
         raise llicti_core.UnsupportedError(msg)
     images = chunk.reshape(-1, *chunk.shape[-axes:])
     if chunk.nbytes > MAX_BYTES or math.prod(images.shape[1:3]) > MAX_PIXELS:

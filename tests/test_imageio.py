@@ -334,6 +334,20 @@ def test_mode(mode: str, wanted: str, tmp_path: Path) -> None:
     assert_pixels_equal(only, expected)
 
 
+@pytest.mark.parametrize("transparency", [1, (1, 2, 3), b"\0\1", (1, 2)])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_mode_with_a_transparency_of_another(channels: int, transparency: Any, tmp_path: Path) -> None:
+    pixels = noisy_pixels((5, 6, channels))[..., 0] if channels == 1 else noisy_pixels((5, 6, channels))
+    iio.imwrite(tmp_path / "a.llc", pixels, transparency=transparency)
+    with Image.open(tmp_path / "a.llc") as im:
+        assert_pixels_equal(iio.imread(tmp_path / "a.llc", mode="RGBA"), np.asarray(im.convert("RGBA")))
+
+
+def test_unknown_mode(path: Path) -> None:
+    with pytest.raises(ValueError, match="mode"):
+        iio.imread(path, mode="no-such")
+
+
 def test_mode_of_what_has_none(tmp_path: Path) -> None:
     iio.imwrite(tmp_path / "a.llc", np.zeros((4, 4, 7), np.uint8))
     with pytest.raises(ValueError, match="no mode"):
