@@ -44,7 +44,7 @@ def exif_now(im: Image.Image) -> bytes | None:
     taken_out = stored is None and read_from is not None and RAW_PROFILE not in im.info
     if taken_out or _unchanged(exif, im.info, read_from):
         return stored
-    return _packed(dict(items(exif)), exif.endian)
+    return packed(dict(items(exif)), exif.endian)
 
 
 def _of_tiff(im: Image.Image) -> bytes | None:
@@ -52,7 +52,7 @@ def _of_tiff(im: Image.Image) -> bytes | None:
         exif = im.getexif()
     except Exception:  # of any kind: a directory that Pillow cannot read
         return None
-    return _packed({tag: value for tag, value in items(exif) if tag not in OF_TIFF_FILES}, exif.endian)
+    return packed({tag: value for tag, value in items(exif) if tag not in OF_TIFF_FILES}, exif.endian)
 
 
 def _unchanged(exif: Image.Exif, info: Mapping[Any, Any], read_from: bytes | None) -> bool:
@@ -100,7 +100,7 @@ def items(exif: Image.Exif) -> Iterator[tuple[int, Any]]:
             yield tag, directory
 
 
-def _packed(tags: dict[int, Any], endian: str | None) -> bytes | None:
+def packed(tags: dict[int, Any], endian: str | None) -> bytes | None:
     """Exif of these tags, without those that Pillow cannot write."""
     if not tags:
         return None

@@ -168,7 +168,13 @@ def test_tiff_pages_and_metadata(tmp_path: Path, capsys: Capture) -> None:
         for page in pages[:2]:
             writer.write(page, photometric="rgb", metadata=None, iccprofile=b"a profile", resolution=(72, 72))
     with tifffile.TiffWriter(tmp_path / "b.tif") as writer:  # which Pillow cannot open
-        writer.write(pages[2], metadata=None, iccprofile=b"a profile", resolution=(72, 72), resolutionunit=2)
+        described = {
+            "iccprofile": b"a profile",
+            "resolution": (72, 72),
+            "resolutionunit": 2,
+            "software": "Camera works",
+        }
+        writer.write(pages[2], metadata=None, **described)
     assert cli.main(["encode", str(tmp_path / "a.tif"), str(tmp_path / "b.tif")]) == 0
     data = [(tmp_path / name).read_bytes() for name in ("a.llc", "b.llc")]
     assert same(llicti_core.decode(data[0]), pages[0])
@@ -176,6 +182,7 @@ def test_tiff_pages_and_metadata(tmp_path: Path, capsys: Capture) -> None:
     assert same(llicti_core.decode(data[1]), pages[2])
     assert [llicti_core.read_metadata(each).icc_profile for each in data] == [b"a profile", b"a profile"]
     assert llicti_core.read_metadata(data[1]).dpi == (72, 72)
+    assert b"Camera works" in (llicti_core.read_metadata(data[1]).exif or b"")
     assert capsys.readouterr().err == ""
 
 
@@ -227,6 +234,30 @@ def test_tiff_turned_as_its_orientation_says(stored: Stored) -> None:
             tifffile.imwrite(file, pixels, photometric="rgb", extratags=[(274, 3, 1, orientation, True)])
             turned.append(stored(file.getvalue())[0][0])
         assert np.array_equal(*turned), orientation
+
+
+def test_orientation_is_not_followed_twice(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    for dtype in ("uint8", "uint16"):
+        tags = [(274, 3, 1, 6, True), (271, 2, 0, "Camera works", True)]
+        tifffile.imwrite(tmp_path / "a.tif", deep(dtype, 3), photometric="rgb", extratags=tags)
+        assert cli.main(["encode", "-f", str(tmp_path / "a.tif")]) == 0
+        exif = Image.Exif()
+        exif.load(llicti_core.read_metadata(tmp_path / "a.llc").exif or b"")
+        assert exif.get(271) == "Camera works"
+        assert exif.get(274, 1) == 1
+
+
+def test_pages_that_pillow_cannot_read(stored: Stored) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pages = [deep("uint8", 3), deep("float64"), deep("uint8", 3, seed=1)]
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for page in pages:
+            writer.write(page, photometric="rgb" if page.ndim == 3 else "minisblack", metadata=None)
+    frames, said = stored(file.getvalue())
+    assert all(same(frame, page) for frame, page in zip(frames, pages, strict=True))
+    assert said == ""
 
 
 def tiff_of_tags(*tags: tuple[int, int, int]) -> bytes:

@@ -10,6 +10,7 @@ import llicti_core
 from llicti_plugin.cli import pnm
 from llicti_plugin.cli.batch import Failure
 from llicti_plugin.cli.extras import how_to_install
+from llicti_plugin.pillow_exif import OF_TIFF_FILES, packed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,13 +20,15 @@ class Picture(NamedTuple):
     """A frame that was read whole.
 
     pixels: (height, width) or (height, width, channels). mode: Pillow's name of what they mean; None for the simplest
-    that fits, or none. metadata: what the reader knows of it, where it is asked to. notes: what of it cannot be stored.
+    that fits, or none. metadata: what the reader knows of it, where Pillow knows nothing. notes: what of it cannot be stored;
+    metadata_notes: what of its metadata.
     """
 
     pixels: NDArray[Any]
     mode: str | None = None
     metadata: llicti_core.Metadata | None = None
     notes: tuple[str, ...] = ()
+    metadata_notes: tuple[str, ...] = ()
 
 
 def format_of(data: bytes) -> str | None:
@@ -121,6 +124,8 @@ def _of_bits(pixels: NDArray[Any]) -> Picture:
 
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE = 0, 1, 2, 3
 _PREMULTIPLIED = 1
+_ORIENTATION = 274
+_RATIONALS = (5, 10)
 
 
 def _tiff(data: bytes) -> Iterator[Picture]:
@@ -158,12 +163,13 @@ def _page(page: Any) -> Picture:
     bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
     if bits < 8 * pixels.dtype.itemsize:
         notes.append(f"its samples of {bits} bits are stored as they are, {pixels.dtype.name}")
-    return Picture(_upright(pixels, page), mode, _tiff_metadata(page), tuple(notes))
+    metadata, metadata_notes = _tiff_metadata(page)
+    return Picture(_upright(pixels, page), mode, metadata, tuple(notes), metadata_notes)
 
 
 def _upright(pixels: NDArray[Any], page: Any) -> NDArray[Any]:
     """Turned as the tag Orientation says, as Pillow turns the TIFF files that it reads."""
-    tag = page.tags.get(274)
+    tag = page.tags.get(_ORIENTATION)
     orientation = int(tag.value) if tag else 1
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
@@ -174,10 +180,22 @@ def _upright(pixels: NDArray[Any], page: Any) -> NDArray[Any]:
     return pixels
 
 
-def _tiff_metadata(page: Any) -> llicti_core.Metadata:
+def _tiff_metadata(page: Any) -> tuple[llicti_core.Metadata, tuple[str, ...]]:
+    """The metadata of a page, and what of it cannot be read."""
     icc, xmp = (page.tags[tag].value if tag in page.tags else None for tag in (34675, 700))
     dpi = page.get_resolution(2) if 282 in page.tags and 283 in page.tags else None
-    return llicti_core.Metadata(icc_profile=bytes(icc) if icc else None, xmp=bytes(xmp) if xmp else None, dpi=dpi)
+    tags: dict[int, Any] = {}
+    left_out = []
+    for tag in page.tags:
+        if tag.code in OF_TIFF_FILES or tag.code == _ORIENTATION:
+            continue
+        if isinstance(tag.value, dict) or tag.dtype in _RATIONALS:
+            left_out.append(tag.name)
+        else:
+            tags[tag.code] = tag.value
+    exif = packed(tags, page.parent.byteorder)
+    metadata = llicti_core.Metadata(bytes(icc) if icc else None, exif, bytes(xmp) if xmp else None, dpi=dpi)
+    return metadata, (f"not stored: tags {', '.join(left_out)}",) if left_out else ()
 
 
 _READERS: dict[str, Callable[[bytes], Iterator[Picture]]] = {

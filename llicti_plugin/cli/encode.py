@@ -16,6 +16,8 @@ from llicti_plugin import pillow_info
 from llicti_plugin.cli import deep, depth
 from llicti_plugin.cli.batch import Failure, Targets, read, tell
 
+_ORIENTATION = 274
+
 
 def file(path: str, targets: Targets, options: Mapping[str, Any]) -> None:
     """Make a `.llc` file of the image in a file. options: of llicti_core.encode.
@@ -42,7 +44,11 @@ def encoded(data: bytes, options: Mapping[str, Any]) -> tuple[bytes, list[str]]:
                 msg = "not an image that Pillow can read"
                 raise Failure(msg)
             return _read_whole(deep.read(form, data, f"Pillow cannot read this {form} file"), None, options)
-        finding = _examined(image, data)
+        try:
+            finding = _examined(image, data)
+        except SyntaxError:  # how TIFF's plugin refuses samples
+            pictures = deep.read(image.format or "", data, "Pillow cannot read all of its pages")
+            return _read_whole(pictures, None, options)
         notes = [*finding.notes]
         if finding.lost:
             file, more = _read_whole(deep.read(image.format or "", data, finding.lost), image, options)
@@ -69,8 +75,12 @@ def _read_whole(
     for index, picture in enumerate(pictures):
         notes += picture.notes
         metadata = picture.metadata
-        if image is not None:
+        if image is None:
+            notes += picture.metadata_notes
+        else:
             image.seek(index)
+            if image.format == "TIFF":
+                image.getexif().pop(_ORIENTATION, None)  # the pixels have been turned as it says
             metadata = pillow_info.from_image(image, {}, getattr(image, "n_frames", 1) > 1)
         frames.append(llicti_core.encode(picture.pixels, mode=picture.mode, metadata=metadata, **options))
     return llicti_core.join(frames), notes
