@@ -184,24 +184,22 @@ class LlcFrame:
     @cached_property
     def _own_metadata(self) -> dict[str, Any]:
         """The kinds of metadata that the frame has itself, None where it says that it has none."""
-        left = MAX_METADATA_BYTES
-        unknown = False
-        sections = []
-        for section in self.sections.front():
-            if section.tag in TAGS:
-                sections.append(section)
-            else:
-                unknown = True
-        for section in sections:
-            left -= section.size
-            if left < 0:
-                msg = f"section {section.tag!r} at byte {section.start} is too long: "
-                msg += f"metadata has {MAX_METADATA_BYTES} bytes at most"
-                raise FormatError(msg)
-        kinds = read_kinds((section.tag, read_section(self._source, section)) for section in sections)
-        if not unknown:
+        kinds = read_kinds(self._metadata_payloads())
+        if all(section.tag in TAGS for section in self.sections.front()):
             self.sections.front_is_checked()
         return kinds
+
+    def _metadata_payloads(self) -> Iterator[tuple[bytes, memoryview]]:
+        """The sections of metadata that the frame has itself, read one by one. Raises FormatError."""
+        left = MAX_METADATA_BYTES
+        for section in self.sections.front():
+            if section.tag in TAGS:
+                left -= section.size
+                if left < 0:
+                    limit = f"metadata has {MAX_METADATA_BYTES} bytes at most"
+                    msg = f"section {section.tag!r} at byte {section.start} is too long: {limit}"
+                    raise FormatError(msg)
+                yield section.tag, read_section(self._source, section)
 
 
 class LlcFile:
