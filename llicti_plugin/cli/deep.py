@@ -20,8 +20,8 @@ class Picture(NamedTuple):
     """A frame that was read whole.
 
     pixels: (height, width) or (height, width, channels). mode: Pillow's name of what they mean; None for the simplest
-    that fits, or none. metadata: what the reader knows of it, where Pillow knows nothing. notes: what of it cannot be stored;
-    metadata_notes: what of its metadata.
+    that fits, or none. metadata: what the reader knows of it, where Pillow knows nothing. notes, metadata_notes: what of
+    the picture cannot be stored, and what of that metadata.
     """
 
     pixels: NDArray[Any]
