@@ -132,9 +132,10 @@ class FrameDecoder:
         self._check_limits()
         self.model = models.load_exact(header.model, header.identity) if header.learned else None
         self._whole = view.is_whole(header.width, header.height)
-        # A section of an open file of which most is not needed is not read whole, nor its checksum compared.
-        touched = self._grid.touched_pixels(view._replace(level=0))
-        self._read_whole = 2 * touched > header.width * header.height
+        # Of the levels' sections in an open file a small region needs little. Where they are not read whole, nor their
+        # checksums compared, the states in which the entropy coder ends after the finest level tell of damage.
+        touched = self._grid.touched_pixels(view)
+        self._read_whole = view.level > 0 or 2 * touched > header.width * header.height
 
     def decode(self) -> bytearray:
         """The samples of the view: row by row, channels interleaved, little endian.
@@ -185,7 +186,7 @@ class FrameDecoder:
                 self.view,
                 self._grid,
                 adaptations.get(group.number, NOT_ADAPTED),
-                self._payload(COAR, group.number, whole=self._read_whole),
+                self._payload(COAR, group.number),
                 [self._payload(level_tag(level), group.number, whole=self._read_whole) for level in levels],
             )
             for group in self._groups
@@ -212,9 +213,7 @@ class FrameDecoder:
         return ValueTable.read(self._payload(LEVL, -1).reader(), header.bits, header.sample_type, count)
 
     def _decode_fallback(self, group: _Group) -> bytearray:
-        touched = self._blocks.touched_pixels(self.view._replace(level=0))
-        whole = 2 * touched > self.header.width * self.header.height
-        payload = self._payload(GENR, group.number, whole=whole)
+        payload = self._payload(GENR, group.number)
         return fallback.decode(payload, self.header.height, self.header.width, group.stored, self.view)
 
     def _decode_learned(self, learned: LearnedGroup) -> bytearray:
