@@ -26,7 +26,7 @@ from llicti_core import engines, models
 from llicti_core.container import Coding, Header, pack_section, pack_varint, write_frame, write_start
 from llicti_core.ordinals import little_endian
 from llicti_core.samples import SAMPLE_TYPES, channel_groups
-from llicti_core.spec import BLOCK, CONSTANT, DEFLATE, FALLBACK, LEARNED, LZMA2
+from llicti_core.spec import BLOCK, CONSTANT, DEFLATE, FALLBACK, LEARNED, LZMA2, VP8L
 from llicti_core.view import TileGrid
 
 START = len(llicti_core.SIGNATURE) + 1
@@ -279,17 +279,28 @@ def _costly_table(rng: Random) -> bytes:
 
 
 def _costly_fallback(rng: Random) -> bytes:
-    """A large image of zeros by deflate or LZMA2."""
+    """A large image of zeros by any of the fallback coders."""
     kind, channels = rng.choice(SAMPLE_TYPES), rng.choice((1, 1, 3, 4, 30))
     width, height = rng.choice((500, 4096, 9000)), rng.choice((1, 500, 3000))
     payloads = []
     for group in channel_groups(kind.bits, channels):
-        coder, name = rng.choice(((DEFLATE, "deflate"), (DEFLATE, "deflate"), (LZMA2, "lzma")))
+        coder, name = rng.choice(((DEFLATE, "deflate"), (DEFLATE, "deflate"), (LZMA2, "lzma"), (VP8L, "")))
         widths = [min(BLOCK, width - x) for x in range(0, width, BLOCK)]
-        blocks = [bytes((coder,)) + bomb(name, wide * height * group.channels) for wide in widths]
+        column = height * group.channels
+        packed = [bomb(name, wide * column) if name else _black(wide, height) for wide in widths]
+        blocks = [bytes((coder,)) + block for block in packed]
         payloads.append((b"GENR", b"".join((*(pack_varint(len(block)) for block in blocks[:-1]), *blocks))))
     header = Header(width, height, "", kind, channels, 0, 0, 0, (Coding(FALLBACK),) * len(payloads))
     return write_start() + write_frame(header, payloads)
+
+
+@cache
+def _black(width: int, height: int) -> bytes:
+    """The chunk VP8L of a black image."""
+    file = io.BytesIO()
+    Image.new("RGB", (width, height)).save(file, "WEBP", lossless=True)
+    (length,) = struct.unpack_from("<I", file.getvalue(), 16)
+    return file.getvalue()[20 : 20 + length]
 
 
 def _costly_tile(rng: Random) -> bytes:
