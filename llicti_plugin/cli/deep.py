@@ -20,8 +20,8 @@ class Picture(NamedTuple):
     """A frame that was read whole.
 
     pixels: (height, width) or (height, width, channels). mode: Pillow's name of what they mean; None for the simplest
-    that fits, or none. metadata: what the reader knows of it, where Pillow knows nothing. notes, metadata_notes: what of
-    the picture cannot be stored, and what of that metadata.
+    that fits, or none. metadata: what the reader knows of it, where Pillow knows nothing. notes, metadata_notes: what
+    of the picture cannot be stored, and what of that metadata.
     """
 
     pixels: NDArray[Any]
@@ -39,6 +39,8 @@ def format_of(data: bytes) -> str | None:
         return "TIFF"
     if data[:2] == b"\xff\x0a" or data[:12] == b"\0\0\0\x0cJXL \r\n\x87\n":
         return "JXL"
+    if data[4:12] in (b"ftypavif", b"ftypavis"):  # which Pillow reads from 11.3 on
+        return "AVIF"
     return "PPM" if pnm.read_header(data) else None
 
 
@@ -110,8 +112,7 @@ def _jpeg_xl(data: bytes) -> Iterator[Picture]:
 
     pixels = imagecodecs.jpegxl_decode(data)
     for frame in pixels if pixels.ndim == 4 else [pixels]:
-        picture = _of_bits(frame)
-        yield picture._replace(notes=(*picture.notes, "only pixels are read of JPEG XL: no profile, Exif or XMP"))
+        yield _of_bits(frame)
 
 
 def _of_bits(pixels: NDArray[Any]) -> Picture:
@@ -119,7 +120,7 @@ def _of_bits(pixels: NDArray[Any]) -> Picture:
     most = int(pixels.max(initial=0))
     fewer = pixels.dtype.name == "uint16" and most < 2**12
     note = f"its samples of up to {most} are stored as they are, {pixels.dtype.name}"
-    return Picture(pixels, notes=(note,) if fewer else ())
+    return Picture(pixels, None, None, (note,) if fewer else (), ("only pixels are read: no profile, Exif or XMP",))
 
 
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE = 0, 1, 2, 3

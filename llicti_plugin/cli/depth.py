@@ -64,7 +64,11 @@ def _png(im: ImageFile, file: IO[bytes]) -> Finding:
     left_out = {kind: None for kind in kinds if kind not in stored | _PNG_OF_FRAMES}
     if b"sRGB" in left_out:
         left_out = {kind: None for kind in left_out if kind not in _PNG_OF_SRGB}
-    notes = (f"not stored: chunks {', '.join(kind.decode('latin-1') for kind in left_out)}",) if left_out else ()
+    notes: tuple[str, ...] = (
+        (f"not stored: chunks {', '.join(kind.decode('latin-1') for kind in left_out)}",) if left_out else ()
+    )
+    if depth == 16 and im.mode == "I":  # as Pillow before 11 reads grey
+        notes += ("its samples of 16 bits are stored as they are, int32",)
     return Finding(samples_of(16) if depth == 16 and colour != 0 else "", notes)
 
 
