@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 import warnings
 from importlib.metadata import entry_points, version
 from pathlib import Path
@@ -332,6 +333,16 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None
     for name in [name for name in sys.modules if name.startswith("llicti_core.training")]:
         monkeypatch.delitem(sys.modules, name)
     assert f"train needs torch: {how_to_install('train')}" in failure(["train", "photos"], capsys)
+
+
+def test_errors_of_commands_with_a_command_line_of_their_own(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def fails(arguments: list[str]) -> int:
+        raise FileNotFoundError(2, "No such file or directory", arguments[0])
+
+    command = types.ModuleType("llicti_core.paper.run")
+    command.main = fails  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "llicti_core.paper.run", command)
+    assert failure(["run", "--odd.json"], capsys) == "llicti: run: --odd.json: No such file or directory\n"
 
 
 def test_hints_name_packages() -> None:

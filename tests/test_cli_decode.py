@@ -97,6 +97,21 @@ def test_default_target(mode: str, tmp_path: Path, capsys: Capture) -> None:
     failure(["decode", tmp_path / "a.llc"], capsys)
 
 
+def test_existing_files_of_other_formats_do_not_matter(tmp_path: Path, capsys: Capture) -> None:
+    coded(tmp_path / "a.llc", "RGB")
+    (tmp_path / "a.tif").write_bytes(b"precious")
+    run("decode", tmp_path / "a.llc")
+    assert (tmp_path / "a.png").exists()
+    assert (tmp_path / "a.tif").read_bytes() == b"precious"
+    # What PNG does not hold after all is not written over it either.
+    llc = llicti_core.encode(np.array([[0, 200]], np.uint8), mode="P", palette=llicti_core.Palette("RGB", bytes(12)))
+    (tmp_path / "b.llc").write_bytes(llc)
+    (tmp_path / "b.tif").write_bytes(b"precious")
+    assert "b.tif: exists" in failure(["decode", tmp_path / "b.llc"], capsys)
+    run("decode", "--skip-existing", tmp_path / "b.llc")
+    assert (tmp_path / "b.tif").read_bytes() == b"precious"
+
+
 def test_palette_shorter_than_the_pixels_go(tmp_path: Path) -> None:
     """A PNG of 16 colours has 4 bits a pixel."""
     pixels = np.array([[0, 200]], np.uint8)

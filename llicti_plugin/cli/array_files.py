@@ -53,9 +53,9 @@ _PNG_MODES = {2: "LA", 3: "RGB", 4: "RGBA"}
 _IHDR_END = 33
 
 
-def is_deep_png(frame: Frame) -> bool:
+def is_deep_png(mode: str, dtype: str, channels: int) -> bool:
     """Whether an image is one that PNG holds, but which Pillow does not write: colours or alpha of 16 bits."""
-    return not frame.mode and frame.pixels.dtype.name == "uint16" and frame.channels in _PNG_MODES
+    return not mode and dtype == "uint16" and channels in _PNG_MODES
 
 
 def png(frame: Frame) -> tuple[bytes, list[str]]:

@@ -90,11 +90,16 @@ class Targets(NamedTuple):
     force: bool
     skip_existing: bool
 
+    @property
+    def named(self) -> str | None:
+        """The one file to write, where that is what the output is."""
+        return None if self.output in (None, STANDARD) or os.path.isdir(self.output or "") else self.output
+
     def problem(self, files: Sequence[str]) -> str | None:
         """What is wrong with writing these files there, in words; None where nothing is."""
         if self.force and self.skip_existing:
             return "--force and --skip-existing exclude each other"
-        if self.output is not None and len(files) > 1 and not os.path.isdir(self.output):
+        if len(files) > 1 and (self.named is not None or self.output == STANDARD):
             return "several files would be written to the same one"
         stems = [os.path.normcase(os.path.realpath(self.path(path, "") or "")) for path in files if path != STANDARD]
         if len(set(stems)) < len(stems):
@@ -105,8 +110,8 @@ class Targets(NamedTuple):
         """The file to write for `source`; None for standard output."""
         if self.output == STANDARD or (self.output is None and source == STANDARD):
             return None
-        if self.output is not None and not os.path.isdir(self.output):
-            return self.output
+        if self.named is not None:
+            return self.named
         if source == STANDARD:
             msg = "what comes from standard input has no name: give the file to write"
             raise Failure(msg, self.output)

@@ -155,7 +155,17 @@ def _pass_on(name: str, module: str, extra: str, text: str) -> None:
 
             say.err(f"{name} needs {error.name}: {how_to_install(extra)}")
             return 1
-        status: int = command.main(list(arguments))
+        try:
+            status: int = command.main(list(arguments))
+        except KeyboardInterrupt as error:
+            raise batch.Interrupted from error
+        except BrokenPipeError as error:
+            raise say.failed_output(error) from error
+        except (OSError, ValueError) as error:
+            path = getattr(error, "filename", None)
+            place = f"{say.shown(path)}: " if path else ""
+            say.err(f"{name}: {place}{say.reason(error)}")
+            return 1
         return status
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,22 +16,22 @@ def file(path: str, where: Targets, options: Mapping[str, Any]) -> None:
 
     Raises Failure where the target cannot hold them or be written, and what `frames` raises.
     """
-    wanted = where.path(path, "")
-    named = wanted is not None and where.output is not None and not os.path.isdir(where.output)
-    if named and wanted is not None:
-        suffixes = [targets.check_suffix(wanted)]
-        if where.skips(wanted):
-            return
+    data = readable(path)
+    if where.named is not None:
+        suffixes: Sequence[str] = [targets.check_suffix(where.named)]
+        expected = suffixes[0]
     else:
-        suffixes = list(targets.DEFAULTS)
-        if wanted is not None and any(where.skips(wanted + suffix) for suffix in suffixes):
-            return
-    suffix, data, lost = _written(frames(readable(path), **options), suffixes)
+        suffixes = targets.DEFAULTS
+        expected = targets.expected(llicti_core.inspect(data))
+    if where.skips(where.path(path, expected)):
+        return
+    suffix, written, lost = _written(frames(data, **options), suffixes)
+    target = where.path(path, suffix)
+    if suffix != expected and where.skips(target):
+        return
     if lost:
         tell(path, f"{suffix} does not hold its {', '.join(lost)}")
-    if not named and wanted is not None:
-        wanted = wanted + suffix
-    where.write(wanted, data)
+    where.write(target, written)
 
 
 def frames(

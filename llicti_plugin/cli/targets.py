@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from llicti_core import ImageInfo
 from llicti_plugin.cli import LOSSLESS, array_files, pillow_files
 from llicti_plugin.cli.batch import Failure
 from llicti_plugin.cli.pictures import Frame, general_mode
@@ -40,6 +41,14 @@ _TARGETS = {
 
 DEFAULTS = (".png", ".tif")
 """What is written where nobody says: the first of these that holds the image."""
+
+
+def expected(info: ImageInfo) -> str:
+    """Which of DEFAULTS a file that begins with this image is most likely written to."""
+    png, tiff = DEFAULTS
+    held = general_mode(info.mode) in _TARGETS[png].modes
+    held = held or array_files.is_deep_png(info.mode, info.dtype, info.channels)
+    return png if held and info.n_frames == 1 else tiff
 
 
 def check_suffix(target: str) -> str:
@@ -75,8 +84,9 @@ def _written(frames: Sequence[Frame], suffix: str) -> tuple[bytes, list[str]]:
         msg = f"{suffix} cannot hold {len(frames)} images; .tif can"
         raise Failure(msg)
     modes = {general_mode(frame.mode): frame for frame in frames}
-    if suffix == ".png" and array_files.is_deep_png(frames[0]):
-        return array_files.png(frames[0])
+    first = frames[0]
+    if suffix == ".png" and array_files.is_deep_png(first.mode, first.pixels.dtype.name, first.channels):
+        return array_files.png(first)
     if target is _TIFF and any(mode in array_files.TIFF_MODES for mode in modes):
         return array_files.tiff(frames)
     for mode, frame in modes.items():
