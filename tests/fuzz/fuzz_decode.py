@@ -23,6 +23,11 @@ with atheris.instrument_imports(include=["llicti_core"]):
     import mutations
 
     # The codec imports these when it needs them, which would be too late.
+    import llicti_core.engines.native
+    import llicti_core.engines.reference
+    import llicti_core.fallback
+    import llicti_core.ordinals
+    import llicti_core.value_table  # noqa: F401
 
 SEEDS = mutations.seeds()
 OTHERS = list(SEEDS.values())
