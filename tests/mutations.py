@@ -263,7 +263,7 @@ def bomb(kind: str, size: int) -> bytes:
 
 def costly(rng: Random) -> bytes:
     """A file that costs much for its size, and is right in all else, or nearly: what it states is there, compressed."""
-    return rng.choice((_costly_table, _costly_fallback, _costly_tile))(rng)
+    return rng.choice((_costly_table, _costly_fallback, _costly_tile, _costly_strip, _costly_container))(rng)
 
 
 def _costly_table(rng: Random) -> bytes:
@@ -327,6 +327,36 @@ def _costly_tile(rng: Random) -> bytes:
     identity = {"tile_log2": tile_log2, "model": model.spec.name, "identity": model.identity}
     header = Header(width, height, "", SAMPLE_TYPES[0], channels, 0, 0, 0, (Coding(LEARNED),), **identity)
     return write_start() + write_frame(header, payloads)
+
+
+def _costly_strip(rng: Random) -> bytes:
+    """An image a pixel wide or high, of one value: of tiles there is nothing but their number."""
+    tile_log2 = rng.choice((6, 6, 7, 15))
+    length = rng.choice((1 << 10, 1 << 16, 1 << 19))
+    with mock.patch.dict(os.environ, LLICTI_MODEL_PATH=str(golden.FIXTURES)):
+        model = models.load("fixture-b")
+    width, height = rng.choice(((1, length), (length, 1)))
+    tiles = list(TileGrid(width, height, 1 << tile_log2))
+    lowpass = b"".join(struct.pack("<hh", 0, 0) + b"\x80" * -(-max(tile[2:]) // 32) for tile in tiles)
+    payloads = [(b"COAR", lowpass), *((b"SCL%d" % level, bytes(len(tiles))) for level in range(4, -1, -1))]
+    identity = {"tile_log2": tile_log2, "model": model.spec.name, "identity": model.identity}
+    checksum = zlib.crc32(b"\x80" * length)
+    header = Header(width, height, "", SAMPLE_TYPES[0], 1, 0, 0, checksum, (Coding(LEARNED),), **identity)
+    return write_start() + write_frame(header, payloads)
+
+
+def _costly_container(rng: Random) -> bytes:
+    """Many frames, or frames that are not there; many ancillary sections; metadata that unpacks to much."""
+    header = Header(1, 1, "L", SAMPLE_TYPES[0], 1, 0, 0, zlib.crc32(b"\7"), (Coding(CONSTANT, values=b"\7"),))
+    count = rng.choice((1, 2, 3000))
+    missing = rng.choice((0, 1, 2**62))
+    small = [(rng.choice((b"aaaa", b"cmnt", b"time")), b"")] * rng.choice((0, 1, 10_000))
+    large = [(b"text", b"\1" + bomb("deflate", rng.choice((1 << 10, 1 << 24, 1 << 25))))] * rng.randint(0, 2)
+    parts = [write_start()]
+    for index in range(count):
+        stated = header._replace(frames_after=count - 1 - index + missing)
+        parts.append(write_frame(stated, [*(large if index < 3 else ()), *(small if index < 3 else ())]))
+    return b"".join(parts)
 
 
 def with_right_checksums(data: bytes) -> bytes:
