@@ -69,7 +69,7 @@ def run_tests() -> bool:
     progress("tests")
     if TRIAL:
         return True
-    command = [sys.executable, "-P", "-m", "pytest", "-m", "cuda", "tests/test_cuda.py"]
+    command = [sys.executable, "-P", "-m", "pytest", "-m", "cuda", "tests/engines/test_cuda.py"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     print(f"Tests: {run.stdout.strip().splitlines()[-1] if run.stdout.strip() else run.stderr}\n")
     if run.returncode:

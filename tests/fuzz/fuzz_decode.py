@@ -15,7 +15,7 @@ from random import Random
 import atheris
 
 TESTS = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(TESTS / "support"))
 os.environ["LLICTI_MODEL_PATH"] = str(TESTS / "fixtures")
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each of its threads takes address space
 

@@ -34,7 +34,9 @@ from llicti_core.spec import BANDS  # noqa: E402
 from llicti_core.training.data import Photographs  # noqa: E402
 from llicti_plugin import cli  # noqa: E402
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+pytestmark = pytest.mark.slow
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 FIRST_LAYERS = [
     {"layer0_00_11": (4, 4)},

@@ -295,6 +295,7 @@ assert not os.path.exists("c.llc")
     )
 
 
+@pytest.mark.slow
 @from_linux
 def test_memory_stays_the_same(run: Run) -> None:
     """Two thousand times saved and opened; a leak of a single copy of the pixels would show."""

@@ -25,8 +25,12 @@ from llicti_core.spec import ADAPTED, BANDS
 HIDDEN = hidden_per_level(models.load())
 
 
+NAMES = [pytest.param("default", marks=pytest.mark.slow), "fast"]
+"""Models; the reference takes seconds with the larger one."""
+
+
 @pytest.mark.parametrize(("levels", "deep"), [(0, 0), (1, 0), (1, 1), (3, 2), (5, 5)])
-@pytest.mark.parametrize("name", ["default", "fast"])
+@pytest.mark.parametrize("name", NAMES)
 def test_engines_agree_on_any_adaptation(name: str, levels: int, deep: int) -> None:
     model = models.load(name)
     case = Case(photograph(70, 66), model, random_adaptation(model, levels, deep), tile_log2=7)
@@ -53,7 +57,7 @@ def test_every_effort_comes_back(effort: int) -> None:
         assert (llicti_core.decode(data) == pixels).all()
 
 
-@pytest.mark.parametrize("name", ["default", "fast"])
+@pytest.mark.parametrize("name", NAMES)
 def test_each_effort_pays_on_a_photograph(name: str) -> None:
     pixels = photograph(512, 512)
     sizes = [len(llicti_core.encode(pixels, model=name, effort=effort)) for effort in range(MAX_EFFORT + 1)]
@@ -66,7 +70,7 @@ def whole(pixels: NDArray[np.uint8], model: Model) -> TiledImage:
 
 
 @pytest.mark.parametrize("effort", range(MAX_EFFORT + 1))
-@pytest.mark.parametrize("name", ["default", "fast"])
+@pytest.mark.parametrize("name", NAMES)
 def test_at_every_effort_all_engines_write_the_same_file(
     name: str, effort: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +86,7 @@ def test_a_fitted_file_does_not_depend_on_threads() -> None:
     assert len({llicti_core.encode(pixels, threads=threads) for threads in (1, 2, 5)}) == 1
 
 
+@pytest.mark.slow
 def test_the_reference_reads_a_fitted_file() -> None:
     pixels = photograph(140, 150)
     assert any(adaptation.fit(whole(pixels, models.load()), 2, 1).outputs)
@@ -112,6 +117,7 @@ def test_adapted_parameters_are_what_they_were_packed_from(levels: int, deep: in
     assert AdaptedParameters.unpack(parameters.pack(model), model) == parameters
 
 
+@pytest.mark.slow
 def test_a_file_with_hidden_biases_comes_back() -> None:
     pixels = photograph(320, 320)
     data = llicti_core.encode(pixels, model="fast")

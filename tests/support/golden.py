@@ -18,7 +18,7 @@ import llicti_core.models
 from llicti_core import Metadata, encoder
 from llicti_core.container import pack_section
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 """To be added to LLICTI_MODEL_PATH where files coded with its models are decoded."""
 
 

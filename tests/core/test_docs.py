@@ -18,7 +18,7 @@ import llicti_plugin
 
 llicti_plugin.register()
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<!`)\[[^]]+\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")

@@ -15,7 +15,7 @@ import llicti_plugin
 
 llicti_plugin.register()
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def run(name: str, *arguments: object, cwd: Path) -> str:
@@ -26,6 +26,7 @@ def run(name: str, *arguments: object, cwd: Path) -> str:
     return process.stdout
 
 
+@pytest.mark.slow
 def test_torch_dataset(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     images = [smooth(32, 32, seed=seed) for seed in range(3)]

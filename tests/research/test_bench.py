@@ -41,6 +41,7 @@ def codec(name: str) -> codecs.Codec:
     return next(codec for codec in codecs.installed() if codec.name == name)
 
 
+@pytest.mark.slow
 def test_results(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(startup, "RUNS", 1)
     output = tmp_path / "results"

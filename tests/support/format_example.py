@@ -15,7 +15,7 @@ from golden import learned, model_path
 import llicti_core
 from llicti_core import engines, models
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "format.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "format.md"
 BLOCK = re.compile(r"(?<=<!-- example: begin -->\n).*?(?=<!-- example: end -->)", re.DOTALL)
 
 PIXELS = np.array(

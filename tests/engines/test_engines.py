@@ -216,6 +216,7 @@ def test_engines_agree_whatever_the_threads(monkeypatch: pytest.MonkeyPatch, cha
         check(case, threads, reference=False)
 
 
+@pytest.mark.slow
 @few
 @given(images(80), amounts, st.sampled_from([5, 6]), st.integers(1, 3), st.data())
 def test_any_part_at_any_level_is_what_the_whole_has_there(
@@ -241,6 +242,7 @@ def test_small_versions_of_several_tiles_and_streams(
         assert (case.decode_part(engine, coded, part, 2) == part.of(case.pixels)).all(), engine.isa
 
 
+@pytest.mark.slow
 def test_default_model_codes_alike_at_every_thread_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pyramid, "SYMBOLS_PER_STREAM", 20_000)
     case = Case(smooth(150, 180, 3, 1), models.load(), tile_log2=8)

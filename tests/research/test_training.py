@@ -24,6 +24,8 @@ from llicti_core.training.export import export  # noqa: E402
 from llicti_core.training.network import Network, mixture_bits  # noqa: E402
 from llicti_core.training.trainer import Trainer, TrainingConfig  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TINY = TrainingConfig(name="tiny", width=8, depth=2, steps=12, batch=64, warmup=2, average=0.5)
 
 

@@ -15,8 +15,10 @@ import re
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 os.environ.pop("TRITON_INTERPRET", None)
 
 import numpy as np

@@ -1,6 +1,6 @@
 """A decoder of `.llc` files written from docs/format.md alone: plain Python, slow, proof that the document is complete.
 
-    python tests/format_decoder.py photo.llc model.safetensors photo.raw
+    python tests/support/format_decoder.py photo.llc model.safetensors photo.raw
 
 Numbers in comments are clauses of the document. VP8L (8.4) is left to Pillow, LZMA2 and deflate to
 Python's library.
