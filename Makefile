@@ -49,6 +49,7 @@ lint: .venv-dev/.installed
 	.venv-dev/$(BIN)/ruff check .
 	.venv-dev/$(BIN)/ruff format --check .
 	.venv-dev/$(BIN)/mypy
+	.venv-dev/$(BIN)/mypy --config-file tests/mypy.ini
 	.venv-dev/$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
 	.venv-dev/$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@if command -v npm >/dev/null; then \

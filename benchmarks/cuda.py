@@ -149,7 +149,7 @@ def measure_speed(photos: list[tuple[str, Pixels]], ceilings: dict[str, float]) 
         for effort in (0, 1):
             report(f"encode, effort {effort}: {label}", pixels, encode_batch(tensors, effort))
         files = llicti_core.torch.encode_batch(tensors, effort=0)
-        report(f"decode: {label}", pixels, lambda files=files: llicti_core.torch.decode_batch(files))
+        report(f"decode: {label}", pixels, lambda files=files: llicti_core.torch.decode_batch(files))  # type: ignore[misc]
         kept = kept or files
     print()
     pixels = BATCH * BATCH_SIZE[0] * BATCH_SIZE[1]

@@ -85,8 +85,8 @@ def imports(module: str) -> Iterator[tuple[str, bool]]:
             names = [f"{base}.{a.name}" if f"{base}.{a.name}" in MODULES else base for a in node.names]
         yield from ((name, inside) for name in names if name in MODULES and name != module)
         inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        for child in ast.iter_child_nodes(node):
-            yield from visit(child, inside)
+        for below in ast.iter_child_nodes(node):
+            yield from visit(below, inside)
 
     yield from visit(ast.parse(path.read_text("utf-8")), False)
 

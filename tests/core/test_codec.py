@@ -13,6 +13,7 @@ from images import SIZES, noise, photograph, smooth
 import llicti_core
 from llicti_core import encoder, engines
 from llicti_core.encoder import Encoder
+from llicti_core.engines.base import Engine
 from llicti_core.errors import UnknownModelError, UnsupportedError
 from llicti_core.samples import SAMPLE_NAMES
 
@@ -21,7 +22,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and bool((a == b).all())
 
 
-def decoded(data: bytes, engine: engines.Engine) -> np.ndarray:
+def decoded(data: bytes, engine: Engine) -> np.ndarray:
     samples = decode_with(engine, data, threads=2)
     return np.frombuffer(samples, np.uint8).reshape(llicti_core.inspect(data).shape)
 

@@ -7,8 +7,9 @@ import mmap
 import struct
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import golden
 import numpy as np
@@ -84,7 +85,7 @@ def test_metadata_of_the_first_frame_is_read_once(reads: Counter[int]) -> None:
     data = llicti_core.join([llicti_core.encode(image, metadata=shared) for image in images])
     reads.clear()
     with llicti_core.open(data) as opened:
-        assert [len(frame.metadata.text["big"]) for frame in opened] == [100_000] * 30
+        assert [len((frame.metadata.text or {})["big"]) for frame in opened] == [100_000] * 30
     assert max(reads.values()) == 1
 
 
@@ -171,8 +172,8 @@ def ways(path: Path) -> Iterator[object]:
     yield io.BytesIO(data)
     with path.open("rb") as file:
         yield file
-    with path.open("rb", buffering=0) as file:
-        yield file
+    with path.open("rb", buffering=0) as unbuffered:
+        yield unbuffered
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         yield mapped
 
@@ -196,14 +197,15 @@ def test_every_function_takes_bytes_paths_and_open_files(tmp_path: Path) -> None
     path = tmp_path / "a.llc"
     path.write_bytes(llicti_core.encode(pixels, metadata=Metadata(comment=b"words")))
     info = llicti_core.inspect(path)
-    for function, expected in [
+    expectations: list[tuple[Callable[[Any], Any], Any]] = [
         (llicti_core.inspect, info),
         (llicti_core.read_metadata, Metadata(comment=b"words")),
         (llicti_core.read_palette, None),
         (llicti_core.verify, None),
         (lambda file: llicti_core.join([file]), path.read_bytes()),
         (lambda file: llicti_core.decode(file).tobytes(), pixels.tobytes()),
-    ]:
+    ]
+    for function, expected in expectations:
         for way in ways(path):
             assert function(way) == expected
     assert path.rename(tmp_path / "b.llc"), "nothing holds it open"

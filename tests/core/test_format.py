@@ -22,11 +22,12 @@ import llicti_core
 from llicti_core import Metadata, encoder, engines, models, spec
 from llicti_core.adaptation import NOT_ADAPTED, AdaptedParameters, hidden_per_level
 from llicti_core.container import pack_section
+from llicti_core.engines.base import Engine
 from llicti_core.engines.native import NativeEngine, instruction_sets
 
 Pixels = NDArray[np.uint8]
 
-ENGINES: dict[str, Callable[[], engines.Engine]] = {"reference": lambda: engines.get("reference")}
+ENGINES: dict[str, Callable[[], Engine]] = {"reference": lambda: engines.get("reference")}
 ENGINES |= {isa: lambda isa=isa: NativeEngine(isa) for isa in instruction_sets()}  # type: ignore[misc]
 
 

@@ -20,6 +20,7 @@ import llicti_core
 import llicti_plugin
 from llicti_core import FormatError, LLCError, Metadata, TruncatedError
 from llicti_core.container import pack_section, write_start
+from llicti_plugin.pillow import LlcImageFile
 
 llicti_plugin.register()
 
@@ -358,7 +359,7 @@ def test_verify_looks_at_all_frames(data: bytes) -> None:
 def test_frames_inside_another_file(data: bytes) -> None:
     fp = io.BytesIO(b"in front" + data)
     fp.seek(8)
-    im = llicti_plugin.pillow.LlcImageFile(fp)
+    im = LlcImageFile(fp)
     im.seek(2)
     np.testing.assert_array_equal(np.asarray(im), ARRAYS[2])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import golden
 import imageio.v2 as iio2
@@ -333,9 +334,14 @@ def test_parts_of_every_kind_of_image(kind: str) -> None:
 
 def test_drawings_in_several_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fallback, "BLOCK", 16)
-    decoded = []
+    decoded: list[Any] = []
     decode_block = fallback._decode_block
-    monkeypatch.setattr(fallback, "_decode_block", lambda *block: decoded.append(block) or decode_block(*block))
+
+    def noted(*block: Any) -> Any:
+        decoded.append(block)
+        return decode_block(*block)
+
+    monkeypatch.setattr(fallback, "_decode_block", noted)
     pixels = drawing(45, 70, 3)
     source = MemorySource(pack_section(b"GENR", fallback.encode(pixels)))
     payload = Payload(source, find_section(source, 0))

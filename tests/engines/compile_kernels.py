@@ -66,7 +66,7 @@ def starts(capability: int, width: int) -> list[tuple[Any, ...]]:
     started: dict[str, tuple[Any, ...]] = {}
     launch.start = record(started)
     launch.capability = lambda device: divmod(capability, 10)
-    cuda._Flight._empty = lambda self, dtype, *shape: torch.zeros(shape, dtype=dtype)
+    setattr(cuda._Flight, "_empty", lambda self, dtype, *shape: torch.zeros(shape, dtype=dtype))  # noqa: B010
     device = torch.device("cpu")
     for channels in (3, 1):
         pixels = np.arange(70 * 40 * channels).reshape(70, 40, channels).astype(np.uint8)

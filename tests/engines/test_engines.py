@@ -226,7 +226,8 @@ def test_any_part_at_any_level_is_what_the_whole_has_there(
     case = Case(pixels, model, random_adaptation(model, *adapted), tile_log2)
     coded = case.encode(NATIVE[-1], 1)
     for part in data.draw(st.lists(parts(*pixels.shape[:2]), min_size=1, max_size=6)):
-        for engine in (ReferenceEngine(), *NATIVE):
+        engines: list[Engine] = [ReferenceEngine(), *NATIVE]
+        for engine in engines:
             assert (case.decode_part(engine, coded, part, threads) == part.of(pixels)).all(), (engine.name, part)
 
 

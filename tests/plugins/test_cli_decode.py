@@ -27,7 +27,7 @@ PALETTE = llicti_core.Palette("RGB", bytes(range(256)) * 3)
 def coded(path: Path, mode: str, metadata: Metadata | None = None) -> np.ndarray[Any, Any]:
     """Writes a `.llc` file of noise in this mode; returns its pixels."""
     dtype, channels = samples.MODES[mode]
-    pixels = images.noise(13, 17, channels)
+    pixels: np.ndarray[Any, Any] = images.noise(13, 17, channels)
     if dtype == "bool":
         pixels = pixels > 127
     elif dtype != "uint8":

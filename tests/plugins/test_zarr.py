@@ -187,7 +187,7 @@ def create(zarr: Any, folder: Path, shape: tuple[int, ...], chunks: tuple[int, .
     ],
 )
 def test_array(zarr: Any, tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any]) -> None:
-    pixels = noise(*shape[-3:-1], 3) if shape[-1] == 3 else smooth(*shape[-2:], 1)
+    pixels = noise(shape[-3], shape[-2], 3) if shape[-1] == 3 else smooth(shape[-2], shape[-1], 1)
     pixels = np.broadcast_to(pixels, shape).astype(options.get("dtype", "uint8"))
     create(zarr, tmp_path, shape, **options)[:] = pixels
     reopened = zarr.open_array(tmp_path, mode="r")

@@ -72,7 +72,7 @@ def test_every_installed_codec_is_lossless(images: list[codecs.Pixels]) -> None:
 
 
 def test_a_lying_codec_is_caught(images: list[codecs.Pixels]) -> None:
-    liar = replace(codec("png"), decode=lambda data, threads: images[0] & 0xFE)
+    liar = replace(codec("png"), decode=lambda data, threads: images[0] & np.uint8(0xFE))
     with pytest.raises(speed.NotLosslessError, match="PNG"):
         speed.measure([liar], images, 1, 1, lambda _: None)
 

@@ -36,6 +36,9 @@ from llicti_plugin import cli  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
+Tensor = Any
+"""torch's, which type checkers do not know here."""
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 FIRST_LAYERS = [
@@ -51,7 +54,7 @@ PARAMETERS = {"LLICTI-A": (88, 196_596), "LLICTI-B": (60, 113_940)}
 class CheckingCoder:
     """Stores symbols as they are, with a checksum of the tables, which must be the same again when decoding."""
 
-    def encode(self, table: torch.Tensor, symbols: torch.Tensor) -> bytes:
+    def encode(self, table: Tensor, symbols: Tensor) -> bytes:
         """See codec.EntropyCoder."""
         assert table.dtype == symbols.dtype == torch.int16
         unsigned = table.to(torch.int64) & 0xFFFF
@@ -61,7 +64,7 @@ class CheckingCoder:
         assert symbols.max() < table.shape[1] - 1
         return zlib.crc32(table.numpy().tobytes()).to_bytes(4, "little") + symbols.numpy().tobytes()
 
-    def decode(self, table: torch.Tensor, data: bytes) -> torch.Tensor:
+    def decode(self, table: Tensor, data: bytes) -> Tensor:
         """See codec.EntropyCoder."""
         assert data[:4] == zlib.crc32(table.numpy().tobytes()).to_bytes(4, "little")
         return torch.from_numpy(np.frombuffer(data[4:], np.int16).copy())
@@ -75,11 +78,11 @@ def network(channels: int = 8, levels: int = 5, seed: int = 0) -> Network:
     return result
 
 
-def scaled(pixels: np.ndarray) -> torch.Tensor:
+def scaled(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(to_planes(pixels)).float().unsqueeze(0) / 255
 
 
-def context(planes: torch.Tensor, level: int, index: int, row: int, column: int) -> torch.Tensor:
+def context(planes: Tensor, level: int, index: int, row: int, column: int) -> Tensor:
     """The neighbours [3, neighbours] of a pixel, one by one; outside, the nearest of the same phase."""
     height, width = planes.shape[-2:]
     half, neighbours = 1 << level, []
@@ -92,10 +95,11 @@ def context(planes: torch.Tensor, level: int, index: int, row: int, column: int)
     return torch.stack(neighbours, dim=1)
 
 
-def naive_outputs(state: dict[str, torch.Tensor], index: int, neighbours: torch.Tensor) -> torch.Tensor:
+def naive_outputs(state: dict[str, Tensor], index: int, neighbours: Tensor) -> Tensor:
     """A band's 60 outputs for a pixel, from documented names alone, one parameter kind after the other."""
     prefix = f"entropymodel.entmdls_scale_band.0.{index}."
-    total, start = 0, 0
+    total: Tensor = 0
+    start = 0
     for name, (height, width) in FIRST_LAYERS[index].items():
         kernel = state[f"{prefix}{name}.weight"].flatten(2)
         total = total + (kernel * neighbours[:, start : start + height * width]).sum(dim=(1, 2))

@@ -209,7 +209,9 @@ def test_a_run_can_be_cut_into_stages(command: list[str], tmp_path: Path) -> Non
     assert (staged / "tiny.safetensors").read_bytes() == (whole / "tiny.safetensors").read_bytes()
 
 
-def test_a_device_that_is_not_there_is_named(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_device_that_is_not_there_is_named(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*command, str(tmp_path / "run"), "--device", "cuda:77"]) == 2
     assert "cuda:77" in capsys.readouterr().err
 
