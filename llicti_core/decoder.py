@@ -22,12 +22,15 @@ from llicti_core.threads import thread_count
 from llicti_core.value_table import ValueTable
 from llicti_core.view import TileGrid, View
 
-_WORK = 8
-"""Pixels of all channel groups together that may be decoded for each pixel that is allowed. Of the usual images each
-pixel is decoded once or twice, of 255 channels 255 times."""
+_WORK = 2
+"""Times that a pixel may be decoded by a model for each pixel that is allowed: of colour with alpha it is twice, of 255
+channels 255 times."""
+
+_FALLBACK_WORK, _OTHER_WORK = 16, 64
+"""Pixels by a fallback coder, and of one value or copied, that take no more time than one by a model."""
 
 _LEAST_WORK = 1 << 24
-"""Pixels that may always be decoded: those of one fallback block, since a view touches whole tiles and blocks."""
+"""Pixels that may always be decoded for a region, which takes whole tiles and blocks: those of a fallback block."""
 
 _USUAL_TILE_BYTES = 3 << 20
 """Bytes of a tile that may always be decoded: the encoder makes none with more."""
@@ -234,11 +237,12 @@ class FrameDecoder:
         _check(needed, options.max_bytes, "bytes", "max_bytes")
         _check(pixels, options.max_pixels, "pixels", "max_pixels")
         learned, touched = [group for group in self._groups if group.coding.learned], self._grid.touched_pixels(view)
-        work = pixels * len(self._groups) + touched * len(learned)
-        work += self._blocks.touched_pixels(view._replace(level=0)) * len(self._of_kind(FALLBACK))
         if options.max_pixels is not None:
-            allowed = _WORK * max(options.max_pixels, _LEAST_WORK)
-            _check(work, allowed, "pixels in all channel groups, tiles and blocks together", "max_pixels")
+            blocks = self._blocks.touched_pixels(view._replace(level=0)) * len(self._of_kind(FALLBACK))
+            work = touched * len(learned) + blocks // _FALLBACK_WORK + pixels * len(self._groups) // _OTHER_WORK
+            is_region = (view.width, view.height) != (header.width, header.height)
+            allowed = _WORK * max(options.max_pixels, _LEAST_WORK if is_region else 0)
+            _check(work, allowed, "pixels' work for all its channels", "max_pixels")
         if options.max_bytes is not None and learned:
             sides = (level_size(min(side, self._grid.size), view.level) for side in (header.height, header.width))
             tile = math.prod(sides) * max(group.stored for group in learned)

@@ -313,16 +313,16 @@ def claimed(width: int, height: int, tile_log2: int, channels: int = 1, payload:
 
 
 def test_a_huge_tile_is_refused_for_a_small_region() -> None:
-    data = claimed(2**15, 2**15, 15, payload=bytes(2**20 + 4))
+    data = claimed(2**14, 2**14, 15, payload=bytes(2**18 + 4))
     refused(data, "bytes for the tiles", region=(0, 0, 1, 1), max_bytes=10**6)
-    refused(data, "tiles and blocks", region=(0, 0, 1, 1), max_pixels=10**6)
+    refused(data, "pixels' work", region=(0, 0, 1, 1), max_pixels=10**6)
     usual = claimed(2**15, 2**15, 10, payload=bytes(2**20 + 4 * 2**10))
     with pytest.raises(TruncatedError, match="SCL4"):
         llicti_core.decode(usual, region=(1023, 1023, 2, 2), max_bytes=12, max_pixels=4)
 
 
 def test_many_channels_are_work_too() -> None:
-    refused(claimed(4000, 4000, 10, 200), "channel groups", max_pixels=2**24)
+    refused(claimed(4000, 4000, 10, 200), "all its channels", max_pixels=2**24)
     with pytest.raises(TruncatedError):
         llicti_core.decode(claimed(4000, 4000, 10, 2), max_pixels=2**24)
 
