@@ -56,7 +56,7 @@ def run(files: Sequence[str], work: Callable[[str], None]) -> int:
 
 @contextmanager
 def _telling(path: str) -> Iterator[None]:
-    """Tell of what libraries have to say of a file, by warnings or in their logs, in a line each."""
+    """Tell of what libraries have to say of a file that is done, by warnings or in their logs, in a line each."""
     import logging
 
     logged: list[str] = []
@@ -71,8 +71,8 @@ def _telling(path: str) -> Iterator[None]:
             yield
     finally:
         logging.getLogger().removeHandler(handler)
-        for message in dict.fromkeys([*(str(warning.message) for warning in caught), *logged]):
-            tell(path, say.one_line(message))
+    for message in dict.fromkeys([*(str(warning.message) for warning in caught), *logged]):
+        tell(path, say.one_line(message))
 
 
 def tell(path: str | os.PathLike[str], line: str) -> None:

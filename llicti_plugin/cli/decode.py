@@ -29,9 +29,9 @@ def file(path: str, where: Targets, options: Mapping[str, Any]) -> None:
     target = where.path(path, suffix)
     if suffix != expected and where.skips(target):
         return
+    where.write(target, written)
     if lost:
         tell(path, f"{suffix} does not hold its {', '.join(lost)}")
-    where.write(target, written)
 
 
 def frames(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import logging
+import math
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import llicti_core
-from llicti_plugin.cli import pnm
+from llicti_plugin.cli import pnm, say
 from llicti_plugin.cli.batch import Failure
 from llicti_plugin.cli.extras import how_to_install
 from llicti_plugin.pillow_exif import OF_TIFF_FILES, packed
@@ -132,9 +135,46 @@ _RATIONALS = (5, 10)
 def _tiff(data: bytes) -> Iterator[Picture]:
     import tifffile
 
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        for index in range(len(file.pages)):
-            yield _page(file.pages[index])
+    log = _Log()
+    logging.getLogger("tifffile").addHandler(log)
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            for index in range(len(file.pages)):
+                page = file.pages[index]
+                log.check()
+                _check_segments(page, len(data))
+                yield _page(page)
+    finally:
+        logging.getLogger("tifffile").removeHandler(log)
+
+
+class _Log(logging.Handler):
+    """What tifffile logs as errors, to go on with something else in place of what is damaged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.errors: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.errors.append(record.getMessage())
+
+    def check(self) -> None:
+        """Raises Failure where an error may be one of pixels: of anything but a tag that describes the picture."""
+        for error in self.errors:
+            tag = re.search(r"TiffTag (\d+)", error)
+            if not tag or int(tag[1]) in OF_TIFF_FILES:
+                msg = f"is damaged: {say.one_line(error)}"
+                raise Failure(msg)
+
+
+def _check_segments(page: Any, size: int) -> None:
+    """Raises Failure where strips or tiles are missing, for which tifffile would give zeros. size: of the file."""
+    chunks = (1,) * (len(page.shape) - len(page.chunks)) + tuple(page.chunks)
+    needed = math.prod(-(-side // chunk) for side, chunk in zip(page.shape, chunks, strict=True))
+    segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    if len(segments) != needed or any(count < 1 or start + count > size for start, count in segments):
+        msg = "strips or tiles of it are missing"
+        raise Failure(msg)
 
 
 def _page(page: Any) -> Picture:

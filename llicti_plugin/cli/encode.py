@@ -30,9 +30,9 @@ def file(path: str, targets: Targets, options: Mapping[str, Any]) -> None:
         raise Failure(msg, target)
     if not targets.skips(target):
         data, notes = encoded(read(path), options)
+        targets.write(target, data)
         for note in dict.fromkeys(notes):
             tell(path, note)
-        targets.write(target, data)
 
 
 def encoded(data: bytes, options: Mapping[str, Any]) -> tuple[bytes, list[str]]:

@@ -283,6 +283,20 @@ def test_ctrl_c(tmp_path: Path) -> None:
     assert encoding.returncode == 130
 
 
+@on_unix
+def test_ctrl_c_while_the_codec_works(tmp_path: Path) -> None:
+    Image.effect_noise((2000, 1500), 60).convert("RGB").save(tmp_path / "a.png", compress_level=1)
+    with subprocess.Popen([COMMAND, "encode", "--effort", "3", tmp_path / "a.png"], stderr=subprocess.PIPE) as encoding:
+        time.sleep(1.5)
+        assert encoding.poll() is None
+        encoding.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        assert encoding.communicate(timeout=60)[1] == b"llicti: interrupted\n"
+        assert time.monotonic() - sent < 3  # a fraction of a second where the machine has nothing else to do
+    assert encoding.returncode == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
 def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     photograph(tmp_path / "a.png")
 

@@ -195,6 +195,23 @@ def test_profile_of_one_page_only(tmp_path: Path) -> None:
     assert [llicti_core.read_metadata(data, frame=index).icc_profile for index in range(2)] == [b"a profile", None]
 
 
+def test_damaged_tiff_is_no_picture_of_zeros(stored: Stored) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    file = io.BytesIO()
+    tifffile.imwrite(file, deep("uint16", 3), photometric="rgb", rowsperstrip=5, metadata=None)
+    data = file.getvalue()
+    assert stored(data)[0]
+    assert "missing" in stored(data[:-1])[1]
+    with tifffile.TiffFile(io.BytesIO(data)) as opened:
+        tags = opened.pages[0].tags
+        width, counts = tags[256], tags[279]
+    longer = data[: width.valueoffset] + b"\xff\xff" + data[width.valueoffset + 2 :]
+    shorter = data[: counts.valueoffset] + bytes(2) + data[counts.valueoffset + 2 :]
+    unknown = data[: width.offset + 2] + b"\xee\xee" + data[width.offset + 4 :]
+    for damaged in (longer, shorter, unknown):
+        assert stored(damaged)[0] == []
+
+
 def test_tiff_premultiplied(tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile")
     pixels = deep("uint8", 4)
