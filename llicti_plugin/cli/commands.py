@@ -30,7 +30,9 @@ def _print_version(context: click.Context, parameter: click.Parameter, wanted: b
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Print it.")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version."
+)
 def llicti() -> None:
     """Lossless image compression by a small learned model."""
 
@@ -42,7 +44,12 @@ def _files(metavar: str) -> Callable[..., Any]:
 def _conversion(command: Callable[..., Any]) -> Callable[..., Any]:
     """What commands that write files have in common."""
     for option in (
-        click.option("--threads", type=click.IntRange(min=1), metavar="N", help="As many as processors by default."),
+        click.option(
+            "--threads",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="How many to use; by default one for each processor.",
+        ),
         click.option("--skip-existing", is_flag=True, help="Leave files that exist, which is no failure."),
         click.option("-f", "--force", is_flag=True, help="Overwrite files that exist."),
         click.option(
@@ -68,9 +75,9 @@ def _targets(files: tuple[str, ...], output: str | None, force: bool, skip_exist
 @llicti.command()
 @_files("IN")
 @_conversion
-@click.option("--model", default="default", metavar="NAME", help="An installed model.")
+@click.option("--model", default="default", metavar="NAME", help="Name of an installed model; by default `default`.")
 @click.option(
-    "--effort", type=click.IntRange(0, 3), default=1, show_default=True, help="Work that goes into fitting the model."
+    "--effort", type=click.IntRange(0, 3), default=1, show_default=True, help="Work that goes into adapting the model."
 )
 def encode(
     files: tuple[str, ...],
