@@ -187,9 +187,9 @@ def ways(path: Path) -> Iterator[object]:
             super().seek(offset, whence)
 
     yield Piecewise(data)
-    behind = io.BytesIO(b"before" + data + b"after")
-    behind.seek(6)
-    yield behind
+    after_it = io.BytesIO(b"before" + data + b"after")
+    after_it.seek(6)
+    yield after_it
 
 
 def test_every_function_takes_bytes_paths_and_open_files(tmp_path: Path) -> None:

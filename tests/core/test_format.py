@@ -166,7 +166,7 @@ def test_golden_metadata_leaves_nothing_out() -> None:
 
 @pytest.mark.parametrize("name", ["metadata", "frames"])
 def test_both_refuse_the_same_metadata(name: str) -> None:
-    """Damage behind good checksums."""
+    """Damage with good checksums."""
     sections = golden.sections((golden.FIXTURES / f"{name}.llc").read_bytes())
     chosen = [index for index, (tag, _) in enumerate(sections) if tag[:1].islower()]
     rng = np.random.default_rng(0)
@@ -299,7 +299,7 @@ SECTION_CHANGES: dict[str, tuple[bool, Callable[[Sections], Sections]]] = {
     "no CORR": (True, lambda s: [section for section in s if section[0] != b"CORR"]),  # other pixels
     "CORR twice": (True, lambda s: [s[0], s[1], *s[1:]]),
     "CORR before HEAD": (True, lambda s: [s[1], s[0], *s[2:]]),
-    "CORR behind COAR": (True, lambda s: [s[0], s[2], s[1], *s[3:]]),
+    "CORR after COAR": (True, lambda s: [s[0], s[2], s[1], *s[3:]]),
     "HEAD twice": (True, lambda s: [s[0], *s]),
     "SCL0 missing": (True, lambda s: s[:-1]),
     "SCL0 before SCL1": (True, lambda s: [*s[:-2], s[-1], s[-2]]),
@@ -333,7 +333,7 @@ SECTION_CHANGES: dict[str, tuple[bool, Callable[[Sections], Sections]]] = {
     ),
     "stored": (False, lambda s: changed_corrections(s, lambda c: zlib.compress(c, 0))),
     "no Adler-32": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c)[:-4])),
-    "more behind": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c) + b"x")),
+    "more after it": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c) + b"x")),
     "with a dictionary": (True, lambda s: changed_corrections(s, with_dictionary)),
     "raw deflate": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c)[2:-4])),
 }
@@ -375,7 +375,7 @@ def test_document_refuses_damage_to_ancillary_sections() -> None:
 @pytest.mark.usefixtures("fixture_models")
 @pytest.mark.parametrize("name", ["row-colour", "column-grey", "constant-grey", "ancillary"])
 def test_all_decoders_refuse_the_same_damage(name: str) -> None:
-    """Damage behind good checksums, which only the decoding proper can find."""
+    """Damage with good checksums, which only the decoding proper can find."""
     data = (golden.FIXTURES / f"{name}.llc").read_bytes()
     head, *sections = [section for section in golden.sections(data) if not section[0][:1].islower()]
     rng = np.random.default_rng(0)

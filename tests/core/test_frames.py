@@ -357,7 +357,7 @@ def test_verify_looks_at_all_frames(data: bytes) -> None:
 
 
 def test_frames_inside_another_file(data: bytes) -> None:
-    fp = io.BytesIO(b"in front" + data)
+    fp = io.BytesIO(b"whatever" + data)
     fp.seek(8)
     im = LlcImageFile(fp)
     im.seek(2)
@@ -376,7 +376,7 @@ def test_changes_of_one_frame_stay_with_it(data: bytes) -> None:
         assert kept.getpixel((0, 0)) == (1, 2, 3)
 
 
-def test_decompression_bomb_behind_the_first_frame() -> None:
+def test_decompression_bomb_after_the_first_frame() -> None:
     huge = llicti_core.encode(np.full((3000, 3000), 5, np.uint8))
     with Image.open(io.BytesIO(llicti_core.join([llicti_core.encode(ARRAYS[0]), huge]))) as im:
         with mock.patch.object(Image, "MAX_IMAGE_PIXELS", 4_000_000), pytest.raises(Image.DecompressionBombError):

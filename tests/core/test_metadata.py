@@ -254,7 +254,7 @@ def head(data: bytes) -> bytes:
 
 
 def inserted(data: bytes, *sections: tuple[bytes, bytes]) -> bytes:
-    """The file with sections behind its HEAD."""
+    """The file with sections after its HEAD."""
     front = head(data)
     return b"".join((front, *(pack_section(*section) for section in sections), data[len(front) :]))
 

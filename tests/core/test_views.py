@@ -1,4 +1,4 @@
-"""Parts of an image: small versions, regions, and what the beginning of a file gives."""
+"""Views of an image: small versions, regions, and what the beginning of a file gives."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_small_versions_do_not_look_at_the_rest_of_the_file(tiled: tuple[NDArray
         llicti_core.decode(damaged, scale=2)
 
 
-def test_damage_in_what_a_part_takes_is_noticed(tiled: tuple[NDArray[np.uint8], bytes]) -> None:
+def test_damage_in_what_a_view_takes_is_noticed(tiled: tuple[NDArray[np.uint8], bytes]) -> None:
     data = bytearray(tiled[1])
     data[data.index(b"SCL3") + 40] ^= 1
     for arguments in ({"scale": 8}, {"region": (0, 0, 1, 1)}):
@@ -202,7 +202,7 @@ def test_damaged_files_give_an_error_or_right_pixels(
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_sizes_that_a_header_lies_about_are_refused(scale: int) -> None:
-    """A part takes no memory in proportion to what the header states alone."""
+    """A view takes no memory in proportion to what the header states alone."""
     header = Header(2**31 - 1, 2**31 - 1, "L", SAMPLE_TYPES[0], 1, 0, 0, 0, (Coding(FALLBACK),))
     for kind in (FALLBACK, LEARNED):
         lie = header._replace(codings=(Coding(kind),), tile_log2=6, model="llicti-d2", identity=bytes(8))
@@ -236,7 +236,7 @@ def test_of_a_file_no_more_is_read_than_needed(tiled: tuple[NDArray[np.uint8], b
     assert same(llicti_core.decode(file, region=(9, 8, 7, 6)), pixels[8:14, 9:16])
 
 
-def test_parts_of_frames(tiled: tuple[NDArray[np.uint8], bytes]) -> None:
+def test_views_of_frames(tiled: tuple[NDArray[np.uint8], bytes]) -> None:
     pixels = [photograph(90, 70), drawing(45, 70, 3), photograph(33, 40)]
     data = llicti_core.join([llicti_core.encode(image, effort=0) for image in pixels])
     for number, image in enumerate(pixels):
@@ -313,7 +313,7 @@ def arrays() -> dict[str, NDArray[np.generic]]:
 
 
 @pytest.mark.parametrize("kind", arrays())
-def test_parts_of_every_kind_of_image(kind: str) -> None:
+def test_views_of_every_kind_of_image(kind: str) -> None:
     pixels = arrays()[kind]
     data = llicti_core.encode(pixels, effort=0)
     for scale in SCALES:
@@ -526,7 +526,7 @@ def test_truncated_files_show_the_best_scale_they_hold(astronaut: tuple[NDArray[
 
 
 def known_at(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
-    """Every so manieth pixel, enlarged to where it was."""
+    """Every scale-th pixel, enlarged to where it was."""
     large = pixels[::scale, ::scale].repeat(scale, axis=0).repeat(scale, axis=1)
     return large[: pixels.shape[0], : pixels.shape[1]]
 
