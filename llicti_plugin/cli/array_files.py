@@ -24,6 +24,11 @@ _OTHER_MODES = ("1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F")
 _PREMULTIPLIED, _ALPHA, _UNSPECIFIED = 1, 2, 0
 
 
+def _without_extra(form: str, frame: Frame) -> Failure:
+    otherwise = "" if frame.mode else " (.npy needs nothing)"
+    return Failure(f"as {form}, {frame.described} needs the extra `deep`{otherwise}: {how_to_install('deep')}")
+
+
 def npy(frames: Sequence[Frame]) -> tuple[bytes, list[str]]:
     """An .npy file of images without a mode, several along a first axis. Returns and raises as targets.written."""
     import numpy as np
@@ -63,8 +68,7 @@ def png(frame: Frame) -> tuple[bytes, list[str]]:
     try:
         import imagecodecs
     except ImportError as error:
-        msg = f"as PNG, {frame.described} needs the extra `deep`, {how_to_install('deep')}; .npy needs none"
-        raise Failure(msg) from error
+        raise _without_extra("PNG", frame) from error
     data = bytes(imagecodecs.png_encode(frame.pixels))
     pixel = Image.new(_PNG_MODES[frame.channels], (1, 1))
     model = pillow_files.saved([pixel], "PNG", [pillow_files.bearable(pixel, "PNG", frame.metadata)])
@@ -97,8 +101,7 @@ def tiff(frames: Sequence[Frame]) -> tuple[bytes, list[str]]:
     try:
         import tifffile  # noqa: F401
     except ImportError as error:
-        msg = f"as TIFF, {frames[0].described} needs the extra `deep`, {how_to_install('deep')}; .npy needs none"
-        raise Failure(msg) from error
+        raise _without_extra("TIFF", frames[0]) from error
     metadata = [frame.metadata for frame in frames]
     try:
         data = _saved(frames, metadata)
