@@ -74,8 +74,8 @@ class ImageInfo(NamedTuple):
 class LlcFrame:
     """One image of a file. Nothing but its header has been read before it is asked for.
 
-    index: its number in the file. start: the byte that it begins at. header: what its HEAD section says. sections: where
-    the others are.
+    index: its number in the file. start: the byte that it begins at. header: what its HEAD section says. sections:
+    where the others are.
     """
 
     def __init__(self, source: Source, at: int, index: int, file: LlcFile | None) -> None:
