@@ -137,7 +137,7 @@ class Encoder:
             values = values[..., :1].copy()
         if is_constant(values):
             return _CodedGroup(group, values, Coding(CONSTANT, equal, values[0, 0].tobytes()))
-        if previous and previous.group[:2] == group[:2] and _same(previous.values, values):
+        if previous and _may_be_copy(previous.group, group) and _same(previous.values, values):
             return _CodedGroup(group, values, Coding(COPIED))
         candidates = [self._learned(values, group, equal)] if group.top else []
         if not group.top or may_be_fallback(values, _size(candidates)):
@@ -207,6 +207,11 @@ def _channels_equal(values: NDArray[np.uint8]) -> bool:
 def is_constant(values: NDArray[np.uint8]) -> bool:
     """Whether all pixels of `values`, uint8 [height, width, channels], are equal."""
     return _everywhere(lambda part: bool((part == values[0, 0]).all()), values)
+
+
+def _may_be_copy(previous: ChannelGroup, group: ChannelGroup) -> bool:
+    """Whether clause 2.3 lets a group be a copy of the one before it: of the same plane, with as many channels."""
+    return previous.shift == group.shift and previous.channels == group.channels
 
 
 def _same(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:

@@ -244,6 +244,18 @@ def test_the_header_of_any_image_is_short_enough() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [2, 3, 4, 5])
+def test_equal_channels(dtype: str, channels: int) -> None:
+    """All of them, those of the color alone, and the first and the last: groups that are, or look like, copies."""
+    one, other = any_values(dtype, (7, 9)), any_values(dtype, (7, 9), seed=1)
+    for last in (one, other):
+        image = np.stack([one] * (channels - 1) + [last], axis=2)
+        assert_same(llicti_core.decode(llicti_core.encode(image, effort=0)), image)
+    image = np.stack([one] + [other] * (channels - 2) + [one], axis=2)
+    assert_same(llicti_core.decode(llicti_core.encode(image, effort=0)), image)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_parts_of_every_type(dtype: str) -> None:
     few = any_values(dtype, (3,), seed=5)
     for image in (any_values(dtype, (21, 34)), few[any_values("uint8", (90, 70, 2)) % 3]):
