@@ -5,118 +5,366 @@ Nothing here decides pixels but integers: floats choose among adaptations, and t
 
 from __future__ import annotations
 
-import zlib
+import math
+from bisect import bisect_right
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from llicti_core.compression import inflate
 from llicti_core.errors import FormatError
-from llicti_core.models import Model
-from llicti_core.spec import BANDS, GAIN_SHIFT, HIDDEN_BIAS_UNIT, HIDDEN_SHIFT, LEVELS, OUTPUTS, PARAMETER_KINDS
+from llicti_core.models import Model, ModelSpec, output_size, within_bounds
+from llicti_core.spec import (
+    ADAPTED_MAX,
+    ADAPTED_MIN,
+    BANDS,
+    BIAS_LEVELS,
+    CDF_TAIL,
+    COEFFICIENT_WEIGHT_SHIFT,
+    COMPONENTS,
+    FIRST_WEIGHT_SHIFT,
+    HIDDEN_BIAS_SHIFT,
+    HIDDEN_WEIGHT_SHIFT,
+    LOGIT_WEIGHT_SHIFT,
+    MAX_POSITION,
+    MAX_PRECISION,
+    MAX_SETS,
+    MAX_SPREAD_INDEX,
+    MEAN_WEIGHT_SHIFT,
+    NETWORKS,
+    SPREAD_MANTISSA,
+    SPREAD_WEIGHT_SHIFT,
+    STATE_MIN,
+    WEIGHT_MAX,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
     from llicti_core.engines.base import TiledImage
 
-OUTPUTS_PER_LEVEL = len(BANDS) * 2 * PARAMETER_KINDS * OUTPUTS
-"""Bytes of `AdaptedParameters.outputs`."""
+    Ints = NDArray[np.int64]
+
+AdaptedParameters = bytes
+"""An image's own change of the networks, as a file has it: the payload of ADPT (docs/format.md, 5.2); empty where
+nothing is changed."""
+
+NOT_ADAPTED: AdaptedParameters = b""
+
+WEIGHT, HIDDEN_BIAS, GAIN, BIAS = "weight", "hidden bias", "gain", "bias"
+"""What the numbers of an array change: weights of a layer, biases of a hidden layer, gains and biases of outputs."""
 
 
-def hidden_per_level(model: Model) -> int:
-    """Bytes of `AdaptedParameters.hidden`."""
-    return len(BANDS) * model.spec.width
+class ArrayPlace(NamedTuple):
+    """What an array of an adaptation changes.
 
-
-class AdaptedParameters(NamedTuple):
-    """An image's own change of the networks, int8, for as many of the finest levels as there are of each kind.
-
-    outputs: [levels, 3, 2, 60], by band, then gain less one in 1/64 and bias in halves of the parameter's unit, then by
-    output. hidden: [levels, 3, width], by band and channel, of the last hidden layer's biases, in steps that move an
-    activation by 2 (docs/format.md, 5.2).
+    network: "luma" or "chroma". band: its name. kind: WEIGHT, HIDDEN_BIAS, GAIN or BIAS. layer: of weights and hidden
+    biases, else the output layer. level_set: which levels' (of weights 0, all). shape: [out, in] or [out].
     """
 
-    outputs: bytes = b""
-    hidden: bytes = b""
-
-    def __bool__(self) -> bool:
-        return bool(self.outputs)
-
-    def pack(self, model: Model) -> bytes:
-        """The payload of the CORR section; empty where nothing is changed."""
-        if not self:
-            return b""
-        levels = len(self.hidden) // hidden_per_level(model)
-        return zlib.compress(bytes([levels]) + self.outputs + self.hidden, 9)
-
-    @classmethod
-    def unpack(cls, payload: bytes | memoryview, model: Model) -> AdaptedParameters:
-        """The reverse of `pack`, of one level or more. Raises FormatError."""
-        limit = 1 + LEVELS * (OUTPUTS_PER_LEVEL + hidden_per_level(model))
-        stored = inflate(payload, limit, "section b'CORR'", with_header=True)
-        deep = stored[0] if stored else 0
-        end = len(stored) - deep * hidden_per_level(model)
-        levels, rest = divmod(end - 1, OUTPUTS_PER_LEVEL)
-        if rest or not max(1, deep) <= levels <= LEVELS:
-            msg = f"section b'CORR' holds {len(stored)} bytes, which are not those of a whole number of levels"
-            raise FormatError(msg)
-        return cls(stored[1:end], stored[end:])
+    network: str
+    band: str
+    kind: str
+    layer: int
+    level_set: int
+    shape: tuple[int, ...]
 
 
-NOT_ADAPTED = AdaptedParameters()
+def array_places(spec: ModelSpec, channels: int, sets: int) -> list[ArrayPlace]:
+    """The arrays of an adaptation of `channels` stored channels and so many sets, in the order of the file."""
+    places: list[ArrayPlace] = []
+    for network in NETWORKS[: 1 if channels == 1 else 2]:
+        for band in BANDS:
+            *hidden, last = shapes = spec.layer_shapes(network, band)
+            where = network, band.name
+            places += [ArrayPlace(*where, WEIGHT, layer, 0, shape) for layer, shape in enumerate(shapes)]
+            for layer, (out, _) in enumerate(hidden):
+                places += [ArrayPlace(*where, HIDDEN_BIAS, layer, level_set, (out,)) for level_set in range(sets)]
+            for kind in (GAIN, BIAS):
+                places += [ArrayPlace(*where, kind, len(hidden), n, last[:1]) for n in range(sets)]
+    return places
 
 
 class Adaptation(NamedTuple):
-    """`AdaptedParameters` as they enter the arithmetic (docs/format.md, 5.2), for the levels that are adapted.
+    """`AdaptedParameters` unpacked.
 
-    gain, bias: int64 [levels, 3, 60], by band and output: a network's fine output becomes
-        (fine * gain + bias + 512) >> 10. hidden_bias_delta: int64 [levels, 3, width], added to the last hidden
-        layer's biases.
+    arrays: int64, -128..127, of the shapes and in the order of `array_places`. sets: 1 to 5; level s has the set
+    min(s, sets - 1). precision: 0 to 4; weights and hidden biases change in units divided by 2**precision.
     """
 
-    gain: NDArray[np.int64]
-    bias: NDArray[np.int64]
-    hidden_bias_delta: NDArray[np.int64]
+    arrays: list[Ints]
+    sets: int
+    precision: int
 
 
-def unpacked(parameters: AdaptedParameters, model: Model) -> Adaptation:
-    """What `parameters` mean for `model`."""
+def pack(arrays: Sequence[Ints], sets: int, precision: int, model: Model, channels: int = 3) -> AdaptedParameters:
+    """The fields of an Adaptation as a file has them, with the spread of each array that makes it smallest.
+
+    Raises ValueError where a number or a shape is not what it must be.
+    """
     import numpy as np
 
-    outputs = (
-        np.frombuffer(parameters.outputs, np.int8)
-        .reshape(-1, len(BANDS), 2, PARAMETER_KINDS * OUTPUTS)
-        .astype(np.int64)
-    )
-    hidden = np.frombuffer(parameters.hidden, np.int8).reshape(-1, len(BANDS), model.spec.width).astype(np.int64)
-    last_hidden = model.spec.depth - 1
-    multiplier = np.stack([np.asarray(model.tensors[f"{band.name}.{last_hidden}.multiplier"]) for band in BANDS])
-    delta = (hidden * (HIDDEN_BIAS_UNIT << HIDDEN_SHIFT) + (multiplier >> 1)) // multiplier
-    return Adaptation((1 << GAIN_SHIFT) + outputs[:, :, 0], 512 * outputs[:, :, 1], delta)
+    places = array_places(model.spec, channels, sets)
+    if not 1 <= sets <= MAX_SETS or not 0 <= precision <= MAX_PRECISION:
+        msg = f"an adaptation cannot have {sets} sets and precision {precision}"
+        raise ValueError(msg)
+    for place, array in zip(places, arrays, strict=True):
+        if array.shape != place.shape or array.min() < ADAPTED_MIN or array.max() > ADAPTED_MAX:
+            msg = f"numbers {array.min()}..{array.max()} of shape {array.shape} cannot be {place}"
+            raise ValueError(msg)
+    present = [bool(array.any()) for array in arrays]
+    bits = np.packbits(present, bitorder="little").tobytes()
+    head = bytes((sets, precision)) + bits
+    if not any(present):
+        return head
+    spreads: list[int] = []
+    numbers: list[tuple[int, list[int]]] = []
+    for array in arrays:
+        if array.any():
+            spreads.append(_best_spread(array))
+            numbers += [(spreads[-1], (array.ravel() - ADAPTED_MIN).tolist())]
+    state, words = STATE_MIN, bytearray()
+    for spread, places_in_table in reversed(numbers):
+        table = cumulative_table(spread)
+        for n in reversed(places_in_table):
+            low, frequency = table[n], table[n + 1] - table[n]
+            if state >> 16 >= frequency:
+                words += (state & 0xFFFF).to_bytes(2, "big")  # all bytes are turned round in the end
+                state >>= 16
+            state = (state // frequency << 16) + state % frequency + low
+    words.reverse()
+    return head + bytes(spreads) + state.to_bytes(4, "little") + words
+
+
+def unpack(payload: AdaptedParameters | memoryview, model: Model, channels: int = 3) -> Adaptation:
+    """The reverse of `pack`. Raises FormatError."""
+    import numpy as np
+
+    if len(payload) < 2:
+        raise _damaged(f"has {len(payload)} bytes")
+    sets, precision = payload[:2]
+    if not 1 <= sets <= MAX_SETS or precision > MAX_PRECISION:
+        raise _damaged(f"has {sets} sets and precision {precision}")
+    places = array_places(model.spec, channels, sets)
+    at = 2 + -(-len(places) // 8)
+    bits = int.from_bytes(payload[2:at], "little")
+    if len(payload) < at or bits >> len(places):
+        raise _damaged("does not say which arrays it has")
+    present = [bits >> number & 1 for number in range(len(places))]
+    spreads = bytes(payload[at : at + sum(present)])
+    at += sum(present)
+    data = bytes(payload[at:])
+    if len(spreads) < sum(present) or max(spreads, default=0) > MAX_SPREAD_INDEX:
+        raise _damaged("lacks a spread, or has one that is too great")
+    sizes = [math.prod(place.shape) for place in places]
+    numbers = _decode([size for size, has in zip(sizes, present, strict=True) if has], spreads, data)
+    arrays = [
+        np.array(next(numbers), np.int64).reshape(place.shape) if has else np.zeros(place.shape, np.int64)
+        for place, has in zip(places, present, strict=True)
+    ]
+    return Adaptation(arrays, sets, precision)
+
+
+def _decode(sizes: list[int], spreads: bytes, data: bytes) -> Iterator[list[int]]:
+    """The numbers of every array that is present, from the state and words `data`. Raises FormatError."""
+    found: list[list[int]] = []
+    if not sizes:
+        if data:
+            raise _damaged("goes on after its end")
+        return iter(found)
+    state = int.from_bytes(data[:4], "little")
+    if len(data) < 4 or len(data) % 2 or state < STATE_MIN:
+        raise _damaged("has no state, or half a word")
+    at = 4
+    for size, spread in zip(sizes, spreads, strict=True):
+        table = cumulative_table(spread)
+        numbers = []
+        for _ in range(size):
+            slot = state & 0xFFFF
+            n = bisect_right(table, slot) - 1
+            numbers.append(n + ADAPTED_MIN)
+            state = (table[n + 1] - table[n]) * (state >> 16) + slot - table[n]
+            if state < STATE_MIN:
+                if at == len(data):
+                    raise _damaged("ends before its numbers do")
+                state = state << 16 | data[at] | data[at + 1] << 8
+                at += 2
+        found.append(numbers)
+    if state != STATE_MIN or at != len(data):
+        raise _damaged("does not end where its numbers do")
+    return iter(found)
+
+
+def _damaged(what: str) -> FormatError:
+    return FormatError(f"section b'ADPT' {what}")
+
+
+@cache
+def cumulative_table(spread: int) -> list[int]:
+    """Of 65536, what numbers below -128, -127, ... 128 take where the numbers' spread is this one, 0 to 87."""
+    scale = SPREAD_MANTISSA[spread & 7] >> (spread >> 3)
+    table = [0]
+    for number in range(ADAPTED_MIN + 1, ADAPTED_MAX + 1):
+        distance = 16 * number - 8
+        position = min(abs(distance) * scale >> 7, MAX_POSITION)
+        knot, fraction = position >> 8, position & 255
+        tail = CDF_TAIL[knot] - ((CDF_TAIL[knot] - CDF_TAIL[knot + 1]) * fraction >> 8)
+        logistic = tail if distance < 0 else 65535 - tail
+        table.append(number - ADAPTED_MIN + (65280 * logistic >> 16))
+    return [*table, 65536]
+
+
+@lru_cache(maxsize=1)
+def number_bits() -> NDArray[np.float64]:
+    """Bits of each number, -128 first, at each spread: float64 [88, 256]."""
+    import numpy as np
+
+    tables = np.array([cumulative_table(spread) for spread in range(MAX_SPREAD_INDEX + 1)])
+    bits: NDArray[np.float64] = 16 - np.log2(np.diff(tables, axis=1))
+    return bits
+
+
+def _best_spread(array: Ints) -> int:
+    import numpy as np
+
+    counts = np.bincount(array.ravel() - ADAPTED_MIN, minlength=ADAPTED_MAX - ADAPTED_MIN + 1)
+    return int((number_bits() @ counts).argmin())
+
+
+class AdaptedLayer(NamedTuple):
+    """A layer of an adapted model. weight: int64 [out, in]; bias: [BIAS_LEVELS, out], by min(level, BIAS_LEVELS - 1);
+    multiplier: [out]."""
+
+    weight: Ints
+    bias: Ints
+    multiplier: Ints
+
+
+class AdaptedNetwork(NamedTuple):
+    """A band's network as it predicts an image. gain, bias: of the outputs, int64 [BIAS_LEVELS, out], by
+    min(level, BIAS_LEVELS - 1); see docs/format.md, 5.2."""
+
+    layers: list[AdaptedLayer]
+    gain: Ints
+    bias: Ints
+
+
+def adapted_model(model: Model, adapted: AdaptedParameters, channels: int = 3) -> dict[tuple[str, str], AdaptedNetwork]:
+    """`model` changed for an image, by network and band.
+
+    Raises FormatError where `adapted` is damaged, or an accumulator could leave 32 bits.
+    """
+    import numpy as np
+
+    networks: dict[tuple[str, str], AdaptedNetwork] = {}
+    for network in NETWORKS[: 1 if channels == 1 else 2]:
+        for band in BANDS:
+            layers = []
+            for layer in model.layers(network, band.name):
+                weight, bias, multiplier = (np.asarray(part).astype(np.int64) for part in layer)
+                bias = np.broadcast_to(bias, (BIAS_LEVELS, len(weight))).copy()
+                layers.append(AdaptedLayer(weight, bias, multiplier))
+            gain, bias = np.zeros((2, BIAS_LEVELS, output_size(network)), np.int64)
+            networks[network, band.name] = AdaptedNetwork(layers, gain, bias)
+    if adapted:
+        arrays, sets, precision = unpack(adapted, model, channels)
+        for place, array in zip(array_places(model.spec, channels, sets), arrays, strict=True):
+            last = BIAS_LEVELS if place.level_set == sets - 1 else place.level_set + 1
+            _change(networks[place.network, place.band], place, slice(place.level_set, last), precision, array)
+        _check_bounds(networks)
+    return networks
+
+
+def _change(network: AdaptedNetwork, place: ArrayPlace, levels: slice, precision: int, array: Ints) -> None:
+    """Apply one array."""
+    import numpy as np
+
+    if place.kind == GAIN:
+        network.gain[levels] = array
+    elif place.kind == BIAS:
+        network.bias[levels] = array
+    else:
+        weight, bias, multiplier = network.layers[place.layer]
+        half = multiplier >> 1
+        if place.kind == HIDDEN_BIAS:
+            bias[levels] += (array * 2 ** (HIDDEN_BIAS_SHIFT - precision) + half) // multiplier
+        else:
+            shift = weight_shifts(place.network, place.layer, place.layer == len(network.layers) - 1, len(weight))
+            change = (array.T * 2 ** (shift - precision) + half) // multiplier
+            np.clip(weight + change.T, -WEIGHT_MAX, WEIGHT_MAX, out=weight)
+
+
+def weight_shifts(network: str, layer: int, last: bool, outputs: int) -> Ints:
+    """By how much the weights of each output of a layer change, int64 [outputs]: 2**shift / multiplier for 1."""
+    import numpy as np
+
+    if not last:
+        return np.full(outputs, HIDDEN_WEIGHT_SHIFT if layer else FIRST_WEIGHT_SHIFT, np.int64)
+    shifts = [SPREAD_WEIGHT_SHIFT, MEAN_WEIGHT_SHIFT, LOGIT_WEIGHT_SHIFT]
+    if network == "chroma":
+        shifts = [shift for shift in shifts for _ in range(2)] + [COEFFICIENT_WEIGHT_SHIFT]
+    return np.repeat(np.array(shifts, np.int64), COMPONENTS)
+
+
+def _check_bounds(networks: dict[tuple[str, str], AdaptedNetwork]) -> None:
+    for (network, band), adapted in networks.items():
+        for number, layer in enumerate(adapted.layers):
+            if not within_bounds(*layer, first=number == 0):
+                raise _damaged(f"lets layer {number} of {network} {band} overflow 32 bits")
 
 
 class FitPlan(NamedTuple):
-    """How much work a search is.
+    """How much work a search is, of each band's network of luma or chroma, in blocks of 64 pixels.
 
-    levels: finest levels that are adapted. samples: pixels of each band that are looked at. batch: pixels that a step
-    of the optimiser looks at. steps: of the optimiser.
+    judged: that say what pays. output_blocks: that the output layer and the last hidden layer's biases are fitted to,
+    output_batch of them in each of output_steps steps. batch, steps: of the search that all numbers are open to.
     """
 
-    levels: int
-    samples: int
-    batch: int
-    steps: int
+    judged: int
+    output_blocks: int
+    output_batch: int
+    output_steps: int
+    batch: int = 0
+    steps: int = 0
 
 
-PLANS = (
-    None,
-    FitPlan(levels=2, samples=6144, batch=192, steps=160),
-    FitPlan(levels=3, samples=24576, batch=512, steps=256),
-    FitPlan(levels=4, samples=65536, batch=1024, steps=400),
+_PLANS = (
+    FitPlan(judged=32, output_blocks=96, output_batch=2, output_steps=120),
+    FitPlan(judged=64, output_blocks=96, output_batch=2, output_steps=120, batch=8, steps=150),
+    FitPlan(judged=128, output_blocks=96, output_batch=2, output_steps=120, batch=8, steps=550),
 )
-"""By effort; at effort 0 the model is taken as it is."""
+"""By effort from 1 on, for an image of _PLANNED_PIXELS. At effort 0 the model is taken as it is."""
 
-MAX_EFFORT = len(PLANS) - 1
+_MAX_GROWTH = (4.0, 3.0, 2.5)
+"""By effort from 1 on: what all of a plan's numbers are multiplied by at most, as images grow."""
+
+_PLANNED_PIXELS = 768 * 512
+_LEAST_PIXELS = 1024
+"""Of an image that a change can pay for."""
+_MAX_BLOCKS = 256
+
+MAX_EFFORT = len(_PLANS)
+
+
+def fit_plan(effort: int, pixels: int) -> FitPlan | None:
+    """The search for an image of so many pixels, None for none: its work grows with them, up to a bound."""
+    if effort == 0 or pixels < _LEAST_PIXELS:
+        return None
+    plan = _PLANS[effort - 1]
+    growth = min(_MAX_GROWTH[effort - 1], math.sqrt(pixels / _PLANNED_PIXELS))  # both of steps and of batches
+
+    def scaled(count: int) -> int:
+        return math.ceil(count * growth)
+
+    return FitPlan(
+        min(_MAX_BLOCKS, scaled(plan.judged)),
+        min(_MAX_BLOCKS, scaled(plan.output_blocks)),
+        scaled(plan.output_batch),
+        scaled(plan.output_steps),
+        scaled(plan.batch),
+        scaled(plan.steps),
+    )
 
 
 def fit(image: TiledImage, effort: int, threads: int) -> AdaptedParameters:
@@ -125,9 +373,9 @@ def fit(image: TiledImage, effort: int, threads: int) -> AdaptedParameters:
     effort: 0 to MAX_EFFORT; more work the higher, none at 0. The result does not depend on `threads`, nor on the
     engine that codes with it; it may differ between processors, whose instruction sets add floats in different orders.
     """
-    plan = PLANS[effort]
+    plan = fit_plan(effort, sum(tile.height * tile.width for tile in image.tiles))
     if plan is None:
         return NOT_ADAPTED
     from llicti_core.engines import native
 
-    return AdaptedParameters(*native.fit(image, plan, threads))
+    return native.fit(image, plan, threads)

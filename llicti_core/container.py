@@ -11,6 +11,7 @@ from typing import NamedTuple
 from llicti_core.compression import inflate
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.names import is_model_name
+from llicti_core.pyramid import level_count, section_levels
 from llicti_core.samples import (
     MODES,
     PALETTE_MODES,
@@ -23,10 +24,9 @@ from llicti_core.samples import (
 from llicti_core.source import Source, exactly
 from llicti_core.spec import (
     ADAPTED,
-    COAR,
+    ADPT,
     CONSTANT,
     COPIED,
-    CORR,
     EQUAL_CHANNELS,
     FALLBACK,
     GENR,
@@ -34,7 +34,6 @@ from llicti_core.spec import (
     HEAD,
     IDENTITY_BYTES,
     LEARNED,
-    LEVELS,
     LEVL,
     MAX_CHANNELS,
     MAX_HEADER_BYTES,
@@ -128,10 +127,15 @@ class Header(NamedTuple):
         found = [(PLTE, -1)] if self.mode in PALETTE_MODES else []
         found += [(LEVL, -1)] if self.bits else []
         found += [section for section in fallback if section[1] < top]
-        found += [(CORR, number) for number in learned if kinds[number] == ADAPTED]
-        found += [(COAR, number) for number in learned]
-        found += [(level_tag(level), number) for level in range(LEVELS - 1, -1, -1) for number in learned]
+        found += [(ADPT, number) for number in learned if kinds[number] == ADAPTED]
+        found += [(level_tag(level), number) for level in self.section_levels for number in learned]
         return found + [section for section in fallback if section[1] >= top]
+
+    @property
+    def section_levels(self) -> list[int]:
+        """The levels that a learned group has sections of, see pyramid.section_levels; the first tile has the most."""
+        height, width = (min(size, 1 << self.tile_log2) for size in (self.height, self.width))
+        return section_levels(level_count(height, width))
 
     @property
     def scalable(self) -> bool:

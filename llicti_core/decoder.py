@@ -14,10 +14,28 @@ from llicti_core.engines.base import CodedTile, Engine, TiledImage, TileRect
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.options import DecodeOptions
 from llicti_core.ordinals import Values, join_samples
-from llicti_core.payloads import LevelSegments, Payload, StreamIndex, lowpass_size, unpack_lowpass
-from llicti_core.pyramid import level_size
+from llicti_core.payloads import (
+    LEAST_LOWPASS,
+    LevelSegments,
+    Payload,
+    StreamIndex,
+    lowpass_size,
+    unpack_lowpass,
+)
+from llicti_core.pyramid import level_count, level_size, network_count
 from llicti_core.samples import ChannelGroup
-from llicti_core.spec import ADAPTED, BLOCK, COAR, CONSTANT, COPIED, CORR, FALLBACK, GENR, LEVELS, LEVL, level_tag
+from llicti_core.spec import (
+    ADAPTED,
+    ADPT,
+    BLOCK,
+    COARSE_LEVEL,
+    CONSTANT,
+    COPIED,
+    FALLBACK,
+    GENR,
+    LEVL,
+    level_tag,
+)
 from llicti_core.threads import thread_count
 from llicti_core.value_table import ValueTable
 from llicti_core.view import TileGrid, View
@@ -69,19 +87,18 @@ class LearnedGroup:
         view: View,
         grid: TileGrid,
         adaptation: AdaptedParameters,
-        lowpass: Payload,
-        levels: list[Payload],
+        levels: dict[int, Payload],
     ) -> None:
         """levels: the sections of levels, coarsest first. Raises FormatError or TruncatedError."""
         self.group, self.channels, self.adaptation = group.group, group.stored, adaptation
-        self._view, self._lowpass = view, lowpass
-        index = StreamIndex(grid, self.channels)
-        self._levels = [LevelSegments(payload, index) for payload in levels]
-        self._grid = grid
-        needed = sum(lowpass_size(tile, self.channels) for tile in grid)
-        if needed != lowpass.size:
-            msg = f"{lowpass.name} has {lowpass.size} bytes, its tiles take {needed}"
-            raise FormatError(msg)
+        self._view, self._grid = view, grid
+        self._coarse = levels[COARSE_LEVEL]
+        index, networks = StreamIndex(grid), network_count(self.channels)
+        starts = {COARSE_LEVEL: sum(lowpass_size(tile, self.channels) for tile in grid)}
+        self._levels = {
+            level: LevelSegments(payload, starts.get(level, 0), index, 1 if level == COARSE_LEVEL else networks)
+            for level, payload in levels.items()
+        }
 
     def batches(self, most: int) -> Iterator[tuple[list[TileRect], list[CodedTile]]]:
         """The tiles, places seen from the view's first pixel and data, some at a time: of about `most` pixels."""
@@ -92,9 +109,9 @@ class LearnedGroup:
             start, at = at, at + lowpass_size(tile, self.channels)
             if not self._view.touches(tile):
                 continue
-            bounds, lowpass = unpack_lowpass(self._lowpass, start, tile, self.channels)
+            bounds, lowpass = unpack_lowpass(self._coarse, start, tile, self.channels)
             places.append(self._view.place(tile))
-            coded.append(CodedTile(bounds, lowpass, [level.of(number) for level in self._levels]))
+            coded.append(CodedTile(bounds, lowpass, self._segments(number, tile)))
             pixels += tile.height * tile.width
             if len(places) == _BATCH_TILES or pixels >= most:
                 yield places, coded
@@ -102,14 +119,16 @@ class LearnedGroup:
         if places:
             yield places, coded
 
-    def tiles(self) -> tuple[list[TileRect], list[CodedTile]]:
-        """All tiles at once: their places and their data."""
-        places: list[TileRect] = []
-        coded: list[CodedTile] = []
-        for some_places, some in self.batches(2**62):
-            places += some_places
-            coded += some
-        return places, coded
+    def _segments(self, number: int, tile: TileRect) -> list[list[bytes]]:
+        """What an engine decodes a tile from; see CodedTile."""
+        levels = level_count(tile.height, tile.width)
+        segments: list[list[bytes]] = []
+        for level, found in self._levels.items():
+            if level < levels or level == COARSE_LEVEL:
+                segments += found.of(number)
+            else:
+                found.check_empty(number)
+        return segments
 
 
 class FrameDecoder:
@@ -178,27 +197,32 @@ class FrameDecoder:
             return {}
         self._check_lowpass()
         adaptations = {
-            group.number: self._read_adaptation(group, self.model)
-            for group in self._groups
-            if group.coding.kind == ADAPTED
+            group.number: self._read_adaptation(group) for group in self._groups if group.coding.kind == ADAPTED
         }
-        levels = range(LEVELS - 1, self.view.level - 1, -1)
+        levels = [level for level in self.header.section_levels if level >= min(self.view.level, COARSE_LEVEL)]
         return {
             group.number: LearnedGroup(
                 group,
                 self.view,
                 self._grid,
                 adaptations.get(group.number, NOT_ADAPTED),
-                self._payload(COAR, group.number),
-                [self._payload(level_tag(level), group.number, whole=self._read_whole) for level in levels],
+                {
+                    level: self._payload(
+                        level_tag(level), group.number, whole=self._read_whole or level == COARSE_LEVEL
+                    )
+                    for level in levels
+                },
             )
             for group in self._groups
             if group.coding.learned
         }
 
-    def _read_adaptation(self, group: _Group, model: models.Model) -> AdaptedParameters:
-        payload = self._payload(CORR, group.number)
-        return AdaptedParameters.unpack(payload.take(0, payload.size), model)
+    def _read_adaptation(self, group: _Group) -> AdaptedParameters:
+        payload = self._payload(ADPT, group.number)
+        if not payload.size:
+            msg = f"{payload.name} is empty"
+            raise FormatError(msg)
+        return bytes(payload.take(0, payload.size))
 
     def _of_kind(self, kind: int) -> list[_Group]:
         return [group for group in self._groups if group.coding.kind == kind]
@@ -236,7 +260,9 @@ class FrameDecoder:
         needed = pixels * header.channels * header.sample_type.size
         _check(needed, options.max_bytes, "bytes", "max_bytes")
         _check(pixels, options.max_pixels, "pixels", "max_pixels")
-        learned, touched = [group for group in self._groups if group.coding.learned], self._grid.touched_pixels(view)
+        learned = [group for group in self._groups if group.coding.learned]
+        level = min(view.level, COARSE_LEVEL)  # the coarsest that tiles can be decoded at
+        touched = self._grid.touched_pixels(view._replace(level=level))
         if options.max_pixels is not None:
             blocks = self._blocks.touched_pixels(view._replace(level=0)) * len(self._of_kind(FALLBACK))
             work = touched * len(learned) + blocks // _FALLBACK_WORK + pixels * len(self._groups) // _OTHER_WORK
@@ -244,7 +270,7 @@ class FrameDecoder:
             allowed = _WORK * max(options.max_pixels, _LEAST_WORK if is_region else 0)
             _check(work, allowed, "pixels' work for all its channels", "max_pixels")
         if options.max_bytes is not None and learned:
-            sides = (level_size(min(side, self._grid.size), view.level) for side in (header.height, header.width))
+            sides = (level_size(min(side, self._grid.size), level) for side in (header.height, header.width))
             tile = math.prod(sides) * max(group.stored for group in learned)
             if tile > _USUAL_TILE_BYTES:
                 together = min(tile * self._threads, 3 * touched)
@@ -254,8 +280,8 @@ class FrameDecoder:
     def _check_lowpass(self) -> None:
         """Raises TruncatedError where the file is too short for the lowpass of its learned groups."""
         header, left = self.header, self._sections.source.size
-        pixels = level_size(header.width, LEVELS) * level_size(header.height, LEVELS)
-        least = pixels * sum(group.stored for group in self._groups if group.coding.learned)
+        stored = [group.stored for group in self._groups if group.coding.learned]
+        least = self._grid.count * sum(LEAST_LOWPASS * channels + 1 for channels in stored)
         if least > left:
             msg = f"file ends early: {header.width}x{header.height} pixels take more than its {left} bytes"
             raise TruncatedError(msg)

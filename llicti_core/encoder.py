@@ -11,23 +11,20 @@ from llicti_core.adaptation import MAX_EFFORT, NOT_ADAPTED
 from llicti_core.container import Coding, Header, write_frame, write_start
 from llicti_core.engines.base import CodedTile, Engine, TiledImage
 from llicti_core.errors import UnsupportedError
-from llicti_core.payloads import pack_level, pack_lowpass, pack_palette
+from llicti_core.payloads import pack_levels, pack_palette
 from llicti_core.samples import SAMPLE_NAMES, SAMPLE_TYPES, ChannelGroup
 from llicti_core.spec import (
     ADAPTED,
-    COAR,
+    ADPT,
     CONSTANT,
     COPIED,
-    CORR,
     FALLBACK,
     GENR,
     LEARNED,
-    LEVELS,
     LEVL,
     MAX_CHANNELS,
     MAX_SIZE,
     PLTE,
-    level_tag,
 )
 from llicti_core.threads import thread_count
 from llicti_core.view import TileGrid
@@ -55,7 +52,7 @@ _FEW_ROWS = 61
 class _CodedGroup(NamedTuple):
     """A channel group as the sections have it.
 
-    values: what was coded, uint8 [height, width, stored channels]. payload: of GENR, or of CORR. tiles: of a learned
+    values: what was coded, uint8 [height, width, stored channels]. payload: of GENR, or of ADPT. tiles: of a learned
     group.
     """
 
@@ -153,7 +150,7 @@ class Encoder:
         adapted = adaptation.fit(image, self.effort, self.threads)
         coded = self.engine.encode(image._replace(adaptation=adapted), self.threads)
         coding = Coding(ADAPTED if adapted else LEARNED, equal)
-        return _CodedGroup(group, values, coding, adapted.pack(self.model), coded)
+        return _CodedGroup(group, values, coding, adapted, coded)
 
 
 def _checked(pixels: NDArray[Any], mode: str | None, palette: Palette | None) -> tuple[NDArray[Any], str]:
@@ -246,11 +243,9 @@ def _group_sections(coded: list[_CodedGroup]) -> list[tuple[bytes, bytes]]:
     learned = [group for group in coded if group.coding.learned]
     fallbacks = [group for group in coded if group.coding.kind == FALLBACK]
     sections = [(GENR, group.payload) for group in fallbacks if group.group.top]
-    sections += [(CORR, group.payload) for group in learned if group.coding.kind == ADAPTED]
-    sections += [(COAR, pack_lowpass(group.tiles)) for group in learned]
-    for index in range(LEVELS):
-        tag = level_tag(LEVELS - 1 - index)
-        sections += [(tag, pack_level([tile.segments[index] for tile in group.tiles])) for group in learned]
+    sections += [(ADPT, group.payload) for group in learned if group.coding.kind == ADAPTED]
+    levels = [pack_levels(group.tiles, group.values.shape[2]) for group in learned]
+    sections += [section for same_level in zip(*levels, strict=True) for section in same_level]
     return sections + [(GENR, group.payload) for group in fallbacks if not group.group.top]
 
 
@@ -279,8 +274,8 @@ def encode(
     effort: how much work goes into adapting the model to the image, 0 (none) to 3. Decoding is as
         fast whatever it is.
     threads: how many to use; by default see `set_threads`. The bytes do not depend on it.
-    device: "cpu"; "cuda", or "cuda:1" and so on, which takes `pip install 'llicti[cuda]'`; "auto" for a GPU where one
-        can be used. The bytes do not depend on it.
+    device: "cpu"; "auto" for a GPU where one can be used, else the CPU; "cuda", or "cuda:1" and so on, which nothing
+        here can use yet. The bytes do not depend on it.
 
     Returns the bytes of a `.llc` file of one image; `join` makes one of many. Raises UnsupportedError for other
     pixels and for metadata that cannot be stored, UnknownModelError for an unknown model, DeviceError where the GPU

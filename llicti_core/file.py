@@ -25,7 +25,7 @@ from llicti_core.options import MAX_BYTES, MAX_PIXELS, DecodeOptions
 from llicti_core.payloads import Palette, Payload, unpack_palette
 from llicti_core.samples import PALETTE_MODES
 from llicti_core.source import Source, exactly, source_of
-from llicti_core.spec import HEAD, LEVELS, MAX_METADATA_BYTES, PLTE
+from llicti_core.spec import HEAD, MAX_METADATA_BYTES, PLTE
 from llicti_core.view import Region, View
 
 if TYPE_CHECKING:
@@ -141,14 +141,14 @@ class LlcFrame:
         """The least scale at which a file that ends early can be decoded; 1 where the frame is complete.
 
         Of an image whose samples have more than 8 bits, or that no model has coded, only all of the frame is enough.
-        Raises FormatError, and TruncatedError where there is not enough even for scale 32.
+        Raises FormatError, and TruncatedError where there is not enough for any.
         """
         header = self.header
         missing = len(self.sections.layout) - self.sections.complete()
         if not missing:
             return 1
-        level = -(-missing // header.learned) if header.scalable else LEVELS + 1
-        if level > LEVELS:
+        level = -(-missing // header.learned) if header.scalable else missing
+        if not header.scalable or level >= len(header.section_levels):
             msg = f"file ends at byte {self._source.size}, before the smallest version of its image does"
             raise TruncatedError(msg)
         return 1 << level

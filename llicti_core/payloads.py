@@ -10,12 +10,15 @@ from typing import NamedTuple
 from llicti_core.container import Reader, Section, pack_text, pack_varint, read_section
 from llicti_core.engines.base import CodedTile, TileRect
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
-from llicti_core.pyramid import level_size, stream_count
+from llicti_core.pyramid import level_count, level_size, network_count, section_levels, stream_count
 from llicti_core.source import Source, exactly
-from llicti_core.spec import CHANNEL_BOUNDS, LEVELS, MAX_PALETTE, PALETTE_CHANNELS
+from llicti_core.spec import CHANNEL_BOUNDS, MAX_PALETTE, PALETTE_CHANNELS, level_tag
 
 _BOUNDS_BYTES = 4
 """Least and greatest value of a channel."""
+
+LEAST_LOWPASS = _BOUNDS_BYTES + 1
+"""Bytes of a channel's bounds and lowpass in a tile, at least."""
 
 
 class Payload:
@@ -74,22 +77,51 @@ def unpack_palette(reader: Reader) -> Palette:
     return palette
 
 
-def pack_lowpass(tiles: Iterable[CodedTile]) -> bytes:
-    """The payload of the COAR section: of each tile the bounds of every channel, then its lowpass."""
+def pack_levels(tiles: Sequence[CodedTile], channels: int) -> list[tuple[bytes, bytes]]:
+    """Tags and payloads of the sections of all levels of a learned group, coarsest first."""
+    first, *finer = section_levels(_finer_levels(tiles[0], channels))
     parts: list[bytes] = []
     for tile in tiles:
         parts += [struct.pack("<hh", *bounds) for bounds in tile.bounds]
         parts.append(tile.lowpass)
+    parts.append(_pack_segments([[tile.segments[0]] for tile in tiles]))
+    sections = [(level_tag(first), b"".join(parts))]
+    for level in finer:
+        segments = [_level_segments(tile, level, channels) for tile in tiles]
+        sections.append((level_tag(level), _pack_segments(segments)))
+    return sections
+
+
+def _finer_levels(tile: CodedTile, channels: int) -> int:
+    """How many levels a coded tile has beside those of the first section."""
+    return (len(tile.segments) - 1) // network_count(channels)
+
+
+def _level_segments(tile: CodedTile, level: int, channels: int) -> list[list[bytes]]:
+    """The segments of a level, by network and stream; empty ones where the tile does not have the level."""
+    networks = network_count(channels)
+    start = 1 + (_finer_levels(tile, channels) - 1 - level) * networks
+    if start < 1:
+        return [[b""] * len(tile.segments[0])] * networks
+    return tile.segments[start : start + networks]
+
+
+def _pack_segments(tiles: Sequence[Sequence[Sequence[bytes]]]) -> bytes:
+    """The segments of each tile, by network and stream: the lengths of each stream's, then all of each network."""
+    parts = [pack_varint(len(segment)) for tile in tiles for stream in zip(*tile, strict=True) for segment in stream]
+    for network in zip(*tiles, strict=True):
+        parts += [segment for tile in network for segment in tile]
     return b"".join(parts)
 
 
 def lowpass_size(tile: TileRect, channels: int) -> int:
-    """Bytes that a tile has in the COAR section."""
-    return channels * (_BOUNDS_BYTES + level_size(tile.height, LEVELS) * level_size(tile.width, LEVELS))
+    """Bytes of a tile's bounds and lowpass in the section of the coarsest levels."""
+    levels = level_count(tile.height, tile.width)
+    return channels * (_BOUNDS_BYTES + level_size(tile.height, levels) * level_size(tile.width, levels))
 
 
 def unpack_lowpass(payload: Payload, at: int, tile: TileRect, channels: int) -> tuple[list[tuple[int, int]], bytes]:
-    """The bounds and the lowpass of a tile, of which the COAR section has lowpass_size bytes from byte `at` on.
+    """The bounds and the lowpass of a tile, whose lowpass_size bytes are at byte `at`.
 
     Raises FormatError or TruncatedError.
     """
@@ -104,71 +136,81 @@ def unpack_lowpass(payload: Payload, at: int, tile: TileRect, channels: int) -> 
     return bounds, bytes(stored[channels * _BOUNDS_BYTES :])
 
 
-def pack_level(tiles: Iterable[Sequence[bytes]]) -> bytes:
-    """The payload of a level's section, of each tile's segments: the length of every segment, then the segments."""
-    segments = [segment for tile in tiles for segment in tile]
-    return b"".join([*(pack_varint(len(segment)) for segment in segments), *segments])
-
-
 class StreamIndex:
-    """Which segments of a level's section are a tile's: the first of tile n is segment `first[n]`."""
+    """Which streams are a tile's: the first of tile n is stream `first[n]` of all."""
 
-    def __init__(self, tiles: Iterable[TileRect], channels: int) -> None:
+    def __init__(self, tiles: Iterable[TileRect]) -> None:
         self.first = array("Q", [0])
         for tile in tiles:
-            self.first.append(self.first[-1] + stream_count(tile.height, tile.width, channels))
+            self.first.append(self.first[-1] + stream_count(tile.height))
 
 
 class LevelSegments:
     """The segments in a level's section, which are read when they are asked for."""
 
-    def __init__(self, payload: Payload, index: StreamIndex) -> None:
-        """Raises FormatError where the payload is not exactly as long as its segments."""
-        self._payload, self._index = payload, index
-        self._starts = _starts(payload, index.first[-1])
-        if self._starts[-1] != payload.size:
-            msg = f"{payload.name} has {payload.size} bytes, its segments end at byte {self._starts[-1]}"
-            raise FormatError(msg)
+    def __init__(self, payload: Payload, at: int, index: StreamIndex, networks: int) -> None:
+        """at: where their lengths begin. networks: how many segments a stream has.
 
-    def of(self, tile: int) -> list[bytes]:
-        """The segments of a tile, stream by stream."""
+        Raises FormatError where the payload is not exactly as long as its segments.
+        """
+        self._payload, self._index = payload, index
+        streams = index.first[-1]
+        lengths, end = _lengths(payload, at, streams * networks)
+        if end + sum(lengths) != payload.size:
+            msg = f"{payload.name} has {payload.size} bytes, its segments end at byte {end + sum(lengths)}"
+            raise FormatError(msg)
+        self._starts: list[array[int]] = []
+        """By network: where each stream's segment begins, and where the last one ends."""
+        for network in range(networks):
+            starts = array("Q", [end])
+            for length in lengths[network::networks]:
+                starts.append(end := end + length)
+            self._starts.append(starts)
+
+    def of(self, tile: int) -> list[list[bytes]]:
+        """The segments of a tile, by network and stream."""
         first, last = self._index.first[tile], self._index.first[tile + 1]
-        start = self._starts[first]
-        together = bytes(self._payload.take(start, self._starts[last] - start))
-        if last == first + 1:
-            return [together]
-        return [together[self._starts[n] - start : self._starts[n + 1] - start] for n in range(first, last)]
+        segments: list[list[bytes]] = []
+        for starts in self._starts:
+            start = starts[first]
+            together = bytes(self._payload.take(start, starts[last] - start))
+            segments.append([together[starts[n] - start : starts[n + 1] - start] for n in range(first, last)])
+        return segments
+
+    def check_empty(self, tile: int) -> None:
+        """Raises FormatError where a tile has any byte, of a level that it does not have."""
+        first, last = self._index.first[tile], self._index.first[tile + 1]
+        if any(starts[first] != starts[last] for starts in self._starts):
+            msg = f"{self._payload.name} has data of tile {tile}, which is too small for this level"
+            raise FormatError(msg)
 
 
 def block_starts(payload: Payload, blocks: int) -> Sequence[int]:
     """Where each block of a GENR section begins, and its end. Raises FormatError or TruncatedError."""
-    starts = _starts(payload, blocks - 1)
+    lengths, at = _lengths(payload, 0, blocks - 1)
+    starts = array("Q", [at])
+    for length in lengths:
+        at += length
+        if at > payload.size:
+            msg = f"{payload.name} has {payload.size} bytes, fewer than its {blocks - 1} lengths say"
+            raise FormatError(msg)
+        starts.append(at)
     starts.append(payload.size)
     return starts
 
 
-def _starts(payload: Payload, count: int) -> array[int]:
-    """Where the pieces begin whose `count` lengths a payload begins with, and where the last of them ends."""
-    if count > payload.size:
+def _lengths(payload: Payload, at: int, count: int) -> tuple[array[int], int]:
+    """The `count` lengths at byte `at` of a payload, and where they end."""
+    left = payload.size - at
+    if count > left:
         msg = f"{payload.name} ends before its {count} lengths do"
         raise TruncatedError(msg)
-    guess = min(payload.size, 3 * count + 16)
+    guess = min(left, 3 * count + 16)
     while True:
+        reader = Reader(payload.take(at, guess), payload.name)
         try:
-            return _read_starts(Reader(payload.take(0, guess), payload.name), count, payload.size)
+            return array("Q", (reader.varint() for _ in range(count))), at + reader.at
         except TruncatedError:
-            if guess == payload.size:
+            if guess == left:
                 raise
-            guess = min(payload.size, 2 * guess)
-
-
-def _read_starts(reader: Reader, count: int, size: int) -> array[int]:
-    lengths = array("Q", (reader.varint() for _ in range(count)))
-    starts, at = array("Q", [reader.at]), reader.at
-    for length in lengths:
-        at += length
-        if at > size:
-            msg = f"{reader.name} has {size} bytes, fewer than its {count} lengths say"
-            raise FormatError(msg)
-        starts.append(at)
-    return starts
+            guess = min(left, 2 * guess)

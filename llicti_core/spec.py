@@ -11,7 +11,7 @@ from typing import NamedTuple
 # 2.1 File, 2.2 Section.
 
 SIGNATURE = b"\x89LLC\r\n\x1a\n"
-VERSION = 1
+VERSION = 0
 
 HEAD = b"HEAD"
 PLTE = b"PLTE"
@@ -20,15 +20,16 @@ LEVL = b"LEVL"
 """The value table."""
 GENR = b"GENR"
 """A channel group coded by a fallback coder."""
-CORR = b"CORR"
+ADPT = b"ADPT"
 """The adaptation of the model to the image."""
-COAR = b"COAR"
-"""The lowpass of every tile."""
+
+COARSE_LEVEL = 3
+"""One section holds the lowpass and all levels from this one on; each finer level has a section of its own."""
 
 
 def level_tag(level: int) -> bytes:
-    """Tag of the sections of a level."""
-    return b"SCL%d" % level
+    """Tag of the sections of a level, 0 to COARSE_LEVEL."""
+    return b"LVL%d" % level
 
 
 # 2.3 HEAD.
@@ -96,16 +97,34 @@ Y_OFFSET = 128
 CHANNEL_BOUNDS = ((-128, 127), (-255, 255), (-255, 255))
 """Least and greatest value that Y, Co and Cg can take."""
 
-SYMBOLS_PER_STREAM = 320_000
-"""About this many symbols go to one stream of a tile: some 10,000 a lane."""
+ROW_GROUP = 32
+"""Rows of a band that the lanes of a stream code side by side."""
+
+GROUPS_PER_STREAM = 2
+"""Row groups of the finest level that one stream codes, about."""
+
+LANE_DELAY = 2
+"""Steps that each lane is behind the one before it, so that it knows what is above and to the right."""
+
+MIN_GROUP_STEPS, GROUP_PAD = 64, 4
+"""A row group begins this many steps after the one before it, or as many as the level has columns, and GROUP_PAD."""
 
 # 4 Pyramid.
 
-LEVELS = 5
-"""Levels of the pyramid; 0 is the finest."""
+MAX_LOWPASS = 4
+"""A tile has as many levels as it takes for its lowpass to have no more rows, nor columns, than this."""
+
+MAX_VIEW_LEVEL = 5
+"""Small versions have every 2**level-th pixel, levels up to this one."""
 
 PHASES = ("00", "11", "01", "10")
 """The four phases of a level in coding order, named by the parity of (row, column)."""
+
+NETWORKS = ("luma", "chroma")
+"""In coding order: of Y, and of Co and Cg."""
+
+BACK = ((0, -2), (0, -4), (-2, -2), (-2, 0), (-2, 2))
+"""Places (dy, dx) of the band itself that a pixel is predicted from, in units of half the level's step."""
 
 _ODD = (-3, -1, 1, 3)
 _EVEN = (-2, 0, 2)
@@ -115,7 +134,8 @@ class Band(NamedTuple):
     """One predicted phase of a level.
 
     `neighbours` are (phase, dy, dx), offsets from the predicted pixel in units of half the level's step;
-    `nearest` are the indices of the four whose rounded mean is the base of the prediction.
+    `nearest` are the indices of the four whose rounded mean is the base of the prediction; `more_luma` are (dy, dx),
+    the other places of the 5x5 square around the pixel, whose luma chroma is predicted from.
     """
 
     name: str
@@ -123,6 +143,7 @@ class Band(NamedTuple):
     column: int
     neighbours: tuple[tuple[str, int, int], ...]
     nearest: tuple[int, int, int, int]
+    more_luma: tuple[tuple[int, int], ...]
 
 
 def _band(name: str, *parts: tuple[str, tuple[int, ...], tuple[int, ...]]) -> Band:
@@ -132,7 +153,10 @@ def _band(name: str, *parts: tuple[str, tuple[int, ...], tuple[int, ...]]) -> Ba
         index for index, (phase, dy, dx) in enumerate(neighbours) if dy * dy + dx * dx == (2 if diagonal else 1)
     )
     a, b, c, d = nearest
-    return Band(name, int(name[0]), int(name[1]), neighbours, (a, b, c, d))
+    known = {(dy, dx) for _, dy, dx in neighbours}
+    square = ((dy, dx) for dy in range(-2, 3) for dx in range(-2, 3))
+    more = tuple(place for place in square if place not in known)
+    return Band(name, int(name[0]), int(name[1]), neighbours, (a, b, c, d), more)
 
 
 BANDS = (
@@ -147,14 +171,14 @@ BANDS = (
 MAX_WIDTH, MAX_DEPTH = 256, 16
 """Channels of a hidden layer, and hidden layers, of the largest model."""
 
-PARAMETER_KINDS = 4
-"""Of a network's outputs: spreads, means, weights, cross-channel coefficients."""
+BIAS_LEVELS = 5
+"""Biases of a first layer: of levels 0 to 3, and of all coarser ones."""
 
 COMPONENTS = 5
 """Components of a mixture."""
 
-OUTPUTS = 3 * COMPONENTS
-"""Outputs of a parameter kind: three channels (or coefficients a, b, d) of five components."""
+LUMA_OUTPUTS, CHROMA_OUTPUTS = 3 * COMPONENTS, 7 * COMPONENTS
+"""Spreads, means, logits; of both channels, and coefficients."""
 
 HIDDEN_SHIFT = 14
 """Accumulators of hidden layers are multiplied by m / 2**HIDDEN_SHIFT."""
@@ -173,8 +197,26 @@ FINE_SHIFT = 4
 GAIN_SHIFT = 6
 """Gains of an adaptation are in 1 / 2**GAIN_SHIFT."""
 
-HIDDEN_BIAS_UNIT = 2
-"""A change of 1 in a hidden bias moves the activation by about this much."""
+MAX_SETS = BIAS_LEVELS
+"""Sets of biases and gains of an adaptation: of levels 0, 1, ...; the last of all coarser ones too."""
+
+MAX_PRECISION = 4
+"""Changes of weights and hidden biases are in units divided by up to 2**MAX_PRECISION."""
+
+ADAPTED_MIN, ADAPTED_MAX = -128, 127
+"""Numbers of an adaptation."""
+
+FIRST_WEIGHT_SHIFT, HIDDEN_WEIGHT_SHIFT = 11, 10
+"""A change of 1 in a weight is 2**shift / multiplier: in the first layer, in other hidden layers."""
+
+SPREAD_WEIGHT_SHIFT, MEAN_WEIGHT_SHIFT, LOGIT_WEIGHT_SHIFT, COEFFICIENT_WEIGHT_SHIFT = 10, 13, 11, 12
+"""The same in output layers, by what the output is."""
+
+HIDDEN_BIAS_SHIFT = 15
+"""The same of hidden biases."""
+
+WEIGHT_MAX = 127
+"""Weights are no further from 0."""
 
 PARAMETER_MIN, PARAMETER_MAX = -32768, 32767
 
@@ -183,36 +225,20 @@ PARAMETER_MIN, PARAMETER_MAX = -32768, 32767
 MAX_SPREAD_INDEX = 87
 MAX_MEAN = 16383
 COEFFICIENT_MIN, COEFFICIENT_MAX = -256, 255
-MAX_POSITION = 8191
+MAX_POSITION = 4095
+MAX_LOGIT_DIFFERENCE = 191
 RECIPROCAL_SHIFT = 27
 """Weights are normalised by (2**RECIPROCAL_SHIFT - 1) // sum."""
 
-# fmt: off
-CDF_TAIL = (
-    32767, 30723, 28693, 26695, 24743, 22849, 21025, 19282, 17625, 16062, 14595, 13226, 11955, 10782,
-    9702, 8714, 7812, 6992, 6249, 5577, 4971, 4427, 3938, 3500, 3108, 2758, 2446, 2168, 1921, 1701, 1506,
-    1333, 1179, 1042, 922, 815, 720, 636, 562, 497, 439, 387, 342, 302, 267, 236, 208, 184, 162, 143, 126,
-    111, 98, 87, 77, 68, 60, 53, 47, 41, 36, 32, 28, 25, 0,
-)
-"""Lower tail of the logistic distribution, 65536 / (1 + exp(j / 8)), j = 0..64; the ends are set by hand so that the
+CDF_TAIL = (32767, 24743, 17625, 11955, 7812, 4971, 3108, 1921, 1179, 720, 439, 267, 162, 98, 60, 36, 0)
+"""Lower tail of the logistic distribution, 65536 / (1 + exp(j / 2)), j = 0..16; the ends are set by hand so that the
 whole function is monotone and loses no probability."""
 
-SPREAD_MANTISSA = (
-    4095, 3756, 3444, 3158, 2896, 2656, 2435, 2233,
-)
-"""4096 * 2**(-r / 8), r = 0..7: what a distance is multiplied by to be measured in spreads."""
+SPREAD_MANTISSA = (65535, 60097, 55109, 50535, 46341, 42495, 38968, 35734)
+"""65536 * 2**(-r / 8), r = 0..7: what a distance is multiplied by to be measured in spreads."""
 
-WEIGHT_EXP = (
-    2048, 1924, 1807, 1698, 1595, 1498, 1408, 1322, 1242, 1167, 1096, 1030, 967, 909, 854, 802, 753, 708,
-    665, 625, 587, 551, 518, 486, 457, 429, 403, 379, 356, 334, 314, 295, 277, 260, 245, 230, 216, 203,
-    190, 179, 168, 158, 148, 139, 131, 123, 116, 109, 102, 96, 90, 85, 79, 75, 70, 66, 62, 58, 55, 51, 48,
-    45, 43, 40, 38, 35, 33, 31, 29, 27, 26, 24, 23, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 11, 10, 9,
-    9, 8, 8, 7, 7, 7, 6, 6, 5, 5, 5, 4, 4, 4, 4, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1,
-    1, 1, 1, 1, 1, 1, 1,
-)
-"""2048 * exp(-t / 16), t = 0..127: a component's weight, t steps below the heaviest."""
-
-# fmt: on
+WEIGHT_SHARE = (2048, 1961, 1878, 1798, 1722, 1649, 1579, 1512, 1448, 1387, 1328, 1272, 1218, 1166, 1117, 1069)
+"""2048 * 2**(-t / 16), t = 0..15: a component's share, t steps below the heaviest."""
 
 # 7 Entropy coder: range variant of asymmetric numeral systems (Duda 2013), lanes interleaved (Giesen 2014).
 

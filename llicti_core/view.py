@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from llicti_core.engines.base import TileRect
 from llicti_core.pyramid import level_size
-from llicti_core.spec import LEVELS
+from llicti_core.spec import MAX_VIEW_LEVEL
 
-SCALES = tuple(1 << level for level in range(LEVELS + 1))
+SCALES = tuple(1 << level for level in range(MAX_VIEW_LEVEL + 1))
 """At which an image can be decoded: 1 for all pixels, 2 for every second of each row and column, up to 32."""
 
 Region = tuple[int, int, int, int]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from llicti_core.adaptation import AdaptedParameters
     from llicti_core.models import Model
 
 
@@ -24,8 +23,10 @@ class CodedTile(NamedTuple):
 
     bounds: least and greatest value of each channel (Y, Co, Cg, or Y alone).
     lowpass: the pixels of the coarsest phase 00, row by row, channels interleaved.
-    segments: by level, coarsest first, then by stream: a rANS stream's bytes (docs/format.md, 7). To decode a
-        subsampled image, the finer levels may be missing.
+    segments: by kind, in decoding order, then by stream: a rANS stream's bytes (docs/format.md, 7). The kinds are the
+        levels from 3 on together, then, of levels 2, 1 and 0, as far as the tile has them, each one's luma and, with
+        three channels, its chroma (pyramid.segment_kinds). To decode a subsampled image, the finer levels may be
+        missing.
     """
 
     bounds: list[tuple[int, int]]
@@ -39,12 +40,13 @@ class TiledImage(NamedTuple):
     pixels: contiguous bytes [height, width, 1 or 3]; to be decoded into, they must be writable. A memory view, since
         importing NumPy would be most of the time that decoding a small image takes.
     tiles: without overlap, in the order of the file.
+    adaptation: what llicti_core.adaptation.AdaptedParameters says, the payload of ADPT; an engine checks it.
     """
 
     pixels: memoryview
     tiles: Sequence[TileRect]
     model: Model
-    adaptation: AdaptedParameters
+    adaptation: bytes
 
     @property
     def channels(self) -> int:
@@ -70,6 +72,6 @@ class Engine(Protocol):
             the pixels not subsampled, from the first of `image.pixels`: at multiples of 2**level, which may be
             negative. What of a tile lies outside the pixels is left out.
 
-        Raises FormatError where no encoder can have written the data.
+        Raises FormatError where no encoder can have written the data, or the adaptation.
         """
         ...

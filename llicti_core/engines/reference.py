@@ -10,15 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llicti_core import spec
-from llicti_core.adaptation import Adaptation, unpacked
+from llicti_core.adaptation import AdaptedNetwork, adapted_model
 from llicti_core.color import grey_to_y, rgb_to_ycocg, y_to_grey, ycocg_to_rgb
 from llicti_core.engines.base import CodedTile, TiledImage
 from llicti_core.errors import FormatError
-from llicti_core.models import Model
-from llicti_core.pyramid import coded_lanes, phase_size, stream_count, stream_range
+from llicti_core.pyramid import (
+    coded_lanes,
+    group_steps,
+    level_count,
+    row_groups,
+    segment_kinds,
+    stream_count,
+    stream_groups,
+)
 from llicti_core.spec import (
     ACTIVATION_MAX,
+    BACK,
     BANDS,
+    BIAS_LEVELS,
+    COARSE_LEVEL,
     COEFFICIENT_MAX,
     COEFFICIENT_MIN,
     COMPONENTS,
@@ -27,25 +37,29 @@ from llicti_core.spec import (
     HIDDEN_SHIFT,
     INPUT_MAX,
     INPUT_MIN,
+    LANE_DELAY,
     LANES,
-    LEVELS,
+    MAX_LOGIT_DIFFERENCE,
     MAX_MEAN,
     MAX_POSITION,
     MAX_SPREAD_INDEX,
+    NETWORKS,
     OUTPUT_SHIFT,
-    PARAMETER_KINDS,
     PARAMETER_MAX,
     PARAMETER_MIN,
     RECIPROCAL_SHIFT,
+    ROW_GROUP,
     STATE_MIN,
     Band,
 )
 
 Ints = NDArray[np.int64]
+Planes = NDArray[np.int16]
+Networks = dict[tuple[str, str], AdaptedNetwork]
 
 _CDF_TAIL = np.array(spec.CDF_TAIL, np.int64)
 _SPREAD_MANTISSA = np.array(spec.SPREAD_MANTISSA, np.int64)
-_WEIGHT_EXP = np.array(spec.WEIGHT_EXP, np.int64)
+_WEIGHT_SHARE = np.array(spec.WEIGHT_SHARE, np.int64)
 
 
 class ReferenceEngine:
@@ -55,148 +69,228 @@ class ReferenceEngine:
 
     def encode(self, image: TiledImage, threads: int) -> list[CodedTile]:
         """See Engine.encode."""
-        predictor = _predictor(image)
+        networks = adapted_model(image.model, image.adaptation, image.channels)
         pixels = np.asarray(image.pixels)
-        return [_encode_tile(pixels[y : y + h, x : x + w], predictor) for y, x, h, w in image.tiles]
+        return [_encode_tile(pixels[y : y + h, x : x + w], networks) for y, x, h, w in image.tiles]
 
     def decode(self, image: TiledImage, coded: Sequence[CodedTile], threads: int, level: int = 0) -> None:
         """See Engine.decode."""
-        predictor = _predictor(image)
+        networks = adapted_model(image.model, image.adaptation, image.channels)
         pixels = np.asarray(image.pixels)
         for (y, x, h, w), tile in zip(image.tiles, coded, strict=True):
-            decoded = _decode_tile((h, w, image.channels), tile, predictor, level)
+            decoded = _decode_tile((h, w, image.channels), tile, networks, level)
             top, left = y >> level, x >> level
             inside = decoded[max(0, -top) :, max(0, -left) :]
             part = pixels[max(0, top) :, max(0, left) :][: inside.shape[0], : inside.shape[1]]
             part[...] = inside[: part.shape[0], : part.shape[1]]
 
 
-def _encode_tile(pixels: NDArray[np.uint8], predictor: _Predictor) -> CodedTile:
+def _encode_tile(pixels: NDArray[np.uint8], networks: Networks) -> CodedTile:
     height, width, channels = pixels.shape
     planes = rgb_to_ycocg(pixels) if channels == 3 else grey_to_y(pixels)
     bounds = [(int(planes[..., c].min()), int(planes[..., c].max())) for c in range(channels)]
-    lowpass = pixels[:: 1 << LEVELS, :: 1 << LEVELS].tobytes()
-    streams = stream_count(height, width, channels)
-    # One list of lane batches a level and stream, in the order in which they are decoded.
-    coded: list[list[list[tuple[Ints, Ints]]]] = []
-    for level in _coarse_to_fine():
-        coded.append([[] for _ in range(streams)])
-        for band in BANDS:
-            target = _phase(planes, level, band.name).reshape(-1, channels).astype(np.int64)
-            if not len(target):
-                continue
-            mixture = predictor.predict(planes, level, band, bounds)
-            for stream in range(streams):
-                coded[-1][stream] += _intervals(mixture, target, *stream_range(len(target), streams, stream))
-    segments: list[list[bytes]] = [[] for _ in range(LEVELS)]
-    for stream in range(streams):
-        lanes = _lanes(height, width, bounds, streams, stream)
-        for index, segment in enumerate(_encode_stream([level[stream] for level in coded], lanes)):
-            segments[index].append(segment)
-    return CodedTile(bounds, lowpass, segments)
+    levels = level_count(height, width)
+    kinds = segment_kinds(levels, channels)
+    streams = [_Stream(planes.shape, bounds, number) for number in range(stream_count(height))]
+    # Of every stream and kind of segment: the intervals of all steps, in the order in which they are decoded.
+    coded: list[list[list[_Interval]]] = [[[] for _ in kinds] for _ in streams]
+    for level in range(levels - 1, -1, -1):
+        for predictor in _passes(planes, bounds, level, networks):
+            kind = kinds.index(_segment_kind(level, predictor.network_number))
+            for stream, intervals in zip(streams, coded, strict=True):
+                intervals[kind] += _pass_intervals(predictor, stream)
+    by_stream = [_encode_stream(intervals, stream.lanes) for stream, intervals in zip(streams, coded, strict=True)]
+    segments = [list(kind) for kind in zip(*by_stream, strict=True)]
+    return CodedTile(bounds, pixels[:: 1 << levels, :: 1 << levels].tobytes(), segments)
 
 
-def _decode_tile(shape: tuple[int, int, int], tile: CodedTile, predictor: _Predictor, finest: int) -> NDArray[np.uint8]:
+def _decode_tile(shape: tuple[int, int, int], tile: CodedTile, networks: Networks, finest: int) -> NDArray[np.uint8]:
     """Every 2**finest'th pixel of each row and column of a tile of `shape` [height, width, channels]."""
     height, width, channels = shape
+    levels = level_count(height, width)
     planes = np.zeros(shape, np.int16)
-    lowpass = planes[:: 1 << LEVELS, :: 1 << LEVELS]
+    lowpass = planes[:: 1 << levels, :: 1 << levels]
     stored = np.frombuffer(tile.lowpass, np.uint8).reshape(lowpass.shape)
     lowpass[...] = rgb_to_ycocg(stored) if channels == 3 else grey_to_y(stored)
-    streams = stream_count(height, width, channels)
-    decoders = [_StreamDecoder(_lanes(height, width, tile.bounds, streams, s)) for s in range(streams)]
-    for index, level in enumerate(_coarse_to_fine(finest)):
-        for decoder, segment in zip(decoders, tile.segments[index], strict=True):
-            decoder.open(segment, first=index == 0)
-        for band in BANDS:
-            phase = _phase(planes, level, band.name)
-            if not phase.size:
-                continue
-            target = np.zeros((phase.shape[0] * phase.shape[1], channels), np.int64)
-            mixture = predictor.predict(planes, level, band, tile.bounds)
-            for stream, decoder in enumerate(decoders):
-                start, stop = stream_range(len(target), streams, stream)
-                for first in range(start, stop, LANES):
-                    _decode_batch(mixture, target, slice(first, min(first + LANES, stop)), decoder)
-            phase[...] = target.reshape(phase.shape)
+    streams = [_Stream(shape, tile.bounds, number) for number in range(stream_count(height))]
+    decoders = [_StreamDecoder(stream.lanes) for stream in streams]
+    for kind, segments in zip(segment_kinds(levels, channels), tile.segments, strict=False):
+        if kind[0] < min(finest, COARSE_LEVEL):
+            break
+        for decoder, segment in zip(decoders, segments, strict=True):
+            decoder.open(segment, first=kind == (COARSE_LEVEL, 0))
+        for level in range(levels - 1, -1, -1):
+            for predictor in _passes(planes, tile.bounds, level, networks):
+                if _segment_kind(level, predictor.network_number) == kind:
+                    for stream, decoder in zip(streams, decoders, strict=True):
+                        _decode_pass(predictor, stream, decoder)
         for decoder in decoders:
-            decoder.close(last=level == 0)
+            decoder.close()
+    if finest == 0:
+        for decoder in decoders:
+            decoder.finish()
     known = planes[:: 1 << finest, :: 1 << finest]
     return ycocg_to_rgb(known) if channels == 3 else y_to_grey(known)
 
 
-def _coarse_to_fine(finest: int = 0) -> Iterator[int]:
-    return iter(range(LEVELS - 1, finest - 1, -1))
+def _segment_kind(level: int, network: int) -> tuple[int, int]:
+    """Which of pyramid.segment_kinds holds what is coded at `level` by network 0 (luma) or 1 (chroma)."""
+    return (level, network) if level < COARSE_LEVEL else (COARSE_LEVEL, 0)
 
 
-def _lanes(height: int, width: int, bounds: list[tuple[int, int]], streams: int, stream: int) -> int:
-    """Lanes whose states a stream stores: none where every channel is constant."""
-    if all(low == high for low, high in bounds):
-        return 0
-    return coded_lanes(height, width, streams, stream)
+# Order of the pixels (docs/format.md, 4.2).
 
 
-def _phase(planes: NDArray[np.int16], level: int, name: str) -> NDArray[np.int16]:
+class _Stream:
+    """Which pixels of a tile a stream codes, and when."""
+
+    def __init__(self, shape: tuple[int, ...], bounds: list[tuple[int, int]], number: int) -> None:
+        self.height, self.width, _ = shape
+        self.number = number
+        constant = all(low == high for low, high in bounds)
+        self.lanes = 0 if constant else coded_lanes(self.height, self.width, number)
+        """Lanes whose states are stored."""
+
+    def rows(self, level: int) -> tuple[int, int]:
+        """The first of its rows in the bands of `level`, and the one after the last."""
+        groups = stream_groups(row_groups(self.height, level), stream_count(self.height), self.number)
+        return ROW_GROUP * groups[0], ROW_GROUP * groups[1]
+
+    def steps(self, level: int, rows: int, columns: int) -> Iterator[tuple[Ints, Ints]]:
+        """Rows and columns of the pixels that it codes at each step in a band of this size, by ascending lane."""
+        first, last = self.rows(level)
+        row, column = (part.ravel() for part in np.mgrid[first : max(first, min(last, rows)), :columns])
+        group, lane = (row - first) // ROW_GROUP, row % ROW_GROUP
+        step = group * group_steps(self.width, level) + LANE_DELAY * lane + column
+        order = np.lexsort((lane, step))
+        starts = np.flatnonzero(np.diff(step[order], prepend=-1))
+        for pixels in np.split(order, starts[1:]) if len(order) else []:
+            yield row[pixels], column[pixels]
+
+
+# Contexts and networks (docs/format.md, 4 and 5).
+
+
+def _phase(planes: Planes, level: int, name: str) -> Planes:
     """A view of one phase of a level."""
     row, column = int(name[0]), int(name[1])
     return planes[row << level :: 2 << level, column << level :: 2 << level]
 
 
-# Context and network (docs/format.md, 4 and 5).
+def _known_values(planes: Planes, level: int, band: Band, phase_name: str, dy: int, dx: int) -> Ints:
+    """What the pixels of a band have at (dy, dx), in a phase that is known: [rows, columns, channels]."""
+    rows, columns, _ = _phase(planes, level, band.name).shape
+    phase = _phase(planes, level, phase_name)
+    if not phase.size:  # a phase without pixels is stood in for by phase 00, which has at least one
+        phase = _phase(planes, level, "00")
+    y = np.clip(np.arange(rows) + (band.row + dy - int(phase_name[0])) // 2, 0, phase.shape[0] - 1)
+    x = np.clip(np.arange(columns) + (band.column + dx - int(phase_name[1])) // 2, 0, phase.shape[1] - 1)
+    return phase[np.ix_(y, x)].astype(np.int64)
 
 
-def _context(planes: NDArray[np.int16], level: int, band: Band) -> tuple[Ints, Ints]:
-    """Network inputs [pixels, inputs] and bases [pixels, 3] of a band."""
-    height, width, channels = planes.shape
-    rows = np.arange(phase_size(height, level, band.row))
-    columns = np.arange(phase_size(width, level, band.column))
-    values = np.zeros((len(band.neighbours), len(rows), len(columns), 3), np.int64)
-    for value, (name, dy, dx) in zip(values, band.neighbours, strict=True):
-        phase = _phase(planes, level, name)
-        if not phase.size:  # a phase without pixels is stood in for by phase 00, which has at least one
-            phase = _phase(planes, level, "00")
-        y = np.clip(rows + (band.row + dy - int(name[0])) // 2, 0, phase.shape[0] - 1)
-        x = np.clip(columns + (band.column + dx - int(name[1])) // 2, 0, phase.shape[1] - 1)
-        value[..., :channels] = phase[np.ix_(y, x)]
-    base = (values[list(band.nearest)].sum(axis=0) + 2) >> 2
-    difference = np.clip(values - base, INPUT_MIN, INPUT_MAX)
-    base_inputs = base >> np.array([0, 1, 1])
-    inputs = np.concatenate(
-        (difference.transpose(3, 0, 1, 2).reshape(-1, *base.shape[:2]), base_inputs.transpose(2, 0, 1))
-    )
-    return inputs.reshape(len(inputs), -1).T, base.reshape(-1, 3)
+def _square_phase(band: Band, dy: int, dx: int) -> str:
+    """Name of the phase in which the place (dy, dx) from a pixel of `band` lies."""
+    return f"{(band.row + dy) & 1}{(band.column + dx) & 1}"
 
 
-class _Layer(NamedTuple):
-    """A layer's tensors (llicti_core.models.Layer) as arrays."""
-
-    weight: Ints
-    bias: Ints
-    multiplier: Ints
+def _difference(value: Ints, base: Ints) -> Ints:
+    difference: Ints = np.clip(value - base, INPUT_MIN, INPUT_MAX)
+    return difference
 
 
-def _layers(model: Model, band: Band) -> list[_Layer]:
-    return [_Layer(*(np.asarray(tensor) for tensor in layer)) for layer in model.layers(band.name)]
+class _Predictor:
+    """Predicts the luma or the chroma of a band, from what is known when its decoding starts and from BACK."""
+
+    def __init__(
+        self, planes: Planes, bounds: list[tuple[int, int]], level: int, band: Band, network: str, networks: Networks
+    ) -> None:
+        self.level, self.bounds, self.weights = level, bounds, networks[network, band.name]
+        self.network_number = NETWORKS.index(network)
+        self.coded = range(1) if network == "luma" else range(1, 3)
+        """Numbers of the channels that the network predicts."""
+        self.pixels = _phase(planes, level, band.name)
+        """The band, [rows, columns, channels]; decoding writes here."""
+        known = np.stack([_known_values(planes, level, band, *neighbour) for neighbour in band.neighbours], axis=-1)
+        self.base: Ints = (known[..., list(band.nearest)].sum(axis=-1) + 2) >> 2
+        """[rows, columns, channels]."""
+        channels = range(1 if network == "luma" else 3)
+        self.before = [_difference(known[:, :, c], self.base[..., c, np.newaxis]) for c in channels]
+        """Inputs before those from BACK, [rows, columns, inputs] each."""
+        if network == "chroma":
+            more = [
+                _known_values(planes, level, band, _square_phase(band, dy, dx), dy, dx)[..., 0]
+                for dy, dx in band.more_luma
+            ]
+            self.before.append(_difference(np.stack(more, axis=-1), self.base[..., 0, np.newaxis]))
+        self.after = self.base[..., : len(channels)] >> np.array([0, 1, 1])[: len(channels)]
+        """Inputs after those from BACK."""
+
+    def mixture(self, row: Ints, column: Ints, rows: tuple[int, int]) -> _Mixture:
+        """The mixtures of pixels, of which those in BACK that are in the stream's `rows` are known."""
+        base = self.base[row, column]
+        inputs = [part[row, column] for part in self.before]
+        inputs += [self._back(row, column, rows, channel) for channel in self.coded]
+        inputs.append(self.after[row, column])
+        outputs = self._outputs(np.concatenate(inputs, axis=1)).reshape(len(row), -1, COMPONENTS)
+        count = len(self.coded)
+        spread, mean, logit = (outputs[:, kind * count : (kind + 1) * count] for kind in range(3))
+        coefficient = outputs[:, 3 * count] if count == 2 else np.zeros_like(outputs[:, 0])
+        bounds = [self.bounds[channel] for channel in self.coded]
+        return _Mixture(
+            bounds,
+            base[:, self.coded.start : self.coded.stop],
+            np.clip(spread, 0, MAX_SPREAD_INDEX),
+            mean,
+            _weights(logit, bounds),
+            np.clip(coefficient, COEFFICIENT_MIN, COEFFICIENT_MAX),
+        )
+
+    def _back(self, row: Ints, column: Ints, rows: tuple[int, int], channel: int) -> Ints:
+        """Inputs from the band itself, [pixels, places]: 0 outside it and outside the stream."""
+        places = []
+        first, last = rows[0], min(rows[1], self.pixels.shape[0])
+        for dy, dx in BACK:
+            y, x = row + dy // 2, column + dx // 2
+            inside = (first <= y) & (y < last) & (x >= 0) & (x < self.pixels.shape[1])
+            value = self.pixels[np.where(inside, y, row), np.where(inside, x, column), channel]
+            places.append(np.where(inside, _difference(value, self.base[row, column, channel]), 0))
+        return np.stack(places, axis=1)
+
+    def _outputs(self, inputs: Ints) -> Ints:
+        """Outputs [pixels, outputs], adapted, rounded to their parameters' units and saturated to 16 bits."""
+        level = min(self.level, BIAS_LEVELS - 1)
+        x = inputs
+        *hidden, last = self.weights.layers
+        for layer in hidden:
+            total = x @ layer.weight.T + layer.bias[level]
+            x = np.clip(_requantise(total, layer.multiplier, HIDDEN_SHIFT), 0, ACTIVATION_MAX)
+        fine = _requantise(x @ last.weight.T + last.bias[level], last.multiplier, OUTPUT_SHIFT)
+        gain = (1 << GAIN_SHIFT) + self.weights.gain[level]
+        adapted: Ints = (fine * gain + 512 * self.weights.bias[level] + 512) >> (FINE_SHIFT + GAIN_SHIFT)
+        return np.clip(adapted, PARAMETER_MIN, PARAMETER_MAX)
 
 
-def _requantise(total: Ints, layer: _Layer, shift: int) -> Ints:
+def _requantise(total: Ints, multiplier: Ints, shift: int) -> Ints:
     """Accumulators [pixels, out] times m / 2**shift, rounded."""
-    return (total * layer.multiplier + (1 << (shift - 1))) >> shift
+    return (total * multiplier + (1 << (shift - 1))) >> shift
 
 
-def _network(inputs: Ints, layers: Sequence[_Layer], level: int, hidden_bias_delta: Ints | int = 0) -> Ints:
-    """Outputs [pixels, 60] in sixteenths of their unit, for inputs [pixels, inputs].
+def _passes(planes: Planes, bounds: list[tuple[int, int]], level: int, networks: Networks) -> Iterator[_Predictor]:
+    """What is coded at a level, pass by pass: each is to be coded before the next is asked for.
 
-    hidden_bias_delta: added to the biases of the last hidden layer, [width].
+    Passes of constant channels are done here.
     """
-    *hidden, last = layers
-    x = inputs
-    for number, layer in enumerate(hidden):
-        total = x @ layer.weight.T + (layer.bias if number else layer.bias[level])
-        if number == len(hidden) - 1:
-            total += hidden_bias_delta
-        x = np.clip(_requantise(total, layer, HIDDEN_SHIFT), 0, ACTIVATION_MAX)
-    return _requantise(x @ last.weight.T + last.bias, last, OUTPUT_SHIFT)
+    for network in NETWORKS[: 1 if planes.shape[2] == 1 else 2]:
+        for band in BANDS:
+            if not _phase(planes, level, band.name).size:
+                continue
+            predictor = _Predictor(planes, bounds, level, band, network, networks)
+            for channel in predictor.coded:
+                low, high = bounds[channel]
+                if low == high:
+                    predictor.pixels[..., channel] = low
+            if any(bounds[channel][0] < bounds[channel][1] for channel in predictor.coded):
+                yield predictor
 
 
 # Mixture (docs/format.md, 6).
@@ -204,10 +298,11 @@ def _network(inputs: Ints, layers: Sequence[_Layer], level: int, hidden_bias_del
 
 @dataclass(frozen=True)
 class _Mixture:
-    """Mixtures of a band's pixels; arrays are [pixels, channels, components] but for `base`, [pixels, 3].
+    """Mixtures of pixels' luma, or of their chroma; arrays are [pixels, channels, components] but for `base`, [pixels,
+    channels], and `coefficient`, [pixels, components].
 
-    spread: index. mean: sixteenths of a pixel value, relative to base, before what known channels add.
-    weight: 16-bit shares. coefficient: a, b, d in 1/64.
+    spread: index. mean: sixteenths of a pixel value, relative to base, before what Co adds to that of Cg.
+    weight: 16-bit shares. coefficient: 1/64.
     """
 
     bounds: list[tuple[int, int]]
@@ -217,67 +312,26 @@ class _Mixture:
     weight: Ints
     coefficient: Ints
 
-    def centre(self, pixels: slice, channel: int, known: Ints) -> Ints:
-        """Means [pixels, components] of a channel, given the residuals of those before it, `known` [pixels, 3]."""
-        a, b, d = self.coefficient[pixels].transpose(1, 0, 2)
-        y, co = known[:, 0:1], known[:, 1:2]
-        known_shift = (np.zeros_like(a), a * y, b * y + d * co)[channel]
-        centre: Ints = self.mean[pixels, channel] + ((known_shift + 2) >> 2)
+    def centre(self, channel: int, co: Ints) -> Ints:
+        """Means [pixels, components] of a channel, given Co, [pixels], which that of Cg depends on."""
+        centre = self.mean[:, channel]
+        if channel == 1:
+            centre = centre + ((self.coefficient * (co - self.base[:, 0])[:, np.newaxis] + 2) >> 2)
         return np.clip(centre, -MAX_MEAN, MAX_MEAN)
 
-    def cumulative(self, pixels: slice, channel: int, centre: Ints, value: Ints) -> Ints:
+    def cumulative(self, channel: int, centre: Ints, value: Ints) -> Ints:
         """Probability, of 65536, that the channel is below `value` [pixels]."""
         low, high = self.bounds[channel]
-        distance = 16 * (value - self.base[pixels, channel])[:, np.newaxis] - 8 - centre
-        parts = (self.weight[pixels, channel] * _logistic(distance, self.spread[pixels, channel])) >> 16
+        distance = 16 * (value - self.base[:, channel])[:, np.newaxis] - 8 - centre
+        parts = (self.weight[:, channel] * _logistic(distance, self.spread[:, channel])) >> 16
         inside = parts.sum(axis=1) + value - low
         return np.where(value <= low, 0, np.where(value > high, 65536, inside))
 
 
-@dataclass(frozen=True)
-class _Predictor:
-    """A model and its adaptation to an image."""
-
-    model: Model
-    adaptation: Adaptation
-
-    def predict(self, planes: NDArray[np.int16], level: int, band: Band, bounds: list[tuple[int, int]]) -> _Mixture:
-        """The mixtures of a band, from the phases before it."""
-        inputs, base = _context(planes, level, band)
-        deltas = self.adaptation.hidden_bias_delta
-        delta = deltas[level, BANDS.index(band)] if level < len(deltas) else 0
-        fine = _network(inputs, _layers(self.model, band), level, delta)
-        parameters = self._parameters(fine, level, band).reshape(-1, PARAMETER_KINDS, 3, COMPONENTS)
-        spreads, means, logits, coefficients = parameters.swapaxes(0, 1)
-        return _Mixture(
-            bounds,
-            base,
-            np.clip(spreads, 0, MAX_SPREAD_INDEX),
-            means,
-            _weights(logits, bounds),
-            np.clip(coefficients, COEFFICIENT_MIN, COEFFICIENT_MAX),
-        )
-
-    def _parameters(self, fine: Ints, level: int, band: Band) -> Ints:
-        """Outputs [pixels, 60], adapted, rounded to their parameters' units and saturated to 16 bits."""
-        gain: Ints | int = 1 << GAIN_SHIFT
-        bias: Ints | int = 0
-        if level < len(self.adaptation.gain):
-            place = level, BANDS.index(band)
-            gain, bias = self.adaptation.gain[place], self.adaptation.bias[place]
-        adapted: Ints = (fine * gain + bias + 512) >> (FINE_SHIFT + GAIN_SHIFT)
-        return np.clip(adapted, PARAMETER_MIN, PARAMETER_MAX)
-
-
-def _predictor(image: TiledImage) -> _Predictor:
-    return _Predictor(image.model, unpacked(image.adaptation, image.model))
-
-
 def _weights(logits: Ints, bounds: list[tuple[int, int]]) -> Ints:
     """Shares [pixels, channels, components] that sum to at most 65536 less the values the channel can take."""
-    logits = logits[:, : len(bounds)]
-    below = np.minimum(logits.max(axis=2, keepdims=True) - logits, len(_WEIGHT_EXP) - 1)
-    share: Ints = _WEIGHT_EXP[below]
+    below = np.minimum(logits.max(axis=2, keepdims=True) - logits, MAX_LOGIT_DIFFERENCE)
+    share: Ints = _WEIGHT_SHARE[below & 15] >> (below >> 4)
     values: Ints = np.array([high - low + 1 for low, high in bounds]).reshape(-1, 1)
     reciprocal: Ints = ((1 << RECIPROCAL_SHIFT) - 1) // share.sum(axis=2, keepdims=True)
     return (share * ((reciprocal * (65536 - values)) >> 16)) >> 11
@@ -285,52 +339,59 @@ def _weights(logits: Ints, bounds: list[tuple[int, int]]) -> Ints:
 
 def _logistic(distance: Ints, spread: Ints) -> Ints:
     """The component's cumulative distribution, 0..65535, at `distance` sixteenths from its mean."""
-    position = (np.abs(distance) * _SPREAD_MANTISSA[spread & 7]) >> ((spread >> 3) + 2)
+    position = (np.abs(distance) * (_SPREAD_MANTISSA[spread & 7] >> (spread >> 3))) >> 7
     position = np.minimum(position, MAX_POSITION)
-    knot, fraction = position >> 7, position & 127
-    tail: Ints = _CDF_TAIL[knot] - (((_CDF_TAIL[knot] - _CDF_TAIL[knot + 1]) * fraction) >> 7)
+    knot, fraction = position >> 8, position & 255
+    tail: Ints = _CDF_TAIL[knot] - (((_CDF_TAIL[knot] - _CDF_TAIL[knot + 1]) * fraction) >> 8)
     return np.where(distance < 0, tail, 65535 - tail)
 
 
 # Entropy coder (docs/format.md, 7).
 
 
-def _intervals(mixture: _Mixture, target: Ints, start: int, stop: int) -> Iterator[tuple[Ints, Ints]]:
-    """(cumulative, frequency) of every lane batch that a stream codes in a band, in decoding order."""
-    pixels = slice(start, stop)
-    value = target[pixels]
+class _Interval(NamedTuple):
+    """What some lanes code at once, ascending: cdf_low and frequency of each one's value."""
+
+    lanes: Ints
+    cdf_low: Ints
+    frequency: Ints
+
+
+def _pass_intervals(predictor: _Predictor, stream: _Stream) -> list[_Interval]:
+    """What a stream codes in a pass, in decoding order."""
+    steps = list(stream.steps(predictor.level, *predictor.pixels.shape[:2]))
+    if not steps:
+        return []
+    row, column = (np.concatenate(part) for part in zip(*steps, strict=True))
+    mixture = predictor.mixture(row, column, stream.rows(predictor.level))
+    value = predictor.pixels[row, column][:, predictor.coded.start : predictor.coded.stop].astype(np.int64)
     coded: list[tuple[Ints, Ints]] = []
     for channel, (low, high) in enumerate(mixture.bounds):
-        if low == high:
-            continue
-        centre = mixture.centre(pixels, channel, _residual(mixture, pixels, value))
-        cdf_low = mixture.cumulative(pixels, channel, centre, value[:, channel])
-        cdf_high = mixture.cumulative(pixels, channel, centre, value[:, channel] + 1)
-        coded.append((cdf_low, cdf_high - cdf_low))
-    for first in range(0, stop - start, LANES):
-        for cdf_low, frequency in coded:
-            yield cdf_low[first : first + LANES], frequency[first : first + LANES]
+        if low < high:
+            centre = mixture.centre(channel, value[:, 0])
+            cdf_low, cdf_high = (mixture.cumulative(channel, centre, value[:, channel] + n) for n in (0, 1))
+            coded.append((cdf_low, cdf_high - cdf_low))
+    intervals: list[_Interval] = []
+    first = 0
+    for rows, _ in steps:
+        last = first + len(rows)
+        intervals += [_Interval(rows % LANES, low[first:last], frequency[first:last]) for low, frequency in coded]
+        first = last
+    return intervals
 
 
-def _residual(mixture: _Mixture, pixels: slice, value: Ints) -> Ints:
-    """Values minus bases, [pixels, 3]; zero for channels that the image lacks."""
-    residual = np.zeros((len(value), 3), np.int64)
-    residual[:, : value.shape[1]] = value - mixture.base[pixels, : value.shape[1]]
-    return residual
-
-
-def _encode_stream(levels: list[list[tuple[Ints, Ints]]], lanes: int) -> list[bytes]:
-    """The segments of a stream, coarsest level first, from its intervals by level."""
+def _encode_stream(by_kind: list[list[_Interval]], lanes: int) -> list[bytes]:
+    """The segments of a stream, from its intervals, in decoding order."""
     state = np.full(LANES, STATE_MIN, np.int64)
     segments: list[bytes] = []
-    for batches in reversed(levels):
+    for intervals in reversed(by_kind):
         words: list[int] = []
-        for cdf_low, frequency in reversed(batches):
-            active = state[: len(cdf_low)]
-            full = (active >> 16) >= frequency
-            words += (active[full] & 0xFFFF)[::-1].tolist()
-            active[full] >>= 16
-            active[...] = (active // frequency << 16) + active % frequency + cdf_low
+        for active, cdf_low, frequency in reversed(intervals):
+            s = state[active]
+            full = (s >> 16) >= frequency
+            words += (s[full] & 0xFFFF)[::-1].tolist()
+            s[full] >>= 16
+            state[active] = (s // frequency << 16) + s % frequency + cdf_low
         segments.append(np.array(words[::-1], "<u2").tobytes())
     segments.reverse()
     segments[0] = state[:lanes].astype("<u4").tobytes() + segments[0]
@@ -347,7 +408,7 @@ class _StreamDecoder:
         self.at = 0
 
     def open(self, segment: bytes, first: bool) -> None:
-        """Start a level's segment; the first one begins with the states."""
+        """Start a segment; the first one begins with the states."""
         head = 4 * self.lanes if first else 0
         if len(segment) < head or (len(segment) - head) % 2:
             msg = f"a stream's segment of {len(segment)} bytes cannot be what an encoder wrote"
@@ -360,48 +421,63 @@ class _StreamDecoder:
         self.words = np.frombuffer(segment[head:], "<u2").astype(np.int64)
         self.at = 0
 
-    def slots(self, count: int) -> Ints:
-        """What the first `count` lanes point at, 0..65535."""
-        return self.state[:count] & 0xFFFF
+    def slots(self, lanes: Ints) -> Ints:
+        """What lanes point at, 0..65535."""
+        return self.state[lanes] & 0xFFFF
 
-    def advance(self, cdf_low: Ints, frequency: Ints) -> None:
-        """Take the coded intervals off the lanes."""
-        active = self.state[: len(cdf_low)]
-        active[...] = frequency * (active >> 16) + (active & 0xFFFF) - cdf_low
-        low = active < STATE_MIN
+    def advance(self, interval: _Interval) -> None:
+        """Take what lanes have coded off them."""
+        lanes, cdf_low, frequency = interval
+        state = self.state[lanes]
+        state = frequency * (state >> 16) + (state & 0xFFFF) - cdf_low
+        low = state < STATE_MIN
         count = int(low.sum())
         if self.at + count > len(self.words):
             msg = "a stream's segment ends before its level does"
             raise FormatError(msg)
-        active[low] = (active[low] << 16) | self.words[self.at : self.at + count]
+        state[low] = (state[low] << 16) | self.words[self.at : self.at + count]
+        self.state[lanes] = state
         self.at += count
 
-    def close(self, last: bool) -> None:
-        """End a level's segment; all of it must have been read, and the states be back where encoding began."""
-        if self.at != len(self.words) or (last and (self.state != STATE_MIN).any()):
+    def close(self) -> None:
+        """End a segment, all of which must have been read."""
+        if self.at != len(self.words):
             msg = "a stream's segment does not end where its level does"
             raise FormatError(msg)
 
+    def finish(self) -> None:
+        """End a tile: the states must be those in which encoding began."""
+        if (self.state != STATE_MIN).any():
+            msg = "a stream's lanes do not end where its tile does"
+            raise FormatError(msg)
 
-def _decode_batch(mixture: _Mixture, target: Ints, pixels: slice, decoder: _StreamDecoder) -> None:
-    """Decode every channel of up to LANES pixels into `target`."""
-    count = pixels.stop - pixels.start
-    value = target[pixels]
-    for channel, (low, high) in enumerate(mixture.bounds):
-        if low == high:
-            value[:, channel] = low
-            continue
-        centre = mixture.centre(pixels, channel, _residual(mixture, pixels, value))
-        slots = decoder.slots(count)
-        # The greatest value whose cumulative is at most the slot, by halving what is left of the bounds.
-        found = np.full(count, low, np.int64)
-        step = 1 << ((high - low).bit_length() - 1)
-        while step:
-            trial = found + step
-            cdf_low = mixture.cumulative(pixels, channel, centre, trial)
-            found = np.where((trial <= high) & (cdf_low <= slots), trial, found)
-            step >>= 1
-        value[:, channel] = found
-        cdf_low = mixture.cumulative(pixels, channel, centre, found)
-        cdf_high = mixture.cumulative(pixels, channel, centre, found + 1)
-        decoder.advance(cdf_low, cdf_high - cdf_low)
+
+def _decode_pass(predictor: _Predictor, stream: _Stream, decoder: _StreamDecoder) -> None:
+    """Decode what a stream has of a pass."""
+    rows = stream.rows(predictor.level)
+    for row, column in stream.steps(predictor.level, *predictor.pixels.shape[:2]):
+        mixture = predictor.mixture(row, column, rows)
+        co = np.zeros(len(row), np.int64)
+        for channel, (low, high) in enumerate(mixture.bounds):
+            place = row, column, predictor.coded[channel]
+            if low < high:
+                centre = mixture.centre(channel, co)
+                predictor.pixels[place] = _decode_values(mixture, channel, centre, row % LANES, decoder)
+            co = predictor.pixels[place].astype(np.int64)
+
+
+def _decode_values(mixture: _Mixture, channel: int, centre: Ints, lanes: Ints, decoder: _StreamDecoder) -> Ints:
+    """Decode a channel of a pixel from each of the lanes."""
+    low, high = mixture.bounds[channel]
+    slots = decoder.slots(lanes)
+    # The greatest value whose cumulative is at most the slot, by halving what is left of the bounds.
+    found = np.full(len(lanes), low, np.int64)
+    step = 1 << ((high - low).bit_length() - 1)
+    while step:
+        trial = found + step
+        cdf_low = mixture.cumulative(channel, centre, trial)
+        found = np.where((trial <= high) & (cdf_low <= slots), trial, found)
+        step >>= 1
+    cdf_low, cdf_high = (mixture.cumulative(channel, centre, found + n) for n in (0, 1))
+    decoder.advance(_Interval(lanes, cdf_low, cdf_high - cdf_low))
+    return found

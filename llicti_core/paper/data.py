@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from llicti_core.paper.network import CHANNELS, PAPER_Y_OFFSET, UNIT, to_planes
-from llicti_core.spec import Y_OFFSET
-from llicti_core.training.data import Contexts
+from llicti_core.spec import BANDS, Y_OFFSET
+from llicti_core.training.network import KNOWN, Contexts
 
 
 def image_paths(folder: Path) -> list[Path]:
@@ -50,14 +50,16 @@ class Crops(torch.utils.data.Dataset):
         return torch.from_numpy(to_planes(crop[:, ::-1] if torch.randint(2, ()) else crop))
 
 
-def from_contexts(contexts: Contexts) -> tuple[Tensor, Tensor]:
-    """The project's own training contexts as this codec's: neighbours [n, 3, neighbours] and values [n, 3], scaled.
+def from_contexts(contexts: Contexts, band: int) -> tuple[Tensor, Tensor]:
+    """The project's own training contexts of a band (an index of spec.BANDS) as this codec's: neighbours
+    [n, 3, neighbours] and values [n, 3], scaled.
 
     Two things are lost, which matter to training little and to coding not at all: colour levels come in steps of two,
     and a neighbour is at most 128 from the mean of the nearest four.
     """
-    inputs = contexts.inputs.float()
+    inputs = contexts.chroma[band]
     level = inputs[:, -CHANNELS:] * inputs.new_tensor([1, 2, 2])
     level[:, 0] += Y_OFFSET - PAPER_Y_OFFSET
-    differences = inputs[:, :-CHANNELS].view(len(inputs), CHANNELS, -1)
-    return (differences + level.unsqueeze(2)) / UNIT, (contexts.residual + level) / UNIT
+    by_channel = inputs[:, : CHANNELS * KNOWN].unflatten(1, (CHANNELS, KNOWN))
+    differences = by_channel[..., : len(BANDS[band].neighbours)]
+    return (differences + level.unsqueeze(2)) / UNIT, (contexts.residual[band] + level) / UNIT

@@ -25,7 +25,7 @@ from llicti_core.paper.network import (
     to_planes,
 )
 from llicti_core.spec import BANDS
-from llicti_core.training.data import Photographs
+from llicti_core.training.data import Photographs, cumulative_shares
 
 LEAST_LEARNING_RATE = 2.5e-5
 PATIENCE = 2
@@ -153,11 +153,11 @@ class Training:
     def _accumulate_contexts(self) -> float:
         """The same of a batch of single contexts, drawn here."""
         assert self.photographs is not None
-        weights = [4.0**-level for level in range(self.network.levels)]  # as often as in an image
+        shares = cumulative_shares([4.0**-level for level in range(self.network.levels)])  # as often as in an image
+        contexts = self.photographs.draw(self.config.contexts, shares.to(self.photographs.device), self.generator)
         total = 0.0
-        for index, band in enumerate(BANDS):
-            contexts = self.photographs.draw(band, self.config.contexts, weights, self.generator)
-            neighbours, values = from_contexts(contexts)
+        for index in range(len(BANDS)):
+            neighbours, values = from_contexts(contexts, index)
             bits = Mixture.of(self.network.band(index).of_contexts(neighbours)).bits(values)
             loss = bits.mean() / len(BANDS)
             (loss / self.config.grad_acc_iters).backward()

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from llicti_core.models import write_model
+from llicti_core.models import load, write_model
 from llicti_core.training.data import Photographs
 from llicti_core.training.export import export
 from llicti_core.training.trainer import Trainer, TrainingConfig
@@ -28,7 +28,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs to train on")
     parser.add_argument("--run", type=Path, required=True, help="folder of the run; made where it is missing")
     parser.add_argument("--validate", type=Path, help="folder of photographs to report bits per sub-pixel on")
-    parser.add_argument("--start", type=Path, help="checkpoint of another run, whose weights a new run starts from")
+    parser.add_argument(
+        "--start",
+        metavar="MODEL",
+        help="what a new run starts from: the name of an installed model, such as default, or the checkpoint of "
+        "another run; of the shape that the configuration says",
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument(
         "--stage",
@@ -52,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     options.run.mkdir(parents=True, exist_ok=True)
     photographs = Photographs.from_folder(options.photos, options.device)
     validation = Photographs.from_folder(options.validate, options.device) if options.validate else None
-    trainer = Trainer(config, photographs, options.run / "checkpoint.pt", options.start)
+    start = options.start and (Path(options.start) if Path(options.start).is_file() else load(options.start))
+    trainer = Trainer(config, photographs, options.run / "checkpoint.pt", start)
     log = options.run / "log.jsonl"
     form = "{percentage:5.1f}% |{bar}| {elapsed} done, {remaining} left{postfix}"
     with tqdm(total=1.0, initial=trainer.progress(), bar_format=form) as bar:

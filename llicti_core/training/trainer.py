@@ -10,58 +10,55 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from llicti_core.spec import BANDS, LEVELS
-from llicti_core.training.data import Contexts, Photographs, validation_batches, without_colour
-from llicti_core.training.network import Network, mixture_bits
+from llicti_core.models.registry import Model
+from llicti_core.training.data import Photographs, cumulative_shares, validation_batch
+from llicti_core.training.network import Contexts, Network
 
 log = logging.getLogger(__name__)
 
-RANGES = (256, 256, 256)
-"""Values of each channel that the loss keeps codable: typical of a photograph."""
+REPLAYS = 50
+"""Steps that a captured CUDA graph is replayed for before learning rate and averaging are set anew."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """What decides the result of a run.
 
-    name: of the exported model. width, depth: see ModelSpec. steps: optimiser steps. minutes: where given, the run
-    ends, its schedule with it, after this time of training at the latest. batch: contexts a band and step.
-    learning_rate: peak of the cosine schedule. warmup: steps to reach it. scale_weights: how often each scale
-    is drawn, finest first. grey: share of contexts shown without colour. average: decay of the averaged weights.
-    quantise_from: share of the run after which weights and activations are quantised in the loop.
+    name: of the exported model. luma, chroma: width and depth of the networks, see ModelSpec. steps: optimiser steps.
+    minutes: where given, the run ends, its schedule with it, after this time of training at the latest. batch:
+    contexts a band and step. learning_rate: peak of the cosine schedule. warmup: steps to reach it. level_weights:
+    how often each level is drawn, finest first. average: decay of the averaged weights. quantise_from: share of the
+    run after which weights and activations are quantised in the loop.
     """
 
     name: str = "custom"
-    width: int = 96
-    depth: int = 3
-    steps: int = 9000
+    luma: tuple[int, int] = (64, 2)
+    chroma: tuple[int, int] = (56, 2)
+    steps: int = 190_000
     minutes: float | None = None
     batch: int = 8192
-    learning_rate: float = 3e-3
-    warmup: int = 200
-    scale_weights: tuple[float, ...] = (0.68, 0.2, 0.07, 0.03, 0.02)
-    grey: float = 1 / 32
-    average: float = 0.999
-    quantise_from: float = 0.0
+    learning_rate: float = 6e-3
+    warmup: int = 1000
+    level_weights: tuple[float, ...] = (0.68, 0.2, 0.07, 0.03, 0.02)
+    average: float = 0.9995
+    quantise_from: float = 0.7
     seed: int = 0
 
     @classmethod
     def read(cls, path: str | Path) -> TrainingConfig:
         """From a JSON file. Raises ValueError where a key is unknown."""
-        values = json.loads(Path(path).read_text())
+        values: dict[str, Any] = json.loads(Path(path).read_text())
         unknown = sorted(set(values) - set(cls.__dataclass_fields__))
         if unknown:
             msg = f"{path}: unknown keys {', '.join(unknown)}"
             raise ValueError(msg)
-        if "scale_weights" in values:
-            values["scale_weights"] = tuple(values["scale_weights"])
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         return cls(**values)
 
 
@@ -73,68 +70,121 @@ class Trainer:
         config: TrainingConfig,
         photographs: Photographs,
         checkpoint: Path | None = None,
-        start: Path | None = None,
+        start: Path | Model | None = None,
     ) -> None:
         """checkpoint: where the run is kept, and resumed from where it exists.
 
-        start: checkpoint of another run of the same width and depth, whose averaged weights a new run starts from.
+        start: what a new run starts from: a checkpoint of another run, whose averaged weights are taken, or a model, of
+        the same shape.
         """
         device = photographs.device
         torch.manual_seed(config.seed)
         self.config, self.photographs, self.checkpoint = config, photographs, checkpoint
-        self.network = Network(config.width, config.depth).to(device)
-        if start:
+        self.network = Network(config.luma, config.chroma).to(device)
+        if isinstance(start, Model):
+            self.network.load_state_dict(Network.from_model(start).state_dict())
+        elif start:
             self.network.load_state_dict(torch.load(start, weights_only=True, map_location=device)["averaged"])
         self.averaged = copy.deepcopy(self.network).requires_grad_(False)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), config.learning_rate, betas=(0.9, 0.99))
-        self.generator = torch.Generator(device).manual_seed(config.seed)
+        cuda = device.type == "cuda"
+        # On a GPU, what changes from step to step is kept there, so that a captured step can be replayed.
+        self.rate = torch.zeros((), device=device)
+        self.share = torch.zeros((), device=device)
+        rate: Any = self.rate if cuda else config.learning_rate
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), rate, betas=(0.9, 0.99), capturable=cuda, fused=True if cuda else None
+        )
+        self.cumulative = cumulative_shares(config.level_weights, device)
+        self.bits = torch.zeros((), device=device)
         self.step, self.seconds = 0, 0.0
+        self._replay: tuple[bool, torch.cuda.CUDAGraph] | None = None
+        self._draw = photographs.draw
+        if cuda:  # hundreds of small kernels become tens
+            self.network.compile_loss()
+            self._draw = torch.compile(photographs.draw, dynamic=False)
         if checkpoint and checkpoint.exists():
             self._load(checkpoint)
 
     def run(self, validation: Photographs | None = None, report_every: int = 250) -> Iterator[dict[str, float]]:
         """Train to the end; yields a report every `report_every` steps and at the end, the checkpoint written."""
-        batches = validation_batches(validation, 16384) if validation else None
-        # Summed up where it is computed, so that a GPU need not be waited for in every step.
-        bits, started, done = torch.zeros((), device=self.photographs.device), time.monotonic(), 0
+        batch = validation_batch(validation, 16384) if validation else None
+        started, first = time.monotonic(), self.step
         while self.progress() < 1:
             began = time.monotonic()
-            bits += self._train_step()
+            self._train(min(REPLAYS, report_every - self.step % report_every, self.config.steps - self.step))
             self.seconds += time.monotonic() - began
-            done += 1
             if self.step % report_every and self.progress() < 1:
                 continue
             if self.checkpoint:
                 self._save(self.checkpoint)
-            report = {"step": float(self.step), "progress": self.progress(), "training": bits.item() / done}
+            done = self.step - first
+            report = {"step": float(self.step), "progress": self.progress(), "training": self.bits.item() / done}
             report["steps_per_second"] = done / (time.monotonic() - started)
-            if batches:
-                report["validation"] = estimate(self.averaged, batches)
+            if batch:
+                report["validation"] = estimate(self.averaged, batch)
             yield report
-            bits, started, done = torch.zeros_like(bits), time.monotonic(), 0
+            self.bits.zero_()
+            started, first = time.monotonic(), self.step
 
-    def _train_step(self) -> Tensor:
-        """One optimiser step; returns the batch's bits per sub-pixel, on the device."""
-        config = self.config
-        self.network.set_quantised(self.progress() >= config.quantise_from)
+    def _train(self, steps: int) -> None:
+        """So many optimiser steps, on a CPU one alone; their bits are added to `self.bits`."""
+        quantised = self.progress() >= self.config.quantise_from
+        self.network.set_quantised(quantised)
+        rate = self.config.learning_rate * self._schedule()
+        self.rate.fill_(rate)
+        self.share.fill_(1 - min(self.config.average, (self.step + 1) / (self.step + 11)))
+        if self.photographs.device.type == "cuda":
+            if self._replay is None or self._replay[0] != quantised:
+                self._replay = quantised, self._capture()
+            for _ in range(steps):
+                self._replay[1].replay()
+            torch.cuda.synchronize()  # so that time is counted where it is spent
+            self.step += steps
+            return
         for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * self._schedule()
-        self.optimiser.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.photographs.device)
-        for band in BANDS:
-            batch = self.photographs.draw(band, config.batch, config.scale_weights, self.generator)
-            grey = round(config.grey * config.batch)
-            without_colour(batch, grey)
-            loss = _bits(self.network, band.name, batch, grey)
-            loss.backward()
-            total += loss.detach() / len(BANDS)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimiser.step()
+            group["lr"] = rate
+        self._one_step()
         self.step += 1
-        decay = min(config.average, self.step / (self.step + 10))
+
+    def _one_step(self) -> None:
+        self.optimiser.zero_grad(set_to_none=True)
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - decay)
-        return total
+            contexts = Contexts(*self._draw(self.config.batch, self.cumulative))
+        bits = self.network(contexts).mean()
+        bits.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0, foreach=True)
+        self.optimiser.step()
+        with torch.no_grad():
+            averaged = list(self.averaged.parameters())
+            change = torch._foreach_sub(list(self.network.parameters()), averaged)
+            torch._foreach_mul_(change, self.share)
+            torch._foreach_add_(averaged, change)
+            self.bits += bits.detach()
+
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        """A step as a CUDA graph, which takes a tenth of the time of launching its kernels one by one.
+
+        The steps that warm up leave no trace but in the optimiser's moments: learning rate and averaging are off.
+        """
+        rate, share, bits = self.rate.item(), self.share.item(), self.bits.clone()
+        self.rate.zero_()
+        self.share.zero_()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self._one_step()
+        torch.cuda.current_stream().wait_stream(side)
+        self.optimiser.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._one_step()
+        self.rate.fill_(rate)
+        self.share.fill_(share)
+        self.bits.copy_(bits)
+        return graph
 
     def progress(self) -> float:
         """Share of the run that is done, by steps or by time, whichever is further."""
@@ -155,7 +205,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "generator": self.generator.get_state(),
+            "random": self._random_state(),
         }
         partial = path.with_name(path.name + ".partial")
         torch.save(state, partial)
@@ -172,28 +222,20 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"])
+        if self.photographs.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random"], self.photographs.device)
+        else:
+            torch.set_rng_state(state["random"])
+
+    def _random_state(self) -> Tensor:
+        """Of the generator that contexts are drawn with."""
+        cuda = self.photographs.device.type == "cuda"
+        return torch.cuda.get_rng_state(self.photographs.device) if cuda else torch.get_rng_state()
 
 
-@cache
-def _multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for it: without them it is ten times slower than float32."""
-    ask = getattr(torch.cpu, "get_capabilities", None)  # not in old versions
-    capabilities = ask() if ask else {}
-    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
-
-
-def _bits(network: Network, band: str, batch: Contexts, grey: int) -> Tensor:
-    """Mean bits per coded sub-pixel of a batch whose first `grey` contexts have no colour."""
-    dtype = torch.bfloat16 if batch.inputs.device.type == "cpu" and _multiplies_bfloat16() else torch.float32
-    parameters = network.bands[band](batch.inputs, batch.scale, dtype)
-    bits = mixture_bits(parameters, batch.residual, RANGES)
-    return (bits[:grey, 0].sum() + bits[grey:].sum()) / (bits.numel() - 2 * grey)
-
-
-def estimate(network: Network, batches: dict[str, Contexts]) -> float:
-    """Estimated bits per sub-pixel of whole images: the coded pixels, and the coarsest phase at 8 bits."""
-    raw = 4.0**-LEVELS
+def estimate(network: Network, batch: Contexts, at_once: int = 4096) -> float:
+    """Estimated bits per sub-pixel of coded pixels. at_once: contexts a band whose activations are held together."""
     with torch.no_grad():
-        coded: float = sum(_bits(network, band, batch, 0).item() for band, batch in batches.items()) / len(batches)
-    return coded * (1 - raw) + 8 * raw
+        pieces = zip(*(tensor.split(at_once, dim=1) for tensor in batch), strict=True)
+        bits = torch.cat([network(Contexts(*piece)) for piece in pieces], dim=1)
+    return float(bits.mean())

@@ -67,8 +67,9 @@ def test_plain_examples(name: str, folder: Path) -> None:
     blocks = [block for block in examples(ROOT / name) if "cuda" not in block]
     assert blocks
     for block in blocks:
-        if "zarr" in block:
-            pytest.importorskip("zarr")
+        for library in ("zarr", "torch"):
+            if library in block:
+                pytest.importorskip(library)
         exec(compile(block, name, "exec"), session)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -20,10 +19,11 @@ from numpy.typing import NDArray
 
 import llicti_core
 from llicti_core import Metadata, encoder, engines, models, spec
-from llicti_core.adaptation import NOT_ADAPTED, AdaptedParameters, hidden_per_level
+from llicti_core.adaptation import WEIGHT, array_places, pack, unpack
 from llicti_core.container import pack_section
 from llicti_core.engines.base import Engine
 from llicti_core.engines.native import NativeEngine, instruction_sets
+from llicti_core.pyramid import level_count, stream_count
 
 Pixels = NDArray[np.uint8]
 
@@ -44,19 +44,6 @@ def plain_decode(data: bytes, frame: int = 0) -> Pixels:
     samples = decoded.samples
     assert decoded.palette == llicti_core.read_palette(data, frame=frame)
     return np.frombuffer(samples, np.dtype(info.dtype).newbyteorder("<")).reshape(info.shape)
-
-
-def remembered(parameters: Callable[..., list[int]]) -> Callable[..., list[int]]:
-    """The method of a prediction, computing nothing twice."""
-    known: dict[tuple[object, ...], list[int]] = {}
-
-    def method(self: format_decoder.Prediction, scale: int, band: str, inputs: list[int]) -> list[int]:
-        key = (scale, band, *inputs)
-        if key not in known:
-            known[key] = parameters(self, scale, band, inputs)
-        return known[key]
-
-    return method
 
 
 @pytest.fixture
@@ -97,10 +84,7 @@ def test_there_are_golden_files() -> None:
 
 
 @pytest.mark.parametrize("path", golden.files(), ids=lambda path: path.stem)
-def test_document_decodes_golden_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if path.stem == "streams":  # many pixels, few different contexts
-        prediction = format_decoder.Prediction
-        monkeypatch.setattr(prediction, "parameters", remembered(prediction.parameters))
+def test_document_decodes_golden_file(path: Path) -> None:
     found, expected = plain_decode(path.read_bytes()), golden.pixels(path)
     assert (found.shape, found.tobytes()) == (expected.shape, expected.tobytes())  # NaN equal to itself
 
@@ -212,47 +196,43 @@ def test_golden_files_leave_no_part_of_the_format_out() -> None:
         "float64",
     }
     assert {info.tile_size for info in infos} >= {64, 1024}
-    assert {models.load(info.model).spec.depth for info in infos if info.model} >= {1, 2}
-    assert any(info.width * info.height * 3 >= 480_000 for info in infos if info.mode == "RGB")  # two streams
-    assert {models.load(name).spec.name for name in ("default", "fast", "best")} <= {info.model for info in infos}
+    specs = [models.load(info.model).spec for info in infos if info.model]
+    assert {depth for spec in specs for _, depth in (spec.luma, spec.chroma)} >= {1, 2, 3}
+    assert {models.load(name).spec.name for name in ("default", "best")} <= {info.model for info in infos}
+    learned = [(info, header) for info, header in zip(infos, headers, strict=True) if header.learned]
+    assert {level_count(min(info.height, 64), min(info.width, 64)) for info, _ in learned} >= {0, 1, 2, 3, 4}
+    stored = {(header.codings[0].stored(header.groups[0]), stream_count(info.height)) for info, header in learned}
+    assert {channels for channels, streams in stored if streams > 1} == {1, 3}
     files = [path.read_bytes() for path in golden.files()]
-    corrected = [found for found in map(corrections, files) if found]
-    assert len(corrected) < len(files)
-    assert {len(found.outputs) // 360 for found in corrected} >= {1, 2, 5}
-    assert {deep for _, deep in map(corrected_scales, files)} >= {0, 1, 5}
-    assert any(deep < scales for scales, deep in map(corrected_scales, files) if deep)
-    gains = np.concatenate([np.frombuffer(found.outputs, np.int8).reshape(-1, 2, 60)[:, 0] for found in corrected])
-    for values in (gains, np.frombuffer(b"".join(found.hidden for found in corrected), np.int8)):
-        assert values.min() == -128
-        assert values.max() == 127
     assert any(tag[:1].islower() for data in files for tag, _ in golden.sections(data))
 
 
-def corrections(data: bytes) -> AdaptedParameters:
-    """What the first CORR section of a file unpacks to, if it has one."""
-    payloads = [zlib.decompress(payload) for tag, payload in golden.sections(data) if tag == b"CORR"]
-    if not payloads:
-        return NOT_ADAPTED
-    per_scale = hidden_per_level(models.load(llicti_core.inspect(data).model))
-    end = len(payloads[0]) - payloads[0][0] * per_scale
-    return AdaptedParameters(payloads[0][1:end], payloads[0][end:])
-
-
-def corrected_scales(data: bytes) -> tuple[int, int]:
-    """Scales with corrections of outputs, and of hidden biases."""
-    found = corrections(data)
-    if not found:
-        return 0, 0
-    per_scale = hidden_per_level(models.load(llicti_core.inspect(data).model))
-    return len(found.outputs) // 360, len(found.hidden) // per_scale
+@pytest.mark.usefixtures("fixture_models")
+def test_golden_adaptations_leave_nothing_out() -> None:
+    found, kinds, numbers = [], set(), []
+    for path in golden.files():
+        payload = dict(golden.sections(path.read_bytes())).get(b"ADPT")
+        if payload is not None:
+            header = header_of(path.read_bytes())
+            model, channels = models.load(header.model), header.codings[0].stored(header.groups[0])
+            adaptation = unpack(payload, model, channels)
+            found.append(adaptation)
+            places = array_places(model.spec, channels, adaptation.sets)
+            kinds |= {place[0::2][:2] for place, array in zip(places, adaptation.arrays, strict=True) if array.any()}
+            assert any(not array.any() for array in adaptation.arrays)
+            numbers.append(np.concatenate([array.ravel() for array in adaptation.arrays]))
+    assert {adaptation.sets for adaptation in found} >= {1, 2, 3, 5}
+    assert {adaptation.precision for adaptation in found} >= {0, 1, 2, 3, 4}
+    assert kinds == {(network, kind) for network in spec.NETWORKS for kind in (WEIGHT, "hidden bias", "gain", "bias")}
+    assert (np.concatenate(numbers).min(), np.concatenate(numbers).max()) == (-128, 127)
 
 
 def test_document_prints_the_tables() -> None:
     blocks = re.findall(r"(?m)(?:^ {4}\d+(?:, \d+)*,?\n)+", format_example.DOCUMENT.read_text("utf-8"))
     printed = [tuple(map(int, re.findall(r"\d+", block))) for block in blocks]
-    in_code = [spec.CDF_TAIL, spec.SPREAD_MANTISSA, spec.WEIGHT_EXP]
+    in_code = [spec.CDF_TAIL, spec.SPREAD_MANTISSA, spec.WEIGHT_SHARE]
     assert printed[:3] == in_code
-    assert in_code == [format_decoder.TAIL, format_decoder.MANTISSA, format_decoder.EXP]
+    assert in_code == [format_decoder.TAIL, format_decoder.MANTISSA, format_decoder.SHARE]
 
 
 def test_worked_example_is_current() -> None:
@@ -281,7 +261,7 @@ def test_document_refuses_every_changed_byte(data: bytes) -> None:
 def test_bytes_after_the_last_frame_are_ignored(data: bytes) -> None:
     model = plain_model(golden.model_path("fixture-a"))
     decoded = format_decoder.decode(data, model)
-    for more in (b"\0", pack_section(b"SCL0", b""), pack_section(b"MORE", b""), b"more"):
+    for more in (b"\0", pack_section(b"LVL0", b""), pack_section(b"MORE", b""), b"more"):
         assert format_decoder.decode(data + more, model) == decoded
 
 
@@ -291,67 +271,59 @@ SECTION_CHANGES: dict[str, tuple[bool, Callable[[Sections], Sections]]] = {
     "nothing": (False, lambda s: s),
     "ancillary first": (False, lambda s: [s[0], (b"aaaa", b"x"), *s[1:]]),
     "ancillary last": (False, lambda s: [*s, (b"z\0\xff ", b""), (b"aaaa", b"x")]),
-    "ancillary CORR": (False, lambda s: [s[0], (b"cORR", b"x"), *s[1:]]),
+    "ancillary ADPT": (False, lambda s: [s[0], (b"aDPT", b"x"), *s[1:]]),
     "ancillary before HEAD": (True, lambda s: [(b"aaaa", b"x"), *s]),
     "unknown first": (True, lambda s: [s[0], (b"Aaaa", b"x"), *s[1:]]),
     "unknown last": (False, lambda s: [*s, (b"Zaaa", b"")]),
     "unknown without letters": (False, lambda s: [*s, (b"\xe4aaa", b"")]),
-    "no CORR": (True, lambda s: [section for section in s if section[0] != b"CORR"]),  # other pixels
-    "CORR twice": (True, lambda s: [s[0], s[1], *s[1:]]),
-    "CORR before HEAD": (True, lambda s: [s[1], s[0], *s[2:]]),
-    "CORR after COAR": (True, lambda s: [s[0], s[2], s[1], *s[3:]]),
+    "no ADPT": (True, lambda s: [section for section in s if section[0] != b"ADPT"]),
+    "ADPT twice": (True, lambda s: [s[0], s[1], *s[1:]]),
+    "ADPT before HEAD": (True, lambda s: [s[1], s[0], *s[2:]]),
+    "ADPT after LVL3": (True, lambda s: [s[0], s[2], s[1], *s[3:]]),
     "HEAD twice": (True, lambda s: [s[0], *s]),
-    "SCL0 missing": (True, lambda s: s[:-1]),
-    "SCL0 before SCL1": (True, lambda s: [*s[:-2], s[-1], s[-2]]),
-    "empty CORR": (True, lambda s: changed_corrections(s, lambda _: b"")),
-    "no stream": (True, lambda s: changed_corrections(s, lambda _: b"no zlib")),
-    "no scales": (True, lambda s: changed_corrections(s, lambda _: zlib.compress(b""))),
-    "part of a scale": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c + bytes(180)))),
-    "a byte more": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c + bytes(1)))),
-    "six scales": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(outputs(c) + bytes(5 * 360)))),
-    "only a number of scales": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c[:1]))),
-    "hidden biases missing": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c[:-1]))),
-    "hidden biases only": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c[:1] + c[361:]))),
-    "two scales of hidden biases, one of outputs": (
-        True,
-        lambda s: changed_corrections(s, lambda c: zlib.compress(b"\x02" + c[1:] + c[361:])),
-    ),
-    "no hidden biases": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(outputs(c)))),  # other pixels
-    "scale of zeros": (
-        False,
-        lambda s: changed_corrections(s, lambda c: zlib.compress(c[:361] + bytes(360) + c[361:])),
-    ),
-    "four scales of zeros": (
-        False,
-        lambda s: changed_corrections(s, lambda c: zlib.compress(c[:361] + bytes(4 * 360) + c[361:])),
-    ),
-    "two scales of zeros, of both kinds": (
-        False,
-        lambda s: changed_corrections(
-            s, lambda c: zlib.compress(b"\x02" + c[1:361] + bytes(360) + c[361:] + bytes(len(c) - 361))
-        ),
-    ),
-    "stored": (False, lambda s: changed_corrections(s, lambda c: zlib.compress(c, 0))),
-    "no Adler-32": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c)[:-4])),
-    "more after it": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c) + b"x")),
-    "with a dictionary": (True, lambda s: changed_corrections(s, with_dictionary)),
-    "raw deflate": (True, lambda s: changed_corrections(s, lambda c: zlib.compress(c)[2:-4])),
+    "LVL0 missing": (True, lambda s: s[:-1]),
+    "LVL0 before LVL1": (True, lambda s: [*s[:-2], s[-1], s[-2]]),
+    "LVL2 of a tile without it": (True, lambda s: [*s[:3], (b"LVL2", bytes(2)), *s[3:]]),
+    "empty ADPT": (True, lambda s: adapted(s, lambda a: b"")),
+    "a byte of ADPT": (True, lambda s: adapted(s, lambda a: a[:1])),
+    "no sets": (True, lambda s: adapted(s, lambda a: b"\0" + a[1:])),
+    "six sets": (True, lambda s: adapted(s, lambda a: b"\6" + a[1:])),
+    "precision 5": (True, lambda s: adapted(s, lambda a: a[:1] + b"\5" + a[2:])),
+    "part of the bitmap": (True, lambda s: adapted(s, lambda a: a[:3])),
+    "arrays that there are not": (True, lambda s: adapted(s, lambda a: a[:5] + bytes((a[5] | 128,)) + a[6:])),
+    "an array less": (True, lambda s: adapted(s, lambda a: a[:2] + bytes((a[2] & a[2] - 1,)) + a[3:])),
+    "nothing present": (True, lambda s: adapted(s, lambda a: b"\1\0" + bytes(4))),  # other pixels
+    "nothing present but a state": (True, lambda s: adapted(s, lambda a: b"\1\0" + bytes(4) + b"\0\0\1\0")),
+    "spread 88": (True, lambda s: adapted(s, lambda a: a[:6] + b"\x58" + a[7:])),
+    "spreads missing": (True, lambda s: adapted(s, lambda a: a[:8])),
+    "half a state": (True, lambda s: adapted(s, lambda a: a[: first_word(a) - 2])),
+    "state of 65535": (True, lambda s: adapted(s, lambda a: a[: first_word(a) - 2] + b"\0\0" + a[first_word(a) :])),
+    "a word less": (True, lambda s: adapted(s, lambda a: a[:-2])),
+    "a word more": (True, lambda s: adapted(s, lambda a: a + b"\0\0")),
+    "a byte more": (True, lambda s: adapted(s, lambda a: a + b"\0")),
+    "a byte less": (True, lambda s: adapted(s, lambda a: a[:-1])),
+    "the same for two sets": (False, lambda s: adapted(s, lambda a: with_sets(a, 2))),
+    "the same for five sets": (False, lambda s: adapted(s, lambda a: with_sets(a, 5))),
 }
 """Changes to the sections of ancillary.llc without its ancillary ones, and whether decoders refuse the result."""
 
 
-def changed_corrections(sections: Sections, change: Callable[[bytes], bytes]) -> Sections:
-    return [(tag, change(zlib.decompress(payload)) if tag == b"CORR" else payload) for tag, payload in sections]
+def adapted(sections: Sections, change: Callable[[bytes], bytes]) -> Sections:
+    return [(tag, change(payload) if tag == b"ADPT" else payload) for tag, payload in sections]
 
 
-def outputs(stored: bytes) -> bytes:
-    """The corrections of one scale without those of hidden biases."""
-    return b"\0" + stored[1:361]
+def first_word(payload: bytes) -> int:
+    """Where the words begin in an adaptation of one set of fixture-b: 30 arrays."""
+    return 6 + int.from_bytes(payload[2:6], "little").bit_count() + 4
 
 
-def with_dictionary(stored: bytes) -> bytes:
-    packer = zlib.compressobj(zdict=stored[:100])
-    return packer.compress(stored) + packer.flush()
+def with_sets(payload: bytes, sets: int) -> bytes:
+    """An adaptation of one set of fixture-b, for as many sets as are asked for."""
+    model = models.load("fixture-b")
+    arrays, one, precision = unpack(payload, model)
+    assert one == 1
+    by_place = {place[:4]: array for place, array in zip(array_places(model.spec, 3, 1), arrays, strict=True)}
+    return pack([by_place[place[:4]] for place in array_places(model.spec, 3, sets)], sets, precision, model)
 
 
 @pytest.mark.usefixtures("fixture_models")
@@ -359,10 +331,24 @@ def with_dictionary(stored: bytes) -> bytes:
 def test_all_decoders_take_and_refuse_the_same_sections(change: str) -> None:
     sections = golden.sections((golden.FIXTURES / "ancillary.llc").read_bytes())
     critical = [(tag, payload) for tag, payload in sections if not tag[:1].islower()]
-    assert [tag for tag, _ in critical[:3]] == [b"HEAD", b"CORR", b"COAR"]
+    assert [tag for tag, _ in critical[:3]] == [b"HEAD", b"ADPT", b"LVL3"]
     wrong, make = SECTION_CHANGES[change]
     data = golden.assembled(make(critical))
     assert [refuses(data, engine) for engine in (None, *ENGINES)] == [wrong] * (1 + len(ENGINES))
+
+
+@pytest.mark.usefixtures("fixture_models")
+def test_all_decoders_refuse_an_adaptation_that_lets_sums_overflow() -> None:
+    model = models.load("fixture-c")  # whose output layers reach as far as they may
+    places = array_places(model.spec, 3, 1)
+    arrays = [np.full(place.shape, place.kind == WEIGHT and place.layer == 1) * 99 for place in places]
+    sections = golden.sections((golden.FIXTURES / "adapted-edge.llc").read_bytes())
+    data = golden.assembled(adapted(sections, lambda _: pack(arrays, 1, 0, model)))
+    for engine in ENGINES:
+        with pytest.raises(llicti_core.FormatError, match="overflow"):
+            decode_with(ENGINES[engine](), data)
+    with pytest.raises(Refused, match="overflow"):
+        plain_decode(data)
 
 
 def test_document_refuses_damage_to_ancillary_sections() -> None:
@@ -383,11 +369,9 @@ def test_all_decoders_refuse_the_same_damage(name: str) -> None:
     for _ in range(40):
         chosen = int(rng.integers(len(sections)))
         tag, payload = sections[chosen]
-        unpacked = tag == b"CORR"
-        damaged = bytearray(zlib.decompress(payload) if unpacked else payload)
+        damaged = bytearray(payload)
         damaged[int(rng.integers(len(damaged)))] ^= 1 << int(rng.integers(8))
-        stored = zlib.compress(damaged) if unpacked else bytes(damaged)
-        changed = [*sections[:chosen], (tag, stored), *sections[chosen + 1 :]]
+        changed = [*sections[:chosen], (tag, bytes(damaged)), *sections[chosen + 1 :]]
         outcome = [refuses(golden.assembled([head, *changed]), engine) for engine in (None, *ENGINES)]
         assert len(set(outcome)) == 1, outcome
         outcomes |= set(outcome)

@@ -1,27 +1,8 @@
-"""The constants of the format: what Triton repeats of spec.py is the same there. (C++ is made from it.)"""
+"""The constants of the format fit each other. (C++ is made from them.)"""
 
 from __future__ import annotations
 
-import importlib.util
-import subprocess
-import sys
-from pathlib import Path
-
-import pytest
-
 from llicti_core import spec
-
-
-@pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="needs Triton")
-def test_triton_has_the_constants_of_the_format(tmp_path: Path) -> None:
-    # In a process of its own, where no other test has replaced Triton's compiler by its interpreter.
-    names = "k.LANES, k.OUTPUTS, k.COMPONENTS"
-    code = f"from llicti_core.engines.cuda import kernels as k; print(*(n.value for n in ({names})))"
-    process = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
-    lanes, outputs, components = map(int, process.stdout.split())
-    assert lanes == spec.LANES
-    assert outputs == spec.OUTPUTS + 1, "one is padding"
-    assert components == 8 >= spec.COMPONENTS, "the next power of two"
 
 
 def test_components_lose_no_probability() -> None:
@@ -29,4 +10,27 @@ def test_components_lose_no_probability() -> None:
     assert spec.CDF_TAIL[0] == 2**15 - 1
     assert spec.CDF_TAIL[-1] == 0
     assert min(steps) > 0
-    assert len(spec.CDF_TAIL) == (spec.MAX_POSITION >> 7) + 2
+    assert len(spec.CDF_TAIL) == (spec.MAX_POSITION >> 8) + 2
+
+
+def test_shares_vanish_where_logits_are_far_apart() -> None:
+    assert len(spec.WEIGHT_SHARE) == 16
+    assert spec.WEIGHT_SHARE[spec.MAX_LOGIT_DIFFERENCE & 15] >> (spec.MAX_LOGIT_DIFFERENCE >> 4) == 0
+    assert sum(spec.WEIGHT_SHARE[:1]) == 2048
+
+
+def test_a_lane_never_waits_for_another() -> None:
+    """What a pixel looks back to has been coded at an earlier step, also across row groups and at the ends of rows."""
+    for columns in (1, 2, 30, 59, 60, 61, 100):
+        period = max(spec.MIN_GROUP_STEPS, columns + spec.GROUP_PAD)
+
+        def step(row: int, column: int, period: int = period) -> int:
+            return row // spec.ROW_GROUP * period + spec.LANE_DELAY * (row % spec.ROW_GROUP) + column
+
+        for row in (1, 31, 32, 33, 63, 64):
+            for column in range(columns):
+                for dy, dx in spec.BACK:
+                    y, x = row + dy // 2, column + dx // 2
+                    if 0 <= x < columns:
+                        assert step(y, x) < step(row, column)
+                assert step(row + spec.ROW_GROUP, 0) > step(row, columns - 1), "a lane ends a row before it begins one"

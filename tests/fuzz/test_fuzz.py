@@ -102,7 +102,7 @@ def test_pillow_raises_what_pillow_s_formats_raise(monkeypatch: pytest.MonkeyPat
             mutations.check_pillow(mutations.mutate(data, rng))
 
 
-HOSTILE = ("corrected-default", "one-pixel-grey", "alpha", "palette", "table", "drawing", "constant")
+HOSTILE = ("adapted-default", "one-pixel-grey", "alpha", "palette", "table", "drawing", "constant")
 SIZES = [(65536, 65536), (2**31 - 1, 2**31 - 1), (1, 2**31 - 1), (2**31 - 1, 33), (2**20, 2**12)]
 
 
@@ -128,7 +128,7 @@ def hostile_files() -> list[bytes]:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux of its own process")
 def test_hostile_files_take_no_memory(tmp_path: Path) -> None:
     """In a process that may take no more than 16 MiB above what a first image took."""
-    for number, data in enumerate([SEEDS["corrected-default"], SEEDS["drawing"], SEEDS["table"], *hostile_files()]):
+    for number, data in enumerate([SEEDS["adapted-default"], SEEDS["drawing"], SEEDS["table"], *hostile_files()]):
         (tmp_path / f"{number}.llc").write_bytes(data)
     program = """
 import resource

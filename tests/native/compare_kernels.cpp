@@ -1,6 +1,6 @@
-// Compares the kernels of an instruction set with the generic ones, on random models, pixels, bounds and adaptations,
-// and times them, as checkasm does. compare_kernels SET [TRIALS]: exit status 0 where all agree, 77 where the processor
-// lacks the set. Built by CMakeLists.txt.
+// Compares the kernels of an instruction set with the generic ones, on random models, pixels and bounds, and times
+// them, as checkasm does. compare_kernels SET [TRIALS]: exit status 0 where all agree, 77 where the processor lacks the
+// set. Built by CMakeLists.txt.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -11,14 +11,14 @@
 #include <random>
 #include <string>
 
+#include "adaptation.hpp"
 #include "dispatch.hpp"
-#include "kernels/kernels.hpp"
+#include "problem.hpp"
+#include "tile.hpp"
 
 namespace {
 
 using namespace llicti;
-
-constexpr int kMargin = 4;
 
 std::mt19937 random_bits;
 
@@ -26,287 +26,161 @@ int random_int(int low, int high) { return low + int(random_bits() % uint32_t(hi
 bool one_in(int n) { return random_int(1, n) == 1; }
 
 // Weights of small and of extreme values; multipliers that spread the outputs, within the format's bound.
-Layer random_layer(int in, int out, bool first, bool last) {
-    const int largest = one_in(2) ? 128 : random_int(1, 127);
+Layer random_layer(int in, int out, bool last) {
+    const int largest = one_in(2) ? 127 : random_int(1, 127);
     const bool extreme = one_in(3);
     const size_t rows = size_t(out);
-    std::vector<int8_t> weight(rows * in);
-    std::vector<int32_t> bias((first ? kLevels : 1) * rows), multiplier(rows);
-    for (int8_t& w : weight) {
-        w = int8_t(extreme ? (one_in(2) ? -largest : std::min(largest, 127))
-                           : random_int(-largest, std::min(largest, 127)));
-    }
-    for (int32_t& b : bias) b = random_int(-5000, 5000);
-    for (size_t row = 0; row < multiplier.size(); row++) {
+    Layer layer{in, out, std::vector<int8_t>(rows * size_t(in)), {}, {}};
+    for (int8_t& w : layer.weight)
+        w = int8_t(extreme ? (one_in(2) ? -largest : largest) : random_int(-largest, largest));
+    for (size_t i = 0; i < kBiasLevels * rows; i++) layer.bias.push_back(random_int(-5000, 5000));
+    for (size_t row = 0; row < rows; row++) {
         double sum = 0, squares = 1;
         for (int k = 0; k < in; k++) {
-            const double w = weight[row * in + k];
+            const double w = layer.weight[row * size_t(in) + size_t(k)];
             sum += std::abs(w);
             squares += w * w;
         }
         const double most = (2147483648.0 - 16385) / (128 * sum + 5000);
         const double wanted =
             (last ? 4096 * 640.0 : 16384 * 64.0) / (40 * std::sqrt(squares)) * std::exp2(random_int(-3, 3));
-        multiplier[row] = int32_t(std::max(1.0, std::min(most, wanted)));
+        layer.multiplier.push_back(int32_t(std::max(1.0, std::min(most, wanted))));
     }
-    return Layer(in, out, first ? kLevels : 1, weight.data(), bias.data(), multiplier.data());
+    return layer;
+}
+
+// Neighbours anywhere around the pixel, of phases before it.
+std::vector<Place> random_places(int count, int phases) {
+    std::vector<Place> places;
+    for (int i = 0; i < count; i++) places.push_back({random_int(0, phases - 1), random_int(-2, 2), random_int(-2, 2)});
+    return places;
 }
 
 std::unique_ptr<Model> random_model() {
     auto model = std::make_unique<Model>();
-    Band& band = model->bands[0];
-    const int neighbours = random_int(4, 40), depth = random_int(1, 4);
-    for (int n = 0; n < neighbours; n++) {
-        band.neighbours.push_back({0, random_int(-kMargin, kMargin), random_int(-kMargin, kMargin)});
+    for (int b = 0; b < kBands; b++) {
+        Band& band = model->bands[size_t(b)];
+        band.phase = b + 1;
+        band.neighbours = random_places(random_int(4, 40), band.phase);
+        band.more_luma = random_places(random_int(0, 9), kPhases);
+        for (int& nearest : band.nearest) nearest = random_int(0, int(band.neighbours.size()) - 1);
+        for (int n = 0; n < kNetworks; n++) {
+            const int known = int(band.neighbours.size());
+            int in = n == kLuma ? known + 6 : 3 * known + int(band.more_luma.size()) + 13;
+            Network& network = model->networks[size_t(n)][size_t(b)];
+            const int depth = random_int(1, 3);
+            for (int i = 0; i < depth; i++) {
+                network.layers.push_back(random_layer(in, one_in(12) ? 256 : random_int(1, 80), false));
+                in = network.layers.back().out;
+            }
+            network.layers.push_back(random_layer(in, kOutputs[n], true));
+            for (int i = 0; i < kBiasLevels * kOutputs[n]; i++) {
+                network.gain.push_back(int8_t(random_int(-64, 64)));
+                network.bias.push_back(int8_t(random_int(-40, 80)));
+            }
+        }
     }
-    for (int& nearest : band.nearest) nearest = random_int(0, neighbours - 1);
-    int in = 3 * neighbours + 3;
-    for (int l = 0; l <= depth; l++) {
-        const int out = l < depth ? (one_in(8) ? 256 : random_int(1, 100)) : kParameters;
-        band.layers.push_back(random_layer(in, out, l == 0, l == depth));
-        in = out;
-    }
+    if (!within_bounds(model->networks)) std::puts("the model is out of bounds");
     return model;
 }
 
-// A band of random pixels, and what predicts it: noise on gradients, or extreme values only.
-class Picture {
-public:
-    Picture() : model_(random_model()), width_(random_int(1, 80)), height_(std::max(random_int(1, 12), 256 / width_)) {
-        for (int i = 0; i < kParameters; i++) {
-            adaptation_.gain[i] = random_int(0, 127);
-            adaptation_.bias[i] = (i < kOutputs ? random_int(0, 87) : random_int(-40, 40)) * 1024;
+// Noise on gradients, extreme values only, or few colors.
+struct Picture {
+    Picture(int height, int width, int channels) : pixels(size_t(height) * width * channels) {
+        const int kind = random_int(0, 3), noise = random_int(0, 30), slope = random_int(-3, 3);
+        for (size_t i = 0; i < pixels.size(); i++) {
+            const int x = int(i) / channels % width;
+            const int value = kind == 0   ? (one_in(2) ? 0 : 255)
+                              : kind == 1 ? 77 * (int(i) % channels == 1 && one_in(9))
+                                          : 128 + x * slope + random_int(-noise, noise);
+            pixels[i] = uint8_t(std::clamp(value, 0, 255));
         }
-        const Layer& layer = last_hidden(model_->bands[0]);
-        context_.level = random_int(0, kLevels - 1);
-        const int32_t* biases = layer.biases(context_.level);
-        adaptation_.hidden_bias.assign(biases, biases + layer.rows());
-        for (int o = 0; o < layer.out; o++) adaptation_.hidden_bias[o] += random_int(-500, 500);
-        context_.model = model_.get();
-        context_.band = &model_->bands[0];
-        context_.adaptation = &adaptation_;
-        context_.channels = one_in(4) ? 1 : 3;
-        context_.width = width_;
-        context_.target_stride = width_;
-        const bool extreme = one_in(3);
-        for (int c = 0; c < 3; c++) {
-            const int low = c ? -255 : -128, high = c ? 255 : 127;
-            const int first = one_in(2) ? low : random_int(low, high);
-            Bounds& bounds = context_.bounds[c] = {first, one_in(2)   ? high
-                                                          : one_in(4) ? first
-                                                                      : random_int(first, high)};
-            const int noise = random_int(0, 20), slope = random_int(-8, 8);
-            const auto value = [&](int i) {
-                if (extreme) return one_in(2) ? bounds.low : bounds.high;
-                const int middle = (bounds.low + bounds.high) / 2 + i % stride() * slope;
-                return std::min(std::max(middle + random_int(-noise, noise), bounds.low), bounds.high);
-            };
-            known_[c].resize(size_t(stride()) * size_t(height_ + 2 * kMargin));
-            target_[c].resize(size_t(pixels()));
-            for (size_t i = 0; i < known_[c].size(); i++) known_[c][i] = int16_t(value(int(i)));
-            for (size_t i = 0; i < target_[c].size(); i++) target_[c][i] = int16_t(value(int(i)));
-            context_.target[c] = target_[c].data();
-            for (size_t n = 0; n < context_.band->neighbours.size(); n++) {
-                const Neighbour& at = context_.band->neighbours[n];
-                context_.sources[n].stride = stride();
-                context_.sources[n].origin[c] = &known_[c][size_t((kMargin + at.dy) * stride() + kMargin + at.dx)];
-            }
+        view = {pixels.data(), ptrdiff_t(width) * channels, height, width, channels};
+    }
+
+    std::vector<uint8_t> pixels;
+    Pixels view;
+};
+
+using Coded = CodedTile<std::vector<uint8_t>>;
+
+// The part of a tile that is not coded.
+Picture lowpass_of(const Picture& picture) {
+    int step = 1;
+    const Pixels& from = picture.view;
+    while ((std::max(from.height, from.width) + step - 1) / step > kMaxLowpass) step *= 2;
+    Picture low((from.height + step - 1) / step, (from.width + step - 1) / step, from.channels);
+    for (size_t i = 0; i < low.pixels.size(); i++) {
+        const int c = int(i) % from.channels, place = int(i) / from.channels;
+        const int y = place / low.view.width * step, x = place % low.view.width * step;
+        low.pixels[i] = from.data[y * from.stride + x * from.channels + c];
+    }
+    return low;
+}
+
+// The model, its networks as `kernels` want them, and one thread.
+class Coder {
+public:
+    Coder(const Kernels& kernels, const Model& model)
+        : interruption_([] { return false; }), pool_(1, interruption_), coder_{model, networks_, kernels} {
+        for (size_t n = 0; n < kNetworks; n++) {
+            for (size_t b = 0; b < kBands; b++) kernels.pack(model.networks[n][b], NetworkKind(n), networks_[n][b]);
         }
     }
-    Picture(const Picture&) = delete;
 
-    const BandContext& context() const { return context_; }
-    int pixels() const { return width_ * height_; }
-    int coded_channels() const {
-        return int(
-            std::count_if(context_.bounds, context_.bounds + context_.channels, [](Bounds b) { return b.coded(); }));
+    Coded encode(const Picture& picture) { return coder_.encode(picture.view, pool_); }
+
+    // Whether `coded`, its last bytes cut off, gives the picture. Throws FormatProblem.
+    bool decodes(const Picture& picture, const Coded& coded, size_t cut = 0) {
+        CodedTile<Bytes> tile{coded.bounds, {}};
+        for (const auto& kind : coded.segments) {
+            tile.segments.emplace_back();
+            for (const auto& segment : kind) tile.segments.back().push_back({segment.data(), segment.size()});
+        }
+        for (auto& segment : tile.segments.back()) segment.size -= std::min(segment.size, cut);
+        const Picture low = lowpass_of(picture);
+        const Pixels& from = picture.view;
+        std::vector<uint8_t> out(picture.pixels.size());
+        const Pixels to{out.data(), from.stride, from.height, from.width, from.channels};
+        coder_.decode(tile, low.view, {0, 0, from.height, from.width}, 0, to, pool_);
+        return out == picture.pixels;
     }
 
 private:
-    int stride() const { return width_ + 2 * kMargin; }
-
-    std::unique_ptr<Model> model_;
-    BandAdaptation adaptation_;
-    int width_, height_;
-    std::vector<int16_t> known_[3], target_[3];
-    BandContext context_{};
+    Interruption interruption_;
+    ThreadPool pool_;
+    PackedNetworks networks_;
+    TileCoder coder_;
 };
 
-// A stream of intervals: the lanes' first states and the words, as bytes.
-struct Stream {
-    uint32_t state[kLanes];
-    std::vector<uint8_t> bytes;
-
-    explicit Stream(const std::vector<uint32_t>& intervals) {
-        std::fill(state, state + kLanes, uint32_t(kStateMin));
-        for (size_t i = intervals.size(); i-- > 0;) {
-            const uint32_t cdf_low = intervals[i] & 0xFFFF, frequency = intervals[i] >> 16;
-            if (!frequency) continue;
-            uint32_t& x = state[i % kLanes];
-            if (x >> 16 >= frequency) {
-                bytes.push_back(uint8_t(x >> 8));
-                bytes.push_back(uint8_t(x));
-                x >>= 16;
-            }
-            x = (x / frequency << 16) + x % frequency + cdf_low;
-        }
-        std::reverse(bytes.begin(), bytes.end());
-    }
-};
-
-class Comparison {
-public:
-    explicit Comparison(const Kernels& kernels) : kernels_(kernels) {}
-
-    // What differs, or an empty string.
-    std::string run() {
-        const int start = random_int(0, picture_.pixels() / 2), stop = random_int(start + 1, picture_.pixels());
-        const std::vector<uint32_t> intervals = encode(kGenericKernels, start, stop);
-        if (encode(kernels_, start, stop) != intervals) return "encode";
-        if (!decodes(Stream(intervals), start, stop)) return "decode";
-        return sampled();
-    }
-
-private:
-    std::vector<uint32_t> encode(const Kernels& kernels, int start, int stop) const {
-        const size_t batches = size_t(stop - start + kLanes - 1) / kLanes;
-        std::vector<uint32_t> intervals(batches * kLanes * size_t(picture_.coded_channels()));
-        const uint32_t* end = kernels.encode(picture_.context(), start, stop, intervals.data());
-        if (end != intervals.data() + intervals.size()) intervals.clear();
-        return intervals;
-    }
-
-    // Whether the stream gives the pixels back, ends as it should, and its first half is refused.
-    bool decodes(const Stream& stream, int start, int stop) const {
-        const BandContext& known = picture_.context();
-        BandContext context = known;
-        std::vector<int16_t> target(3 * size_t(picture_.pixels()));
-        for (int c = 0; c < 3; c++) context.target[c] = &target[size_t(c * picture_.pixels())];
-        StreamDecoder decoder;
-        const auto decode = [&](size_t bytes) {
-            std::copy_n(stream.state, kLanes, decoder.state);
-            decoder.words = stream.bytes.data();
-            decoder.end = decoder.words + bytes;
-            return kernels_.decode(context, start, stop, decoder);
-        };
-        const size_t bytes = stream.bytes.size();
-        if (bytes && decode(bytes / 4 * 2)) return false;
-        if (!decode(bytes) || decoder.words != decoder.end) return false;
-        for (uint32_t state : decoder.state) {
-            if (state != uint32_t(kStateMin)) return false;
-        }
-        for (int c = 0; c < context.channels; c++) {
-            if (!std::equal(known.target[c] + start, known.target[c] + stop, context.target[c] + start)) return false;
-        }
-        return true;
-    }
-
-    // Samples are integers still; estimates are floats, computed in any order.
-    std::string sampled() const {
-        const BandContext& context = picture_.context();
-        int64_t starts[kChunk / kSampleRun];
-        for (int64_t& start : starts) start = random_int(0, picture_.pixels() - kSampleRun);
-        auto mine = std::make_unique<SampleChunk>(), expected = std::make_unique<SampleChunk>();
-        kernels_.sample(context, starts, true, *mine);
-        kGenericKernels.sample(context, starts, true, *expected);
-        if (mine->hidden != expected->hidden) return "sample, activations";
-        if (std::memcmp(mine->output, expected->output, sizeof(mine->output))) return "sample, outputs";
-        const size_t residuals = size_t(context.channels) * sizeof(mine->residual[0]);
-        if (std::memcmp(mine->residual, expected->residual, residuals)) return "sample, residuals";
-        const OutputLayer layer(context.band->layers.back());
-        Parameters at;
-        Gradient gradients[2];
-        for (int o = 0; o < kParameters; o++) {
-            at.gain[o] = float(random_int(32, 96)) / 64;
-            at.bias[o] = float(random_int(-10, 10));
-        }
-        if (one_in(2)) {
-            at.hidden_bias_delta.resize(size_t(layer.width));
-            for (float& bias : at.hidden_bias_delta) bias = float(random_int(-10, 10));
-        }
-        double bits[2];
-        for (int i = 0; i < 2; i++) {
-            const Kernels& kernels = i ? kernels_ : kGenericKernels;
-            const auto estimate = [&](Gradient* gradient) {
-                return kernels.estimate(expected.get(), 1, layer, context.bounds, context.channels, at, gradient);
-            };
-            bits[i] = estimate(nullptr);
-            estimate(&gradients[i]);
-        }
-        if (!near(bits[1], bits[0], bits[0])) return "estimate, bits";
-        if (!near(gradients[1].gain, gradients[0].gain) || !near(gradients[1].bias, gradients[0].bias) ||
-            !near(gradients[1].hidden_bias_delta, gradients[0].hidden_bias_delta)) {
-            return "estimate, slopes";
-        }
+// What differs, or an empty string.
+std::string compare(const Kernels& kernels) {
+    const auto model = random_model();
+    const int size = one_in(4) ? 130 : 40;
+    const Picture picture(random_int(1, size), random_int(1, size), one_in(3) ? 1 : 3);
+    Coder coder(kernels, *model);
+    const Coded coded = Coder(kGenericKernels, *model).encode(picture);
+    if (coder.encode(picture).segments != coded.segments) return "encode";
+    if (!coder.decodes(picture, coded)) return "decode";
+    const auto& last = coded.segments.back();
+    if (std::all_of(last.begin(), last.end(), [](const auto& segment) { return segment.empty(); })) return "";
+    try {
+        coder.decodes(picture, coded, 2);
+    } catch (const FormatProblem&) {
         return "";
     }
+    return "decode, cut short";
+}
 
-    static bool near(double value, double expected, double size) {
-        return std::abs(value - expected) <= 1e-3 * size + 1e-3;
+template <class Code>
+void time(const char* name, const char* what, size_t pixels, Code code) {
+    double best = 1e9;
+    for (int i = 0; i < 10; i++) {
+        const auto start = std::chrono::steady_clock::now();
+        code();
+        best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     }
-
-    template <class Floats>
-    static bool near(const Floats& values, const Floats& expected) {
-        float most = 0;
-        for (float x : expected) most = std::max(most, std::abs(x));
-        return std::equal(values.begin(), values.end(), expected.begin(), expected.end(),
-                          [&](float x, float y) { return near(x, y, most); });
-    }
-
-    const Kernels& kernels_;
-    Picture picture_;
-};
-
-// A picture of ordinary pixels is what times are of: pixels of all its channels, a chunk or a few at a time.
-class Timing {
-public:
-    Timing(const char* kernel, const Kernels& kernels) : kernel_(kernel), name_(kernels.name) {}
-
-    // Prints nanoseconds a pixel that `code`, of `pixels` pixels, takes; the fastest of many runs counts.
-    template <class Code>
-    void report(int pixels, Code code) const {
-        double best = 1e9;
-        for (int i = 0; i < kRepeats; i++) {
-            const auto start = std::chrono::steady_clock::now();
-            code();
-            best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-        }
-        std::printf("%-8s %-8s %8.1f ns a pixel\n", name_, kernel_, best * 1e9 / pixels);
-    }
-
-private:
-    static constexpr int kRepeats = 20;
-    const char *kernel_, *name_;
-};
-
-void time_kernels(const Kernels& kernels) {
-    random_bits.seed(1);
-    std::unique_ptr<Picture> picture;
-    do picture = std::make_unique<Picture>();
-    while (picture->coded_channels() < 3);
-    const BandContext& context = picture->context();
-    const int pixels = picture->pixels() / kLanes * kLanes;
-    std::vector<uint32_t> intervals(3 * size_t(pixels));
-    Timing("encode", kernels).report(pixels, [&] { kernels.encode(context, 0, pixels, intervals.data()); });
-    const Stream stream(intervals);
-    Timing("decode", kernels).report(pixels, [&] {
-        StreamDecoder decoder;
-        std::copy_n(stream.state, kLanes, decoder.state);
-        decoder.words = stream.bytes.data();
-        decoder.end = decoder.words + stream.bytes.size();
-        if (!kernels.decode(context, 0, pixels, decoder)) std::puts("the words ran out");  // to the same pixels
-    });
-    const int64_t starts[kChunk / kSampleRun] = {};
-    SampleChunk samples{};
-    Timing("sample", kernels).report(kChunk, [&] { kernels.sample(context, starts, true, samples); });
-    const OutputLayer layer(context.band->layers.back());
-    Parameters at;
-    at.gain.fill(1);
-    at.hidden_bias_delta.resize(size_t(layer.width));
-    Gradient gradient;
-    Timing("estimate", kernels).report(kChunk, [&] {
-        kernels.estimate(&samples, 1, layer, context.bounds, context.channels, at, &gradient);
-    });
+    std::printf("%-8s %-8s %8.1f ns a pixel\n", name, what, best * 1e9 / double(pixels));
 }
 
 const Kernels* find(const char* name) {
@@ -329,15 +203,22 @@ int main(int argc, char** argv) {
         std::printf("%s: this processor or build lacks it\n", argv[1]);
         return kSkipped;
     }
-    const int trials = argc > 2 ? std::atoi(argv[2]) : 1000;
+    const int trials = argc > 2 ? std::atoi(argv[2]) : 300;
     int differ = 0;
     for (int trial = 0; trial < trials; trial++) {
         random_bits.seed(unsigned(trial));
-        const std::string problem = Comparison(*kernels).run();
+        const std::string problem = compare(*kernels);
         if (problem.empty()) continue;
         if (!differ++) std::printf("%s: trial %d differs: %s\n", kernels->name, trial, problem.c_str());
     }
     std::printf("%s: %d trials, %d differ\n", kernels->name, trials, differ);
-    time_kernels(*kernels);
+    random_bits.seed(1);
+    const auto model = random_model();
+    const Picture picture(256, 384, 3);
+    Coder coder(*kernels, *model);
+    const Coded coded = coder.encode(picture);
+    const size_t pixels = picture.pixels.size() / 3;
+    time(kernels->name, "encode", pixels, [&] { coder.encode(picture); });
+    time(kernels->name, "decode", pixels, [&] { coder.decodes(picture, coded); });
     return differ ? 1 : 0;
 }

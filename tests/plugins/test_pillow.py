@@ -253,9 +253,9 @@ def test_save_options(tmp_path: Path) -> None:
 
 def test_the_fast_model_is_chosen_by_name(tmp_path: Path) -> None:
     pixels = photograph()
-    Image.fromarray(pixels).save(tmp_path / "a.llc", model="fast")
+    Image.fromarray(pixels).save(tmp_path / "a.llc", model="best")
     with Image.open(tmp_path / "a.llc") as im:
-        assert im.info["model"] == "llicti-f2"
+        assert im.info["model"] == "llicti-b3"
         assert np.array_equal(np.asarray(im), pixels)
 
 

@@ -31,7 +31,7 @@ from llicti_core.paper.network import (  # noqa: E402
 from llicti_core.paper.training import Training, estimate  # noqa: E402
 from llicti_core.pyramid import phase_size  # noqa: E402
 from llicti_core.spec import BANDS  # noqa: E402
-from llicti_core.training.data import Photographs  # noqa: E402
+from llicti_core.training.data import Photographs, cumulative_shares  # noqa: E402
 from llicti_plugin import cli  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -275,23 +275,23 @@ def test_errors_of_configurations_name_the_key(
 
 def test_contexts_are_those_of_the_photograph() -> None:
     """On a slope, a neighbour differs from the pixel by its distance."""
-    rows, columns = np.mgrid[:100, :110]
+    rows, columns = np.mgrid[:129, :129]
     pixels = np.repeat((rows + columns).astype(np.uint8)[..., None], 3, axis=2)
     generator = torch.Generator().manual_seed(0)
-    for band in BANDS:
-        contexts = Photographs([pixels]).draw(band, 500, [0.5, 0.5], generator)
-        neighbours, values = (part * 255 for part in from_contexts(contexts))
-        half = 2.0 ** contexts.scale.view(-1, 1)
+    contexts = Photographs([pixels]).draw(500, cumulative_shares([0.5, 0.5]), generator)
+    for index, band in enumerate(BANDS):
+        neighbours, values = (part * 255 for part in from_contexts(contexts, index))
+        half = 2.0 ** contexts.level[index].view(-1, 1)
         offsets = torch.tensor([(dy, dx) for _, dy, dx in band.neighbours])
         differences = (neighbours[:, 0] - values[:, :1]).round()
         flips = [(offsets * torch.tensor(flip)).sum(dim=1) * half for flip in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
         assert torch.stack([(differences == flip).all(dim=1) for flip in flips]).any(dim=0).all()
-        assert -127 <= values[:, 0].min().round() <= values[:, 0].max().round() <= 100 + 110 - 127
+        assert -127 <= values[:, 0].min().round() <= values[:, 0].max().round() <= 255 - 127
 
 
 def settings(folder: Path, **changes: Any) -> dict[str, Any]:
     """A tiny configuration, with four photographs to train on and one to test with."""
-    for name, count, size in (("train", 4, (97, 100)), ("test", 1, (40, 37))):
+    for name, count, size in (("train", 4, (130, 134)), ("test", 1, (40, 37))):
         (folder / name).mkdir(exist_ok=True)
         for index in range(count):
             Image.fromarray(smooth(*size, seed=index)).save(folder / name / f"{index}.png")

@@ -8,6 +8,7 @@ Python's library.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -18,14 +19,12 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from operator import mul
 from typing import NamedTuple
 
 from PIL import Image
 
 SIGNATURE = bytes.fromhex("89 4C 4C 43 0D 0A 1A 0A")
-SCALES = (b"SCL4", b"SCL3", b"SCL2", b"SCL1", b"SCL0")
 BITS = (8, 16, 32, 32, 1, 8, 16, 32, 16, 64)
 BYTES = (1, 2, 4, 4, 1, 1, 2, 4, 2, 8)
 U8, U16, I32, F32, BIT, I8, I16, U32, F16, F64 = range(10)
@@ -51,7 +50,7 @@ MODES = {
     "I": (I32, 1),
     "F": (F32, 1),
 }
-CONSTANT, GENERIC, LEARNED, CORRECTED, COPIED = range(5)
+CONSTANT, GENERIC, LEARNED, ADAPTED, COPIED = range(5)
 LIMITS = ((-128, 127), (-255, 255), (-255, 255))
 LANES = 32
 STATE_MIN = 65536
@@ -64,25 +63,18 @@ PARTS = {
     "10": (("00", ODD, EVEN), ("11", EVEN, ODD), ("01", ODD, ODD)),
 }
 NEAREST = {"11": (5, 6, 9, 10), "01": (5, 6, 16, 19), "10": (4, 7, 17, 18)}
-INPUTS = {"11": 51, "01": 75, "10": 123}
+INPUTS = {"luma": {"11": 22, "01": 30, "10": 46}, "chroma": {"11": 82, "01": 98, "10": 142}}
+OUTPUTS = {"luma": 15, "chroma": 35}
+KINDS = {
+    "luma": ("spread", "mean", "logit"),
+    "chroma": ("spread", "spread", "mean", "mean", "logit", "logit", "coefficient"),
+}
+WEIGHT_EXPONENTS = {"spread": 10, "mean": 13, "logit": 11, "coefficient": 12}
+BACK = ((0, -1), (0, -2), (-1, -1), (-1, 0), (-1, 1))
 
-# fmt: off
-TAIL = (
-    32767, 30723, 28693, 26695, 24743, 22849, 21025, 19282, 17625, 16062, 14595, 13226, 11955, 10782,
-    9702, 8714, 7812, 6992, 6249, 5577, 4971, 4427, 3938, 3500, 3108, 2758, 2446, 2168, 1921, 1701,
-    1506, 1333, 1179, 1042, 922, 815, 720, 636, 562, 497, 439, 387, 342, 302, 267, 236, 208, 184,
-    162, 143, 126, 111, 98, 87, 77, 68, 60, 53, 47, 41, 36, 32, 28, 25, 0,
-)
-MANTISSA = (4095, 3756, 3444, 3158, 2896, 2656, 2435, 2233)
-EXP = (
-    2048, 1924, 1807, 1698, 1595, 1498, 1408, 1322, 1242, 1167, 1096, 1030, 967, 909, 854, 802, 753,
-    708, 665, 625, 587, 551, 518, 486, 457, 429, 403, 379, 356, 334, 314, 295, 277, 260, 245, 230,
-    216, 203, 190, 179, 168, 158, 148, 139, 131, 123, 116, 109, 102, 96, 90, 85, 79, 75, 70, 66, 62,
-    58, 55, 51, 48, 45, 43, 40, 38, 35, 33, 31, 29, 27, 26, 24, 23, 21, 20, 19, 18, 17, 16, 15, 14,
-    13, 12, 11, 11, 10, 9, 9, 8, 8, 7, 7, 7, 6, 6, 5, 5, 5, 4, 4, 4, 4, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2,
-    2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-)
-# fmt: on
+TAIL = (32767, 24743, 17625, 11955, 7812, 4971, 3108, 1921, 1179, 720, 439, 267, 162, 98, 60, 36, 0)
+MANTISSA = (65535, 60097, 55109, 50535, 46341, 42495, 38968, 35734)
+SHARE = (2048, 1961, 1878, 1798, 1722, 1649, 1579, 1512, 1448, 1387, 1328, 1272, 1218, 1166, 1117, 1069)
 
 
 class Refused(ValueError):
@@ -141,7 +133,7 @@ class Bytes:
 
 
 class Layer(NamedTuple):
-    """weight[o][k], bias[s][o] (one s only behind layer 0), multiplier[o]."""
+    """weight[o][k], bias[s][o] for five levels s, multiplier[o]."""
 
     weight: list[list[int]]
     bias: list[list[int]]
@@ -149,12 +141,45 @@ class Layer(NamedTuple):
 
 
 @dataclass
+class Network:
+    """gain[s][o] and shift[s][o] (5.1), for five levels s."""
+
+    layers: list[Layer]
+    gain: list[list[int]]
+    shift: list[list[int]]
+
+    def outputs(self, level: int, inputs: list[int]) -> list[int]:
+        """out[o] (5.1)"""
+        x, s = inputs, min(level, 4)
+        for number, layer in enumerate(self.layers):
+            total = [bias + sum(map(mul, row, x)) for bias, row in zip(layer.bias[s], layer.weight, strict=True)]
+            scaled = map(mul, total, layer.multiplier)
+            if number < len(self.layers) - 1:
+                x = [clamp((value + 8192) >> 14, 0, 127) for value in scaled]
+            else:
+                x = [(value + 2048) >> 12 for value in scaled]
+        return [
+            clamp((fine * (64 + gain) + 512 * shift + 512) >> 10, -32768, 32767)
+            for fine, gain, shift in zip(x, self.gain[s], self.shift[s], strict=True)
+        ]
+
+    def check_bound(self) -> None:  # 7.3
+        for number, (weight, biases, multipliers) in enumerate(self.layers):
+            for o, (row, multiplier) in enumerate(zip(weight, multipliers, strict=True)):
+                reach = (127 if number else 128) * sum(map(abs, row)) + max(abs(bias[o]) for bias in biases)
+                require(min(row) >= -127, "weight below -127")
+                require(multiplier >= 1, "multiplier below 1")
+                require(3 * reach < 2**31 and reach * multiplier < 2**31 - 2**14, "model can overflow")
+
+
+Networks = dict[tuple[str, str], Network]
+
+
+@dataclass
 class Model:
     name: str
-    width: int
-    depth: int
     identity: bytes
-    bands: dict[str, list[Layer]]
+    networks: Networks
 
 
 def chunks(flat: list[int], size: int) -> list[list[int]]:
@@ -168,9 +193,11 @@ def read_model(data: bytes) -> Model:
     content = data[file.at :]
     text = head["__metadata__"]["llicti"]
     spec = json.loads(text)
-    name, width, depth = spec["name"], spec["width"], spec["depth"]
-    require(text == f'{{"depth":{depth},"name":"{name}","width":{width}}}', "spec not as the identity has it")
-    require(NAME.fullmatch(name) is not None and 1 <= width <= 256 and 1 <= depth <= 16, "spec out of bounds")
+    name, shapes = spec["name"], {network: spec[network] for network in ("luma", "chroma")}
+    (w, d), (v, e) = shapes["luma"], shapes["chroma"]
+    require(text == f'{{"chroma":[{v},{e}],"luma":[{w},{d}],"name":"{name}"}}', "spec not as the identity has it")
+    require(NAME.fullmatch(name) is not None, "name out of bounds")
+    require(all(1 <= width <= 256 and 1 <= depth <= 16 for width, depth in shapes.values()), "spec out of bounds")
     digest = hashlib.sha256(text.encode("ascii"))
 
     def tensor(key: str, kind: str, *shape: int) -> list[int]:
@@ -185,30 +212,22 @@ def read_model(data: bytes) -> Model:
         digest.update(encoded)
         return list(struct.unpack(f"<{count}{'b' if kind == 'I8' else 'i'}", encoded))
 
-    bands: dict[str, list[Layer]] = {}
-    for band in ("11", "01", "10"):
-        bands[band] = []
-        for number in range(depth + 1):
-            k = INPUTS[band] if number == 0 else width
-            o = 60 if number == depth else width
-            scales = (5,) if number == 0 else ()
-            weight = tensor(f"{band}.{number}.weight", "I8", o, k)
-            bias = tensor(f"{band}.{number}.bias", "I32", *scales, o)
-            multiplier = tensor(f"{band}.{number}.multiplier", "I32", o)
-            layer = Layer(chunks(weight, k), chunks(bias, o), multiplier)
-            check_bound(layer, 128 if number == 0 else 127, last_hidden=number == depth - 1)
-            bands[band].append(layer)
-    return Model(name, width, depth, digest.digest()[:8], bands)
-
-
-def check_bound(layer: Layer, peak: int, last_hidden: bool) -> None:
-    for o, (row, multiplier) in enumerate(zip(layer.weight, layer.multiplier, strict=True)):
-        reach = peak * sum(map(abs, row)) + max(abs(bias[o]) for bias in layer.bias)
-        require(min(row) >= -127, "weight below -127")
-        require(multiplier >= 1, "multiplier below 1")
-        if last_hidden:
-            reach += 2**22 // multiplier + 1
-        require(3 * reach < 2**31 and reach * multiplier < 2**31 - 2**14, "model can overflow")
+    networks: Networks = {}
+    for network, (width, depth) in shapes.items():
+        for band in PARTS:
+            layers: list[Layer] = []
+            for number in range(depth + 1):
+                k = width if number else INPUTS[network][band]
+                o = OUTPUTS[network] if number == depth else width
+                key = f"{network}.{band}.{number}"
+                weight = tensor(f"{key}.weight", "I8", o, k)
+                bias = tensor(f"{key}.bias", "I32", *([] if number else [5]), o)
+                multiplier = tensor(f"{key}.multiplier", "I32", o)
+                layers.append(Layer(chunks(weight, k), chunks(bias * 5 if number else bias, o), multiplier))
+            gain, shift = ([[0] * OUTPUTS[network] for _ in range(5)] for _ in range(2))
+            networks[network, band] = Network(layers, gain, shift)
+            networks[network, band].check_bound()
+    return Model(name, digest.digest()[:8], networks)
 
 
 # Container (2).
@@ -251,7 +270,7 @@ class Header:
 
     @property
     def learned(self) -> list[tuple[Group, Coding]]:
-        return [pair for pair in self.groups if pair[1].kind in (LEARNED, CORRECTED)]
+        return [pair for pair in self.groups if pair[1].kind in (LEARNED, ADAPTED)]
 
 
 def read_section(file: Bytes) -> tuple[bytes, Bytes]:
@@ -286,7 +305,7 @@ def frame_places(data: bytes) -> list[int]:  # 2.4
     """Where the frames' HEADs begin, found from tags and lengths alone; the frames count themselves right."""
     file, places = Bytes(data), []
     require(file.take(8) == SIGNATURE, "wrong signature")
-    require(file.number("B") == 1, "unknown version")
+    require(file.number("B") == 0, "unknown version")
     after = -1  # before the first frame
     while after:
         start, tag = file.at, file.take(4)
@@ -318,7 +337,7 @@ def read_codings(head: Bytes, groups: list[Group]) -> list[Coding]:  # 2.3
         kind, equal = byte & 127, byte >= 128
         require(kind <= COPIED, "unknown coding")
         require(not equal or (group.channels == 3 and kind != COPIED), "equal channels of a group that has one")
-        require(kind not in (LEARNED, CORRECTED) or group.top, "learned lower plane")
+        require(kind not in (LEARNED, ADAPTED) or group.top, "learned lower plane")
         if kind == COPIED:
             like = i > 0 and groups[i - 1].shift == group.shift and groups[i - 1].channels == group.channels
             require(like, "nothing to copy")
@@ -380,12 +399,27 @@ class Tile:
     x: int
     height: int
     width: int
-    ranges: list[tuple[int, int]] = field(default_factory=list)
+    bounds: list[tuple[int, int]] = field(default_factory=list)
     segments: list[list[bytes]] = field(default_factory=list)
     planes: list[Values] = field(default_factory=list)
 
-    def streams(self, channels: int) -> int:  # 3.4
-        return max(1, (self.height * self.width * channels + 160000) // 320000)
+    @property
+    def levels(self) -> int:  # 3.2
+        n = 0
+        while ceil_div(max(self.height, self.width), 2**n) > 4:
+            n += 1
+        return n
+
+    def row_groups(self, level: int) -> int:  # 4.2
+        return ceil_div(Phase(self, level, "00").rows, 32)
+
+    @property
+    def streams(self) -> int:  # 4.2
+        return max(1, (self.row_groups(0) + 1) // 2) if self.levels else 1
+
+    def stream_groups(self, level: int, k: int) -> range:
+        """The row groups of stream k (4.2)."""
+        return range(k * self.row_groups(level) // self.streams, (k + 1) * self.row_groups(level) // self.streams)
 
 
 class Decoded(NamedTuple):
@@ -405,9 +439,6 @@ def decode(data: bytes, model: Model | None, watch: Watch | None = None, frame: 
             model is not None and (header.model, header.identity) == (model.name, model.identity),
             f"the file needs model {header.model} {header.identity.hex()}",
         )
-    phase = ceil_div(header.width, 32) * ceil_div(header.height, 32)
-    least = phase * sum(coding.stored for _, coding in header.learned)
-    require(least <= len(data) - file.at, "file too short for its size")
     palette = None
     if header.mode in ("P", "PA"):
         section = next_section(file, b"PLTE")
@@ -432,29 +463,30 @@ def decode(data: bytes, model: Model | None, watch: Watch | None = None, frame: 
 
 def read_learned(file: Bytes, header: Header, model: Model, watch: Watch | None) -> dict[Group, bytes]:
     learned = header.learned
-    corrections = [
-        read_corrections(next_section(file, b"CORR").data, model) if coding.kind == CORRECTED else Corrections({}, {})
+    networks = [
+        adapted_networks(next_section(file, b"ADPT"), model, coding.stored)
+        if coding.kind == ADAPTED
+        else model.networks
         for _, coding in learned
     ]
-    images = [make_tiles(header) for _ in learned]
-    for (_, coding), tiles in zip(learned, images, strict=True):
-        section = next_section(file, b"COAR")
-        for tile in tiles:
-            read_coarse(section, tile, coding.stored)
-        section.finish()
-    for tag in SCALES:
-        for (_, coding), tiles in zip(learned, images, strict=True):
-            section = next_section(file, tag)
-            lengths = [[section.leb128() for _ in range(tile.streams(coding.stored))] for tile in tiles]
-            for tile, row in zip(tiles, lengths, strict=True):
-                tile.segments.append([section.take(length) for length in row])
-            section.finish()
+    images: list[list[Tile]] = []
+    for _, coding in learned:
+        section = next_section(file, b"LVL3")
+        # Every tile takes some bytes of it: to look no further than they last keeps a small file from many tiles.
+        images.append([])
+        for tile in make_tiles(header):
+            read_lowpass(section, tile, coding.stored)
+            images[-1].append(tile)
+        read_segments(section, images[-1], 1, level=3)
+    for level in range(min(images[0][0].levels, 3) - 1, -1, -1):
+        for (_, coding), image in zip(learned, images, strict=True):
+            read_segments(next_section(file, b"LVL%d" % level), image, 1 if coding.stored == 1 else 2, level)
     found = {}
-    for (group, coding), tiles, corrected in zip(learned, images, corrections, strict=True):
+    for (group, coding), image, changed in zip(learned, images, networks, strict=True):
         channels = coding.stored
         pixels = bytearray(header.width * header.height * channels)
-        for tile in tiles:
-            decode_tile(tile, Prediction(model, corrected), channels, watch)
+        for tile in image:
+            decode_tile(tile, changed, channels, watch)
             for y in range(tile.height):
                 at = ((tile.y + y) * header.width + tile.x) * channels
                 for values in zip(*(plane[y] for plane in tile.planes), strict=True):
@@ -462,6 +494,19 @@ def read_learned(file: Bytes, header: Header, model: Model, watch: Watch | None)
                     at += channels
         found[group] = bytes(pixels)
     return found
+
+
+def read_segments(section: Bytes, tiles: list[Tile], networks: int, level: int) -> None:  # 3.3, 3.4
+    """Luma and chroma of a level, or all that is in LVL3 as one."""
+    lengths = [[[section.leb128() for _ in range(networks)] for _ in range(tile.streams)] for tile in tiles]
+    for network in range(networks):
+        for tile, streams in zip(tiles, lengths, strict=True):
+            segments = [section.take(stream[network]) for stream in streams]
+            if level == 3 or level < tile.levels:
+                tile.segments.append(segments)
+            else:
+                require(not any(segments), "segment of a level that the tile lacks")
+    section.finish()
 
 
 # Metadata (2.5).
@@ -648,25 +693,28 @@ def read_generic_tile(tile: Bytes, height: int, width: int, channels: int) -> by
 # Tiles (3).
 
 
-def make_tiles(header: Header) -> list[Tile]:
+def make_tiles(header: Header) -> Iterator[Tile]:
     side = 1 << header.tile_log2
-    return [
-        Tile(y, x, min(side, header.height - y), min(side, header.width - x))
-        for y in range(0, header.height, side)
-        for x in range(0, header.width, side)
-    ]
+    for y in range(0, header.height, side):
+        for x in range(0, header.width, side):
+            yield Tile(y, x, min(side, header.height - y), min(side, header.width - x))
 
 
-def read_coarse(section: Bytes, tile: Tile, channels: int) -> None:
+def read_lowpass(section: Bytes, tile: Tile, channels: int) -> None:  # 3.3
     for least, most in LIMITS[:channels]:
         low, high = section.number("h"), section.number("h")
-        require(least <= low <= high <= most, "range out of bounds")
-        tile.ranges.append((low, high))
+        require(least <= low <= high <= most, "bounds out of bounds")
+        tile.bounds.append((low, high))
+    step = 2**tile.levels
+    pixels = [
+        (y, x, from_pixel(section.take(channels)))
+        for y in range(0, tile.height, step)
+        for x in range(0, tile.width, step)
+    ]
     tile.planes = [[[0] * tile.width for _ in range(tile.height)] for _ in range(3)]
-    for y in range(0, tile.height, 32):
-        for x in range(0, tile.width, 32):
-            for c, value in enumerate(from_pixel(section.take(channels))):
-                tile.planes[c][y][x] = value
+    for y, x, values in pixels:
+        for c, value in enumerate(values):
+            tile.planes[c][y][x] = value
 
 
 def from_pixel(pixel: bytes) -> tuple[int, int, int]:
@@ -693,199 +741,272 @@ def to_pixel(y: int, co: int, cg: int, *, channels: int) -> bytes:
 
 
 class Phase:
-    """The place of a phase of a scale in a tile."""
+    """The place of a phase of a level in a tile."""
 
-    def __init__(self, tile: Tile, scale: int, name: str) -> None:
-        self.r, self.c, self.scale = int(name[0]), int(name[1]), scale
-        self.rows = max(0, ceil_div(tile.height - (self.r << scale), 2 << scale))
-        self.columns = max(0, ceil_div(tile.width - (self.c << scale), 2 << scale))
+    def __init__(self, tile: Tile, level: int, name: str) -> None:
+        self.r, self.c, self.level = int(name[0]), int(name[1]), level
+        self.rows = max(0, ceil_div(tile.height - (self.r << level), 2 << level))
+        self.columns = max(0, ceil_div(tile.width - (self.c << level), 2 << level))
 
     def row(self, i: int) -> int:
         """The tile's row of the phase's row nearest to i."""
-        return (2 * clamp(i, 0, self.rows - 1) + self.r) << self.scale
+        return (2 * clamp(i, 0, self.rows - 1) + self.r) << self.level
 
     def column(self, j: int) -> int:
-        return (2 * clamp(j, 0, self.columns - 1) + self.c) << self.scale
+        return (2 * clamp(j, 0, self.columns - 1) + self.c) << self.level
 
 
-def decode_tile(tile: Tile, prediction: Prediction, channels: int, watch: Watch | None) -> None:
-    count = tile.streams(channels)
-    streams = [Stream(stored_lanes(tile, count, k)) for k in range(count)]
-    for index, scale in enumerate((4, 3, 2, 1, 0)):
-        for stream, segment in zip(streams, tile.segments[index], strict=True):
-            stream.open(segment, first=scale == 4)
-        for band in ("11", "01", "10"):
-            contexts = band_contexts(tile, scale, band)  # every pixel's, in raster order
-            for stream, (start, stop) in zip(streams, runs(Phase(tile, scale, band), count), strict=True):
-                for first in range(start, stop, LANES):
-                    group = [
-                        Pixel(tile, prediction, scale, band, *next(contexts))
-                        for _ in range(first, min(first + LANES, stop))
-                    ]
-                    decode_group(tile, group, stream, watch)
+class Places:
+    """For every pixel of a band: the tile's row and column of some places around it (4.3)."""
+
+    def __init__(self, tile: Tile, own: Phase, wanted: list[tuple[str, int, int]]) -> None:
+        """wanted: phase, dy, dx."""
+        sources = []
+        for name, dy, dx in wanted:
+            phase = Phase(tile, own.level, name)
+            if not phase.rows or not phase.columns:
+                phase = Phase(tile, own.level, "00")
+            sources.append((phase, (own.r + dy - int(name[0])) // 2, (own.c + dx - int(name[1])) // 2))
+        self.rows = [[phase.row(i + di) for phase, di, _ in sources] for i in range(own.rows)]
+        self.columns = [[phase.column(j + dj) for phase, _, dj in sources] for j in range(own.columns)]
+
+    def values(self, plane: Values, i: int, j: int) -> list[int]:
+        return [plane[y][x] for y, x in zip(self.rows[i], self.columns[j], strict=True)]
+
+
+class Pass:
+    """The luma or the chroma of a band of a level (4.1)."""
+
+    def __init__(self, tile: Tile, level: int, network: str, band: str, networks: Networks) -> None:
+        self.tile, self.level, self.band, self.weights = tile, level, band, networks[network, band]
+        self.own = own = Phase(tile, level, band)
+        self.channels = (0,) if network == "luma" else (1, 2)
+        known = [(name, dy, dx) for name, dys, dxs in PARTS[band] for dy in dys for dx in dxs]
+        self.known = Places(tile, own, known)
+        inside = {(dy, dx) for _, dy, dx in known}
+        square = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) not in inside]
+        self.square = Places(tile, own, [(f"{(own.r + dy) & 1}{(own.c + dx) & 1}", dy, dx) for dy, dx in square])
+
+    def context(self, i: int, j: int, stream_rows: range) -> tuple[list[int], list[int]]:
+        """Base of every channel, and the network's inputs (4.4)."""
+        planes, own, base, inputs = self.tile.planes, self.own, [], []
+        for c in range(3 if self.channels == (1, 2) else 1):
+            v = self.known.values(planes[c], i, j)
+            base.append((sum(v[n] for n in NEAREST[self.band]) + 2) >> 2)
+            inputs += [difference(value, base[c]) for value in v]
+        if self.channels == (1, 2):
+            inputs += [difference(value, base[0]) for value in self.square.values(planes[0], i, j)]
+        for c in self.channels:
+            for di, dj in BACK:
+                y, x = i + di, j + dj
+                there = y in stream_rows and 0 <= y < own.rows and 0 <= x < own.columns
+                inputs.append(difference(planes[c][own.row(y)][own.column(x)], base[c]) if there else 0)
+        return base, [*inputs, base[0], *(value >> 1 for value in base[1:])]
+
+    def steps(self, groups: range) -> Iterator[list[tuple[int, int, int]]]:
+        """Step by step the lanes that have a pixel, with its row and column (4.2)."""
+        period = max(64, Phase(self.tile, self.level, "00").columns + 4)
+        for t in range((len(groups) - 1) * period + 2 * 31 + self.own.columns if groups else 0):
+            found = []
+            for lane in range(LANES):
+                for number, group in enumerate(groups):
+                    row, column = 32 * group + lane, t - number * period - 2 * lane
+                    if row < self.own.rows and 0 <= column < self.own.columns:
+                        found.append((lane, row, column))
+            yield found
+
+
+def difference(value: int, base: int) -> int:
+    return clamp(value - base, -128, 127)
+
+
+def decode_tile(tile: Tile, networks: Networks, channels: int, watch: Watch | None) -> None:
+    streams = [Stream(stored_lanes(tile, k)) for k in range(tile.streams)]
+    for number, passes in enumerate(segment_passes(tile.levels, channels)):
+        for stream, segment in zip(streams, tile.segments[number], strict=True):
+            stream.open(segment, first=number == 0)
+        for level, network, band in passes:
+            decode_pass(Pass(tile, level, network, band, networks), streams, watch)
         for stream in streams:
-            stream.close(last=scale == 0)
+            stream.close()
+    require(all(set(stream.state) == {STATE_MIN} for stream in streams), "lanes do not end where they began")
 
 
-def runs(phase: Phase, streams: int) -> list[tuple[int, int]]:  # 4.2
-    n = phase.rows * phase.columns
-    return [(k * n // streams, (k + 1) * n // streams) for k in range(streams)]
+def segment_passes(levels: int, channels: int) -> list[list[tuple[int, str, str]]]:  # 7.2
+    """Level, network and band of the passes of each segment."""
+
+    def passes(level: int, network: str) -> list[tuple[int, str, str]]:
+        return [(level, network, band) for band in PARTS]
+
+    kinds = ("luma", "chroma") if channels == 3 else ("luma",)
+    first = [one for level in range(levels - 1, 2, -1) for network in kinds for one in passes(level, network)]
+    return [first, *(passes(level, network) for level in (2, 1, 0) if level < levels for network in kinds)]
 
 
-def stored_lanes(tile: Tile, streams: int, k: int) -> int:  # 7.2
-    if all(low == high for low, high in tile.ranges):
+def stored_lanes(tile: Tile, k: int) -> int:  # 7.2
+    if all(low == high for low, high in tile.bounds):
         return 0
-    longest = 0
-    for scale in range(5):
-        for band in PARTS:
-            start, stop = runs(Phase(tile, scale, band), streams)[k]
-            longest = max(longest, stop - start)
-    return min(longest, LANES)
+    lanes = 0
+    for level in range(tile.levels):
+        groups = tile.stream_groups(level, k)
+        if groups:
+            lanes = max(lanes, min(32, Phase(tile, level, "00").rows - 32 * groups[0]))
+    return lanes
 
 
-Context = tuple[tuple[int, int], list[int], list[int]]
+def decode_pass(coded: Pass, streams: list[Stream], watch: Watch | None) -> None:
+    tile, own = coded.tile, coded.own
+    for c in coded.channels:
+        low, high = tile.bounds[c]
+        if low == high:
+            for i in range(own.rows):
+                for j in range(own.columns):
+                    tile.planes[c][own.row(i)][own.column(j)] = low
+    varying = [c for c in coded.channels if tile.bounds[c][0] < tile.bounds[c][1]]
+    for k, stream in enumerate(streams if varying else []):
+        groups = tile.stream_groups(coded.level, k)
+        rows = range(32 * groups.start, 32 * groups.stop)
+        for step in coded.steps(groups):
+            pixels = [(lane, Pixel(coded, i, j, rows)) for lane, i, j in step]
+            for c in varying:
+                for lane, pixel in pixels:
+                    pixel.decode(c, lane, stream, watch)
 
 
-def band_contexts(tile: Tile, scale: int, band: str) -> Iterator[Context]:
-    """Of every pixel of a band: its place in the tile, its base and the network's inputs (4.3, 4.4)."""
-    own = Phase(tile, scale, band)
-    sources = []
-    for name, dys, dxs in PARTS[band]:
-        r, c = int(name[0]), int(name[1])
-        phase = Phase(tile, scale, name)
-        if not phase.rows or not phase.columns:
-            phase = Phase(tile, scale, "00")
-        sources += [(phase, (own.r + dy - r) // 2, (own.c + dx - c) // 2) for dy in dys for dx in dxs]
-    columns = [[phase.column(j + dj) for phase, _, dj in sources] for j in range(own.columns)]
-    n1, n2, n3, n4 = NEAREST[band]
-    for i in range(own.rows):
-        rows = [[plane[phase.row(i + di)] for phase, di, _ in sources] for plane in tile.planes]
-        for j in range(own.columns):
-            bases, inputs = [], []
-            for lines in rows:
-                v = [line[x] for line, x in zip(lines, columns[j], strict=True)]
-                base = (v[n1] + v[n2] + v[n3] + v[n4] + 2) >> 2
-                bases.append(base)
-                inputs += [-128 if value < base - 128 else min(value - base, 127) for value in v]
-            yield (own.row(i), own.column(j)), bases, [*inputs, bases[0], bases[1] >> 1, bases[2] >> 1]
+# Adaptation (5.2).
 
 
-# Network (5).
+class Array(NamedTuple):
+    """Some of the numbers of an adaptation: what they change, in which layer, at which levels (up to 4)."""
+
+    name: str
+    network: Network
+    kind: str
+    layer: int
+    levels: list[int]
+    size: int
 
 
-class Corrections(NamedTuple):
-    """By scale and band: gains and biases of the 60 outputs; hidden of the last hidden layer's channels."""
-
-    outputs: dict[tuple[int, str], tuple[list[int], list[int]]]
-    hidden: dict[tuple[int, str], list[int]]
-
-
-class Prediction(NamedTuple):
-    """What an image is predicted with."""
-
-    model: Model
-    corrections: Corrections
-
-    def parameters(self, scale: int, band: str, inputs: list[int]) -> list[int]:
-        """out[o]"""
-        hidden = self.corrections.hidden.get((scale, band), [0] * self.model.width)
-        fine = network(self.model.bands[band], scale, inputs, hidden)
-        gains, biases = self.corrections.outputs.get((scale, band), ([0] * 60, [0] * 60))
-        return [
-            clamp((value * (64 + gain) + 512 * bias + 512) >> 10, -32768, 32767)
-            for value, gain, bias in zip(fine, gains, biases, strict=True)
-        ]
+def list_arrays(name: str, network: Network, sets: int) -> Iterator[Array]:
+    by_set = [[s for s in range(5) if min(s, sets - 1) == number] for number in range(sets)]
+    last = len(network.layers) - 1
+    for number, (weight, _, _) in enumerate(network.layers):
+        yield Array(name, network, "weight", number, [], len(weight) * len(weight[0]))
+    for number, layer in enumerate(network.layers[:last]):
+        for levels in by_set:
+            yield Array(name, network, "bias", number, levels, len(layer.weight))
+    for kind in ("gain", "shift"):
+        for levels in by_set:
+            yield Array(name, network, kind, last, levels, OUTPUTS[name])
 
 
-def read_corrections(payload: bytes, model: Model) -> Corrections:  # 5.2
-    deep_size = 3 * model.width
-    stream = zlib.decompressobj()
-    try:
-        stored = stream.decompress(payload, 1 + 5 * (360 + deep_size) + 1)
-    except zlib.error as error:
-        raise Refused(f"corrections cannot be unpacked: {error}") from error
-    require(stream.eof and not stream.unused_data, "corrections are not one zlib stream")
-    require(len(stored) > 0, "corrections do not say how many there are")
-    deep, numbers = stored[0], list(struct.unpack(f"{len(stored) - 1}b", stored[1:]))
-    end = len(numbers) - deep * deep_size
-    require(end in range(360, 5 * 360 + 1, 360), "corrections of no whole number of scales")
-    require(deep <= end // 360, "a scale has corrections of hidden biases only")
-    rows, hidden = chunks(numbers[:end], 60), chunks(numbers[end:], model.width)
-    places = [(scale, band) for scale in range(5) for band in ("11", "01", "10")]
-    return Corrections(
-        {place: (rows[2 * n], rows[2 * n + 1]) for n, place in enumerate(places[: end // 120])},
-        dict(zip(places, hidden, strict=False)),
-    )
-
-
-def network(layers: list[Layer], scale: int, inputs: list[int], hidden: list[int]) -> list[int]:
-    """fine[o]"""
-    x = inputs
-    for number, layer in enumerate(layers):
-        bias = layer.bias[scale if number == 0 else 0]
-        total = [b + sum(map(mul, row, x)) for b, row in zip(bias, layer.weight, strict=True)]
-        if number == len(layers) - 2:
-            moves = zip(hidden, layer.multiplier, strict=True)
-            total = [t + (h * 32768 + (m >> 1)) // m for t, (h, m) in zip(total, moves, strict=True)]
-        scaled = map(mul, total, layer.multiplier)
-        if number < len(layers) - 1:
-            x = [clamp((value + 8192) >> 14, 0, 127) for value in scaled]
+def apply(array: Array, numbers: list[int], precision: int) -> None:
+    weight, bias, multiplier = array.network.layers[array.layer]
+    if array.kind == "weight":
+        for o, values in enumerate(chunks(numbers, len(weight[0]))):
+            exponent, m = 11 if array.layer == 0 else 10, multiplier[o]
+            if array.layer == len(array.network.layers) - 1:
+                exponent = WEIGHT_EXPONENTS[KINDS[array.name][o // 5]]
+            moves = [(v * 2 ** (exponent - precision) + (m >> 1)) // m for v in values]
+            weight[o] = [clamp(w + move, -127, 127) for w, move in zip(weight[o], moves, strict=True)]
+    for s in array.levels:
+        if array.kind == "bias":
+            moves = [(v * 2 ** (15 - precision) + (m >> 1)) // m for v, m in zip(numbers, multiplier, strict=True)]
+            bias[s] = [b + move for b, move in zip(bias[s], moves, strict=True)]
+        elif array.kind == "gain":
+            array.network.gain[s] = numbers
         else:
-            x = [(value + 2048) >> 12 for value in scaled]
-    return x
+            array.network.shift[s] = numbers
+
+
+def adapted_networks(section: Bytes, model: Model, channels: int) -> Networks:
+    networks = {key: copy.deepcopy(network) for key, network in model.networks.items()}
+    sets, precision = section.number("B"), section.number("B")
+    require(1 <= sets <= 5 and precision <= 4, "adaptation out of bounds")
+    arrays: list[Array] = []
+    for (name, _), network in networks.items():
+        if name == "luma" or channels == 3:
+            arrays += list_arrays(name, network, sets)
+    bits = int.from_bytes(section.take(ceil_div(len(arrays), 8)), "little")
+    require(bits < 1 << len(arrays), "arrays that there are not")
+    present = [array for a, array in enumerate(arrays) if bits >> a & 1]
+    spreads = section.take(len(present))
+    require(all(spread <= 87 for spread in spreads), "spread out of bounds")
+    if present:
+        stream = Stream(1)
+        stream.open(section.take(len(section.data) - section.at), first=True)
+        for array, spread in zip(present, spreads, strict=True):
+            distribution = Distribution(spread)
+            apply(array, [stream.symbol(0, distribution) for _ in range(array.size)], precision)
+        stream.close()
+        require(stream.state[0] == STATE_MIN, "adaptation does not end where it began")
+    section.finish()
+    for network in networks.values():
+        network.check_bound()
+    return networks
+
+
+class Distribution(NamedTuple):
+    """Of the numbers of an array."""
+
+    spread: int
+    low: int = -128
+    high: int = 127
+
+    def cumulative(self, v: int) -> int:
+        if v in (-128, 128):
+            return 0 if v < 0 else 65536
+        return v + 128 + ((65280 * logistic(16 * v - 8, self.spread)) >> 16)
 
 
 # Mixture (6).
 
 
 def logistic(distance: int, index: int) -> int:
-    position = min((abs(distance) * MANTISSA[index & 7]) >> ((index >> 3) + 2), 8191)
-    j, f = position >> 7, position & 127
-    tail = TAIL[j] - (((TAIL[j] - TAIL[j + 1]) * f) >> 7)
+    position = min((abs(distance) * (MANTISSA[index & 7] >> (index >> 3))) >> 7, 4095)
+    j, f = position >> 8, position & 255
+    tail = TAIL[j] - (((TAIL[j] - TAIL[j + 1]) * f) >> 8)
     return tail if distance < 0 else 65535 - tail
 
 
 class Pixel:
-    """A pixel's place, base, mixture parameters, and the values of its channels so far."""
+    """A pixel of a pass: its place in the band and in the tile, the base of its channels, inputs, outputs."""
 
-    def __init__(
-        self,
-        tile: Tile,
-        prediction: Prediction,
-        scale: int,
-        band: str,
-        place: tuple[int, int],
-        base: list[int],
-        inputs: list[int],
-    ) -> None:
-        self.ranges, self.prediction, self.scale_number, self.band = tile.ranges, prediction, scale, band
-        self.place, self.base, self.inputs = place, base, inputs
-        self.value: list[int] = []
-
-    @cached_property
-    def out(self) -> list[int]:
-        """Computed only if a channel is coded."""
-        return self.prediction.parameters(self.scale_number, self.band, self.inputs)
+    def __init__(self, coded: Pass, i: int, j: int, stream_rows: range) -> None:
+        self.coded, self.i, self.j = coded, i, j
+        self.place = coded.own.row(i), coded.own.column(j)
+        self.base, self.inputs = coded.context(i, j, stream_rows)
+        self.out = coded.weights.outputs(coded.level, self.inputs)
 
     def mixture(self, c: int) -> Mixture:
-        """The mixture of channel c, once the channels before it are decoded."""
-        low, high = self.ranges[c]
-        scales, means, logits = (self.out[15 * g + 5 * c : 15 * g + 5 * c + 5] for g in range(3))
-        top = max(logits)
-        share = [EXP[min(top - logit, 127)] for logit in logits]
+        """The mixture of channel c, for Cg once Co is decoded."""
+        rows = chunks(self.out, 5)
+        count = len(self.coded.channels)
+        spread, mean, logit = (rows[kind * count + self.coded.channels.index(c)] for kind in range(3))
+        low, high = self.coded.tile.bounds[c]
+        top = max(logit)
+        diff = [min(top - value, 191) for value in logit]
+        share = [SHARE[d & 15] >> (d >> 4) for d in diff]
         unit = (((2**27 - 1) // sum(share)) * (65536 - (high - low + 1))) >> 16
         weight = [(s * unit) >> 11 for s in share]
-        a, b, d = chunks([clamp(out, -256, 255) for out in self.out[45:]], 5)
-        residual = [value - base for value, base in zip(self.value, self.base, strict=False)]
-        if c == 0:
-            shift = [0] * 5
-        elif c == 1:
-            shift = [a[k] * residual[0] for k in range(5)]
-        else:
-            shift = [b[k] * residual[0] + d[k] * residual[1] for k in range(5)]
-        centre = [clamp(means[k] + ((shift[k] + 2) >> 2), -16383, 16383) for k in range(5)]
-        scale = [clamp(index, 0, 87) for index in scales]
-        return Mixture(low, high, self.base[c], weight, centre, scale)
+        move = [0] * 5
+        if c == 2:
+            co = self.value(1) - self.base[1]
+            move = [(clamp(coefficient, -256, 255) * co + 2) >> 2 for coefficient in rows[6]]
+        centre = [clamp(m + d, -16383, 16383) for m, d in zip(mean, move, strict=True)]
+        return Mixture(low, high, self.base[c], weight, centre, [clamp(index, 0, 87) for index in spread])
+
+    def value(self, c: int) -> int:
+        return self.coded.tile.planes[c][self.place[0]][self.place[1]]
+
+    def decode(self, c: int, lane: int, stream: Stream, watch: Watch | None) -> None:
+        mixture = self.mixture(c)
+        before, at = stream.state[lane], stream.segment.at
+        value = stream.symbol(lane, mixture)
+        self.coded.tile.planes[c][self.place[0]][self.place[1]] = value
+        if watch:
+            step = {"pixel": self, "channel": c, "lane": lane, "mixture": mixture, "value": value}
+            watch(step | {"before": before, "after": stream.state[lane], "words": stream.segment.at - at})
 
 
 class Mixture(NamedTuple):
@@ -894,7 +1015,7 @@ class Mixture(NamedTuple):
     base: int
     weight: list[int]
     centre: list[int]
-    scale: list[int]
+    spread: list[int]
 
     def cumulative(self, value: int) -> int:
         if value == self.low:
@@ -903,8 +1024,8 @@ class Mixture(NamedTuple):
             return 65536
         origin = 16 * (value - self.base) - 8
         below = value - self.low
-        for weight, centre, scale in zip(self.weight, self.centre, self.scale, strict=True):
-            below += (weight * logistic(origin - centre, scale)) >> 16
+        for weight, centre, spread in zip(self.weight, self.centre, self.spread, strict=True):
+            below += (weight * logistic(origin - centre, spread)) >> 16
         return below
 
 
@@ -923,11 +1044,10 @@ class Stream:
             require(min(self.state) >= STATE_MIN, "state below 65536")
         require((len(segment) - self.segment.at) % 2 == 0, "half a word")
 
-    def close(self, *, last: bool) -> None:
+    def close(self) -> None:
         self.segment.finish()
-        require(not last or set(self.state) == {STATE_MIN}, "lanes do not end where they began")
 
-    def symbol(self, lane: int, mixture: Mixture) -> int:
+    def symbol(self, lane: int, mixture: Mixture | Distribution) -> int:
         state = self.state[lane]
         slot = state & 65535
         low, high = mixture.low, mixture.high  # cumulative(low) <= slot < cumulative(high + 1)
@@ -943,22 +1063,6 @@ class Stream:
             state = (state << 16) | self.segment.number("H")
         self.state[lane] = state
         return low
-
-
-def decode_group(tile: Tile, group: list[Pixel], stream: Stream, watch: Watch | None) -> None:
-    for c, (low, high) in enumerate(tile.ranges):
-        for lane, pixel in enumerate(group):
-            if low == high:
-                value = low
-            else:
-                mixture = pixel.mixture(c)
-                before, at = stream.state[lane], stream.segment.at
-                value = stream.symbol(lane, mixture)
-                if watch:
-                    step = {"pixel": pixel, "channel": c, "lane": lane, "mixture": mixture, "value": value}
-                    watch(step | {"before": before, "after": stream.state[lane], "words": stream.segment.at - at})
-            pixel.value.append(value)
-            tile.planes[c][pixel.place[0]][pixel.place[1]] = value
 
 
 def main(source: str, model: str, target: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import format_decoder
 import numpy as np
 from coding import encode_with
-from format_decoder import SCALES, Bytes, Mixture, Pixel
+from format_decoder import Bytes, Mixture, Pixel
 from golden import learned, model_path
 
 import llicti_core
@@ -19,10 +19,15 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "format.md"
 BLOCK = re.compile(r"(?<=<!-- example: begin -->\n).*?(?=<!-- example: end -->)", re.DOTALL)
 
 PIXELS = np.array(
-    [[(200, 121, 40), (190, 118, 44), (181, 110, 50)], [(202, 125, 42), (186, 115, 49), (178, 112, 47)]], np.uint8
+    [
+        [(200, 121, 40), (190, 118, 44), (181, 110, 50), (176, 108, 51), (170, 105, 55)],
+        [(202, 125, 42), (186, 115, 49), (178, 112, 47), (175, 107, 53), (168, 106, 52)],
+        [(199, 122, 45), (188, 117, 46), (180, 109, 52), (171, 106, 54), (169, 103, 57)],
+    ],
+    np.uint8,
 )
-MARKED = (1, 0)
-"""The pixel of which everything is printed."""
+MARKED = (0, 3)
+"""The pixel of which everything is printed: one that looks back to another."""
 
 
 def text() -> str:
@@ -92,7 +97,7 @@ class _Dump:
 def _dump(data: bytes) -> str:
     dump = _Dump(data)
     dump.take(8, "signature")
-    dump.take(1, "version 1")
+    dump.take(1, "version 0")
     dump.take(4, "HEAD")
     dump.leb128("payload of {} bytes")
     dump.leb128("width {}")
@@ -105,46 +110,61 @@ def _dump(data: bytes) -> str:
     dump.text("model")
     dump.take(8, "identity of the model")
     dump.take(4, "CRC-32 of HEAD")
-    for tag in (b"COAR", *SCALES):
-        dump.lines.append("")
-        dump.take(4, tag.decode("ascii"))
-        dump.leb128("payload of {} bytes")
-        if tag == b"COAR":
-            for name in ("Y", "Co", "Cg"):
-                low = dump.peek("h")
-                dump.take(2, f"{name}: low {low}")
-                dump.take(2, f"{name}: high {dump.peek('h')}")
-            dump.take(3, "pixel (0, 0): R, G, B")
-        else:
-            words = dump.leb128("the only stream's segment has {} bytes")
-            if tag == b"SCL4":
-                for lane in range(2):
-                    dump.take(4, f"state of lane {lane}: {dump.peek('I')}")
-                    words -= 4
-            for _ in range(words // 2):
-                dump.take(2, f"word {dump.peek('H')}")
-        dump.take(4, f"CRC-32 of {tag.decode('ascii')}")
+    _dump_lowpass(dump)
+    _dump_level(dump)
     dump.bytes.finish()
     return "\n".join([f"The file, {len(data)} bytes:", *dump.lines, ""])
 
 
+def _dump_section(dump: _Dump, tag: str) -> None:
+    dump.lines.append("")
+    dump.take(4, tag)
+    dump.leb128("payload of {} bytes")
+
+
+def _dump_lowpass(dump: _Dump) -> None:
+    """The section LVL3."""
+    _dump_section(dump, "LVL3")
+    for name in ("Y", "Co", "Cg"):
+        low = dump.peek("h")
+        dump.take(2, f"{name}: low {low}")
+        dump.take(2, f"{name}: high {dump.peek('h')}")
+    for y in range(0, PIXELS.shape[0], 2):
+        for x in range(0, PIXELS.shape[1], 2):
+            dump.take(3, f"pixel ({y}, {x}): R, G, B")
+    lanes = dump.leb128("the only stream's first segment has {} bytes") // 4
+    for lane in range(lanes):
+        dump.take(4, f"state of lane {lane}: {dump.peek('I')}")
+    dump.take(4, "CRC-32 of LVL3")
+
+
+def _dump_level(dump: _Dump) -> None:
+    """The section LVL0."""
+    _dump_section(dump, "LVL0")
+    sizes = [dump.leb128(f"the only stream's {name} segment has {{}} bytes") for name in ("luma", "chroma")]
+    for name, size in zip(("luma", "chroma"), sizes, strict=True):
+        for _ in range(size // 2):
+            dump.take(2, f"{name}, word {dump.peek('H')}")
+    dump.take(4, "CRC-32 of LVL0")
+
+
 def _symbols(steps: list[dict[str, object]]) -> str:
     lines = [
-        "The stream has two lanes, since the longest run (band 10 of level 0) has two pixels. The symbols in",
-        "the order in which they are decoded; a `+` after the new state where a word was read:",
+        "The tile has one level, and the stream two lanes, since phase 00 has two rows. The symbols in the",
+        "order in which they are decoded; a `+` after the new state where a word was read:",
         "",
-        "    level band pixel  ch  base lane      state   slot  value  cumulative  frequency  new state",
+        "    band pixel  ch  base lane      state   slot  value  cumulative  frequency  new state",
     ]
     for step in steps:
         pixel, mixture, c = step["pixel"], step["mixture"], step["channel"]
         assert isinstance(pixel, Pixel)
         assert isinstance(mixture, Mixture)
-        (y, x), s = pixel.place, pixel.scale_number
+        y, x = pixel.place
         value, before = int(str(step["value"])), int(str(step["before"]))
         below, above = mixture.cumulative(value), mixture.cumulative(value + 1)
         name = ("Y", "Co", "Cg")[int(str(c))]
         lines.append(
-            f"    {s:5} {pixel.band:>4} ({y}, {x}) {name:>3} {mixture.base:5} {step['lane']:4} "
+            f"    {pixel.coded.band:>4} ({y}, {x}) {name:>3} {mixture.base:5} {step['lane']:4} "
             f"{before:10} {before & 65535:6} {value:6} {below:11} {above - below:10} {step['after']:10}"
             f"{'+' if step['words'] else ''}"
         )
@@ -158,23 +178,29 @@ def _last(steps: list[dict[str, object]]) -> list[dict[str, object]]:
 
 
 def _marked(steps: list[dict[str, object]]) -> str:
-    chosen = [(step["pixel"], step["mixture"]) for step in steps if _place(step) == MARKED]
-    pixel = chosen[0][0]
-    assert isinstance(pixel, Pixel)
-    lines = [f"Pixel {MARKED} of these, of band 10 at level 0, has the inputs", ""]
-    lines += _wrapped(pixel.inputs)
-    lines += ["", "and the outputs `out`, those of each parameter kind (5.3) in a line of their own", ""]
-    for row in format_decoder.chunks(pixel.out, 15):
-        lines += _wrapped(row)
-    lines += ["", "from which follow, channel by channel:", ""]
-    for name, (_, mixture) in zip(("Y", "Co", "Cg"), chosen, strict=True):
-        assert isinstance(mixture, Mixture)
-        lines += [
-            f"    {name:2}  spread {' '.join(f'{v:6}' for v in mixture.scale)}",
-            f"        weight {' '.join(f'{v:6}' for v in mixture.weight)}",
-            f"        centre {' '.join(f'{v:6}' for v in mixture.centre)}",
-        ]
-    return "\n".join([*lines, ""])
+    chosen = [step for step in steps if _place(step) == MARKED]
+    lines = [f"Pixel {MARKED} of these, of band 01, looks back to pixel (0, 1), W, alone: it is in the first row."]
+    for name, of_network in (("luma", chosen[:1]), ("chroma", chosen[1:])):
+        pixel = of_network[0]["pixel"]
+        assert isinstance(pixel, Pixel)
+        lines += [f"For its {name} the network has the inputs", "", *_wrapped(pixel.inputs), ""]
+        lines += ["and the outputs `out`, in fives (5.3)", ""]
+        lines += [" " * 4 + " ".join(f"{value:6}" for value in row) for row in format_decoder.chunks(pixel.out, 5)]
+        lines += ["", "from which follow:", ""]
+        for step in of_network:
+            mixture = step["mixture"]
+            assert isinstance(mixture, Mixture)
+            lines += [
+                f"    {('Y', 'Co', 'Cg')[int(str(step['channel']))]:2}  spread {_row(mixture.spread)}",
+                f"        weight {_row(mixture.weight)}",
+                f"        centre {_row(mixture.centre)}",
+            ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(numbers: list[int]) -> str:
+    return " ".join(f"{number:6}" for number in numbers)
 
 
 def _place(step: dict[str, object]) -> tuple[int, int]:

@@ -94,4 +94,4 @@ def sections(data: bytes) -> list[tuple[bytes, bytes]]:
 
 def assembled(sections: list[tuple[bytes, bytes]]) -> bytes:
     """The reverse of `sections`."""
-    return format_decoder.SIGNATURE + b"\1" + b"".join(pack_section(*section) for section in sections)
+    return format_decoder.SIGNATURE + b"\0" + b"".join(pack_section(*section) for section in sections)

@@ -24,7 +24,10 @@ from PIL import Image
 import llicti_core
 from llicti_core import engines, models
 from llicti_core.container import Coding, Header, pack_section, pack_varint, write_frame, write_start
+from llicti_core.engines.base import CodedTile
 from llicti_core.ordinals import little_endian
+from llicti_core.payloads import pack_levels
+from llicti_core.pyramid import coded_lanes, level_count, level_size, segment_kinds, stream_count
 from llicti_core.samples import SAMPLE_TYPES, channel_groups
 from llicti_core.spec import BLOCK, CONSTANT, DEFLATE, FALLBACK, LEARNED, LZMA2, VP8L
 from llicti_core.view import TileGrid
@@ -35,7 +38,7 @@ START = len(llicti_core.SIGNATURE) + 1
 NUMBERS = (0, 1, 2, 3, 31, 32, 33, 127, 128, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1)
 """Where numbers begin to need another byte, or sizes stop to fit."""
 
-TAGS = (b"HEAD", b"PLTE", b"LEVL", b"GENR", b"CORR", b"COAR", b"SCL4", b"SCL0", b"MORE", b"note", b"text", b"trns")
+TAGS = (b"HEAD", b"PLTE", b"LEVL", b"GENR", b"ADPT", b"LVL3", b"LVL2", b"LVL0", b"MORE", b"note", b"text", b"trns")
 
 MAX_BYTES = 1 << 22
 """The largest images that are decoded."""
@@ -194,8 +197,6 @@ def _changed_inside(tag: bytes, payload: bytes, rng: Random, mutate_bytes: Mutat
     start, kind = 0, "deflate"
     if tag == b"LEVL":
         start = 1 + next((at for at, byte in enumerate(payload) if byte < 0x80), 0)
-    elif tag == b"CORR":
-        kind = "zlib" if payload[:1] == b"x" else "deflate"
     elif tag == b"GENR":
         start, kind = 1, "lzma" if payload[:1] == b"\1" else "deflate"
     elif tag[:1].islower() and payload[:1] == b"\1":
@@ -231,7 +232,7 @@ def _other_header(payload: bytes, rng: Random) -> bytes:
         return payload
 
 
-BOMBS = ("zlib", "deflate", "lzma")
+BOMBS = ("deflate", "lzma")
 
 
 _LZMA: list[dict[str, Any]] = [{"id": lzma.FILTER_LZMA2, "preset": 6}]
@@ -244,7 +245,7 @@ def pack(kind: str, *contents: bytes) -> bytes:
     """`contents`, one after the other, compressed in one of the ways of the format."""
     if kind == "lzma":
         return lzma.compress(b"".join(contents), lzma.FORMAT_RAW, filters=_LZMA)
-    packer = zlib.compressobj(9, wbits=15 if kind == "zlib" else -15)
+    packer = zlib.compressobj(9, wbits=-15)
     return b"".join((*map(packer.compress, contents), packer.flush()))
 
 
@@ -252,7 +253,7 @@ def _unpack(kind: str, packed: bytes) -> bytes:
     """The beginning of what is compressed. Raises what the libraries raise."""
     if kind == "lzma":
         return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_LZMA).decompress(packed, UNPACKED)
-    return zlib.decompressobj(15 if kind == "zlib" else -15).decompress(packed, UNPACKED)
+    return zlib.decompressobj(-15).decompress(packed, UNPACKED)
 
 
 @cache
@@ -311,19 +312,19 @@ def _costly_tile(rng: Random) -> bytes:
     width, height = rng.randint(1, 1 << 13), rng.choice((40, 1 << 10, 1 << 13))
     channels = rng.choice((1, 3))
     high = rng.choice((0, 1, 5))
-    sections: dict[bytes, list[bytes]] = {b"COAR": []}
-    for _, _, rows, columns in TileGrid(width, height, 1 << tile_log2):
-        sections[b"COAR"].append(struct.pack("<hh", 0, high) * channels)
-        sections[b"COAR"].append(b"\x80" * (-(-rows // 32) * -(-columns // 32) * channels))
-        for level in range(4, -1, -1):
-            for _ in range(max(1, (rows * columns * channels + 160000) // 320000)):
-                words = rng.randbytes(2 * rng.randrange(20)) if high else b""
-                states = struct.pack("<I", 1 << 20) * 32 if high and level == 4 else b""
-                sections.setdefault(b"SCL%d" % level, []).append(states + words)
-    payloads = [(b"COAR", b"".join(sections.pop(b"COAR")))]
-    payloads += [
-        (tag, b"".join((*(pack_varint(len(one)) for one in every), *every))) for tag, every in sections.items()
-    ]
+    tiles: list[CodedTile] = []
+    for tile in TileGrid(width, height, 1 << tile_log2):
+        levels, streams = level_count(tile.height, tile.width), stream_count(tile.height)
+        lowpass = b"\x80" * (channels * level_size(tile.height, levels) * level_size(tile.width, levels))
+        segments = [
+            [rng.randbytes(2 * rng.randrange(20)) if high else b"" for _ in range(streams)]
+            for _ in segment_kinds(levels, channels)
+        ]
+        if high:
+            states = [struct.pack("<I", 1 << 20) * coded_lanes(*tile[2:], stream) for stream in range(streams)]
+            segments[0] = [state + words for state, words in zip(states, segments[0], strict=True)]
+        tiles.append(CodedTile([(0, high)] * channels, lowpass, segments))
+    payloads = pack_levels(tiles, channels)
     identity = {"tile_log2": tile_log2, "model": model.spec.name, "identity": model.identity}
     header = Header(width, height, "", SAMPLE_TYPES[0], channels, 0, 0, 0, (Coding(LEARNED),), **identity)
     return write_start() + write_frame(header, payloads)
@@ -336,9 +337,12 @@ def _costly_strip(rng: Random) -> bytes:
     with mock.patch.dict(os.environ, LLICTI_MODEL_PATH=str(golden.FIXTURES)):
         model = models.load("fixture-b")
     width, height = rng.choice(((1, length), (length, 1)))
-    tiles = list(TileGrid(width, height, 1 << tile_log2))
-    lowpass = b"".join(struct.pack("<hh", 0, 0) + b"\x80" * -(-max(tile[2:]) // 32) for tile in tiles)
-    payloads = [(b"COAR", lowpass), *((b"SCL%d" % level, bytes(len(tiles))) for level in range(4, -1, -1))]
+    tiles: list[CodedTile] = []
+    for tile in TileGrid(width, height, 1 << tile_log2):
+        levels = level_count(tile.height, tile.width)
+        lowpass = b"\x80" * level_size(max(tile.height, tile.width), levels)
+        tiles.append(CodedTile([(0, 0)], lowpass, [[b""] * stream_count(tile.height)] * len(segment_kinds(levels, 1))))
+    payloads = pack_levels(tiles, 1)
     identity = {"tile_log2": tile_log2, "model": model.spec.name, "identity": model.identity}
     checksum = zlib.crc32(b"\x80" * length)
     header = Header(width, height, "", SAMPLE_TYPES[0], 1, 0, 0, checksum, (Coding(LEARNED),), **identity)

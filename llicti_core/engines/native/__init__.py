@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from llicti_core.engines.base import CodedTile, TiledImage, TileRect
 from llicti_core.engines.native import _native
-from llicti_core.errors import FormatError
 from llicti_core.models import Model
-from llicti_core.pyramid import level_size, stream_count
-from llicti_core.spec import BANDS, LEVELS, PHASES, Band
+from llicti_core.pyramid import level_count, level_size
+from llicti_core.spec import BANDS, NETWORKS, PHASES, Band
 
 if TYPE_CHECKING:
     from llicti_core.adaptation import FitPlan
@@ -25,11 +24,12 @@ class NativeEngine:
 
     def __init__(self, isa: str | None = None) -> None:
         """isa: one of `instruction_sets()`."""
-        self.isa = isa or _wanted_isa()
+        self.isa = isa or os.environ.get("LLICTI_ISA", "")
 
     def encode(self, image: TiledImage, threads: int) -> list[CodedTile]:
         """See Engine.encode."""
-        coded = _native.encode(image.pixels, _jobs(image), image.adaptation, _packed(image.model), threads, self.isa)
+        tiles = list(map(tuple, image.tiles))
+        coded = _native.encode(image.pixels, tiles, image.adaptation, _packed(image.model), threads, self.isa)
         return [
             CodedTile(bounds, _lowpass(image.pixels, tile), segments)
             for tile, (bounds, segments) in zip(image.tiles, coded, strict=True)
@@ -39,17 +39,18 @@ class NativeEngine:
         """See Engine.decode."""
         parts = []
         for tile, (_, _, h, w) in zip(coded, image.tiles, strict=True):
-            shape = (level_size(h, LEVELS), level_size(w, LEVELS), image.channels)
+            levels = level_count(h, w)
+            shape = (level_size(h, levels), level_size(w, levels), image.channels)
             parts.append((tile.bounds, memoryview(tile.lowpass).cast("B", shape), tile.segments))
-        model = _packed(image.model)
-        problem = _native.decode(image.pixels, _jobs(image), parts, image.adaptation, model, level, threads, self.isa)
-        if problem:
-            raise FormatError(problem)
+        tiles = list(map(tuple, image.tiles))
+        _native.decode(image.pixels, tiles, parts, image.adaptation, _packed(image.model), level, threads, self.isa)
 
 
-def fit(image: TiledImage, plan: FitPlan, threads: int, isa: str | None = None) -> tuple[bytes, bytes]:
-    """The search behind adaptation.fit: the fields of AdaptedParameters."""
-    return _native.fit(image.pixels, _jobs(image), _packed(image.model), list(plan), threads, isa or _wanted_isa())
+def fit(image: TiledImage, plan: FitPlan, threads: int, isa: str | None = None) -> bytes:
+    """The search behind adaptation.fit."""
+    tiles = list(map(tuple, image.tiles))
+    wanted = isa or os.environ.get("LLICTI_ISA", "")
+    return _native.fit(image.pixels, tiles, _packed(image.model), list(plan), threads, wanted)
 
 
 def instruction_sets() -> list[str]:
@@ -57,33 +58,29 @@ def instruction_sets() -> list[str]:
     return list(_native.instruction_sets())
 
 
-def _wanted_isa() -> str:
-    return os.environ.get("LLICTI_ISA", "")
-
-
 def _lowpass(pixels: memoryview, tile: TileRect) -> bytes:
     """The coarsest phase 00 of a tile, as it is stored."""
     import numpy as np
 
-    step = 1 << LEVELS
+    step = 1 << level_count(tile.height, tile.width)
     return np.asarray(pixels)[tile.y : tile.y + tile.height : step, tile.x : tile.x + tile.width : step].tobytes()
-
-
-def _jobs(image: TiledImage) -> list[tuple[int, ...]]:
-    """Every tile with its number of streams."""
-    return [(*tile, stream_count(tile.height, tile.width, image.channels)) for tile in image.tiles]
 
 
 @lru_cache(maxsize=8)
 def _packed(model: Model) -> _native.PackedModel:
     """`model` as the kernels want it."""
-    return _native.PackedModel([_packed_band(model, band) for band in BANDS])
-
-
-def _packed_band(model: Model, band: Band) -> tuple[object, ...]:
-    neighbours = [
-        (PHASES.index(phase), (band.row + dy - int(phase[0])) // 2, (band.column + dx - int(phase[1])) // 2)
-        for phase, dy, dx in band.neighbours
+    networks: list[list[list[tuple[object, ...]]]] = [
+        [list(map(tuple, model.layers(network, band.name))) for band in BANDS] for network in NETWORKS
     ]
-    layers = [(layer.weight, layer.bias, layer.multiplier) for layer in model.layers(band.name)]
-    return PHASES.index(band.name), neighbours, list(band.nearest), layers
+    return _native.PackedModel(list(map(_packed_band, BANDS)), networks)
+
+
+def _packed_band(band: Band) -> tuple[object, ...]:
+    neighbours = [_place(band, phase, dy, dx) for phase, dy, dx in band.neighbours]
+    more = [_place(band, f"{(band.row + dy) % 2}{(band.column + dx) % 2}", dy, dx) for dy, dx in band.more_luma]
+    return PHASES.index(band.name), neighbours, more, list(band.nearest)
+
+
+def _place(band: Band, phase: str, dy: int, dx: int) -> tuple[int, int, int]:
+    """A neighbour's phase, and its row and column there from those of the pixel in its own phase."""
+    return PHASES.index(phase), (band.row + dy - int(phase[0])) // 2, (band.column + dx - int(phase[1])) // 2

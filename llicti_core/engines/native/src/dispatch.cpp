@@ -1,12 +1,10 @@
-// Which kernels run: asks the processor, and for AMX the operating system, what they have.
+// Which kernels run: asks the processor what it has.
 #include "dispatch.hpp"
 
 #include <stdexcept>
 
-#ifdef LLICTI_HAVE_AMX
+#ifdef LLICTI_HAVE_AVXVNNI
 #include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 #ifdef LLICTI_HAVE_DOTPROD
 #include <sys/auxv.h>
@@ -27,18 +25,11 @@ bool has_avx512() {
 }
 #endif
 
-#ifdef LLICTI_HAVE_AMX
-// Linux hands out the tiles' 8 KiB of state only to processes that ask for it, and refuses where it knows no tiles.
-bool request_tiles() {
-    constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
-
-bool has_amx() {
-    constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
+#ifdef LLICTI_HAVE_AVXVNNI
+// Compilers do not know its name yet.
+bool has_avxvnni() {
     unsigned a, b, c, d;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-    return (d & kTile) && (d & kInt8) && has_avx512() && request_tiles();
+    return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
 #endif
 
@@ -55,11 +46,11 @@ struct Candidate {
 };
 
 constexpr Candidate kCandidates[] = {
-#ifdef LLICTI_HAVE_AMX
-    {&kAmxKernels, has_amx},
-#endif
 #ifdef LLICTI_HAVE_AVX512
     {&kAvx512Kernels, has_avx512},
+#endif
+#ifdef LLICTI_HAVE_AVXVNNI
+    {&kAvxvnniKernels, has_avxvnni},
 #endif
 #ifdef LLICTI_HAVE_AVX2
     {&kAvx2Kernels, has_avx2},
@@ -86,6 +77,23 @@ std::vector<const Kernels*> detect() {
 const std::vector<const Kernels*>& supported_kernels() {
     static const std::vector<const Kernels*> found = detect();
     return found;
+}
+
+const fitting::FitKernels& find_fit_kernels(const std::string& name) {
+#ifdef LLICTI_ADAPT_AVX512
+    if ((name.empty() || name == "avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+        return fitting::kAvx512Fit;
+    }
+#endif
+#ifdef LLICTI_ADAPT_AVX2
+    if (name != "generic" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return fitting::kAvx2Fit;
+#endif
+#ifdef LLICTI_ADAPT_NEON
+    if (name != "generic") return fitting::kNeonFit;
+#endif
+    find_kernels(name);  // throws where there is no such set
+    return fitting::kGenericFit;
 }
 
 const Kernels& find_kernels(const std::string& name) {

@@ -7,12 +7,14 @@
 #include <algorithm>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <stdexcept>
 
-#include "mixture.hpp"
 #include "adapt/optimiser.hpp"
+#include "adaptation.hpp"
 #include "dispatch.hpp"
+#include "problem.hpp"
 #include "threads.hpp"
 #include "tile.hpp"
 
@@ -22,63 +24,113 @@ using namespace llicti;
 namespace {
 
 using Int8Array = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
-using Int16Array = nb::ndarray<const int16_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Int32Array = nb::ndarray<const int32_t, nb::c_contig, nb::device::cpu>;
-using FloatArray = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using PixelArray = nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using ConstPixelArray = nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
 // weight [out, in], bias [out] or [levels, out], multiplier [out].
-Layer pack_layer(const Int8Array& weight, const Int32Array& bias, const Int32Array& multiplier) {
-    const int out = int(weight.shape(0)), in = int(weight.shape(1));
-    if (out > kMaxWidth) throw std::invalid_argument("the model is too wide");
-    return Layer(in, out, bias.ndim() == 2 ? kLevels : 1, weight.data(), bias.data(), multiplier.data());
+Layer make_layer(const Int8Array& weight, const Int32Array& bias, const Int32Array& multiplier) {
+    Layer layer{int(weight.shape(1)), int(weight.shape(0)), {}, {}, {}};
+    const size_t out = size_t(layer.out);
+    const bool by_level = bias.ndim() == 2;
+    if (layer.in > kMaxWidth || layer.out > kMaxWidth || bias.size() != (by_level ? kBiasLevels * out : out) ||
+        multiplier.size() != out) {
+        throw std::invalid_argument("a layer of the model has an impossible shape");
+    }
+    layer.weight.assign(weight.data(), weight.data() + weight.size());
+    for (size_t level = 0; level < kBiasLevels; level++) {
+        const int32_t* first = bias.data() + (by_level ? level * out : 0);
+        layer.bias.insert(layer.bias.end(), first, first + out);
+    }
+    layer.multiplier.assign(multiplier.data(), multiplier.data() + out);
+    return layer;
 }
 
+// A model, and its networks as kernels want them.
 class PackedModel {
 public:
-    // bands: (phase, neighbours of (phase, dy, dx), nearest, layers of (weight, bias, multiplier)).
-    explicit PackedModel(const nb::list& bands) {
-        for (size_t b = 0; b < model_.bands.size(); b++) pack_band(nb::cast<nb::tuple>(bands[b]), model_.bands[b]);
+    // bands: (phase, neighbours of (phase, row, column), further luma places, nearest). networks: luma and chroma, of
+    // each band the layers of (weight, bias, multiplier).
+    PackedModel(const nb::list& bands, const nb::list& networks) {
+        for (size_t b = 0; b < kBands; b++) read_band(nb::cast<nb::tuple>(bands[b]), model_.bands[b]);
+        for (size_t n = 0; n < kNetworks; n++) {
+            const auto by_band = nb::cast<nb::list>(networks[n]);
+            for (size_t b = 0; b < kBands; b++) {
+                const Band& band = model_.bands[b];
+                const int known = int(band.neighbours.size());
+                const int inputs = n == kLuma ? known + 6 : 3 * known + int(band.more_luma.size()) + 13;
+                read_network(nb::cast<nb::list>(by_band[b]), inputs, kOutputs[n], model_.networks[n][b]);
+            }
+        }
+        if (!within_bounds(model_.networks)) throw std::invalid_argument("the model can overflow 32 bits");
     }
 
     const Model& model() const { return model_; }
 
-private:
-    static void pack_band(const nb::tuple& packed, Band& band) {
-        band.phase = nb::cast<int>(packed[0]);
-        for (const auto& neighbour : nb::cast<std::vector<std::vector<int>>>(packed[1])) {
-            band.neighbours.push_back({neighbour[0], neighbour[1], neighbour[2]});
+    // Changed as `adaptation` says, for `kernels`. Throws FormatProblem.
+    std::shared_ptr<const PackedNetworks> packed(const Kernels& kernels, const nb::bytes& adaptation, int channels) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (!adaptation.size() && kernels_ == &kernels) return packed_;
+        const auto* payload = static_cast<const uint8_t*>(adaptation.data());
+        const Networks networks = adapt(model_, payload, adaptation.size(), channels);
+        auto packed = std::make_shared<PackedNetworks>();
+        for (size_t n = 0; n < kNetworks; n++) {
+            for (size_t b = 0; b < kBands; b++) kernels.pack(networks[n][b], NetworkKind(n), (*packed)[n][b]);
         }
-        const auto nearest = nb::cast<std::vector<int>>(packed[2]);
+        if (!adaptation.size()) {
+            packed_ = packed;
+            kernels_ = &kernels;
+        }
+        return packed;
+    }
+
+private:
+    static std::vector<Place> read_places(nb::handle list) {
+        std::vector<Place> places;
+        for (const auto& place : nb::cast<std::vector<std::vector<int>>>(list)) {
+            places.push_back({place.at(0), place.at(1), place.at(2)});
+        }
+        return places;
+    }
+
+    static void read_band(const nb::tuple& from, Band& band) {
+        band.phase = nb::cast<int>(from[0]);
+        band.neighbours = read_places(from[1]);
+        band.more_luma = read_places(from[2]);
+        const auto nearest = nb::cast<std::vector<int>>(from[3]);
         std::copy_n(nearest.begin(), 4, band.nearest.begin());
-        for (nb::handle item : nb::cast<nb::list>(packed[3])) {
-            const auto layer = nb::cast<nb::tuple>(item);
-            band.layers.push_back(pack_layer(nb::cast<Int8Array>(layer[0]), nb::cast<Int32Array>(layer[1]),
-                                             nb::cast<Int32Array>(layer[2])));
+        if (3 * band.neighbours.size() + band.more_luma.size() > kMaxKnown) {
+            throw std::invalid_argument("too many neighbours");
         }
     }
 
+    static void read_network(const nb::list& layers, int inputs, int outputs, Network& network) {
+        int in = inputs;
+        for (nb::handle item : layers) {
+            const auto layer = nb::cast<nb::tuple>(item);
+            network.layers.push_back(make_layer(nb::cast<Int8Array>(layer[0]), nb::cast<Int32Array>(layer[1]),
+                                                nb::cast<Int32Array>(layer[2])));
+            if (network.layers.back().in != in) throw std::invalid_argument("a layer has another number of inputs");
+            in = network.layers.back().out;
+        }
+        if (network.layers.size() < 2 || in != outputs) throw std::invalid_argument("a network lacks layers");
+        network.gain.assign(size_t(kBiasLevels) * size_t(outputs), 0);
+        network.bias = network.gain;
+    }
+
     Model model_;
+    std::mutex mutex_;
+    const Kernels* kernels_ = nullptr;  // that the model itself is packed for
+    std::shared_ptr<const PackedNetworks> packed_;
 };
 
 std::vector<TileRect> cast_tiles(const nb::list& tiles) {
     std::vector<TileRect> out;
     for (nb::handle tile : tiles) {
         const auto v = nb::cast<std::vector<int>>(tile);
-        out.push_back({v[0], v[1], v[2], v[3], v[4]});
+        out.push_back({v.at(0), v.at(1), v.at(2), v.at(3)});
     }
     return out;
-}
-
-// (outputs, hidden), as AdaptedParameters of the Python side has them.
-AdaptedParameters cast_parameters(const nb::tuple& pair) {
-    const auto numbers = [&](int i) {
-        const auto bytes = nb::cast<nb::bytes>(pair[i]);
-        const auto* first = static_cast<const int8_t*>(bytes.data());
-        return std::vector<int8_t>(first, first + bytes.size());
-    };
-    return {numbers(0), numbers(1)};
 }
 
 // Pixels is a view for reading and writing; nobody writes to what was cast from an array for reading.
@@ -124,7 +176,7 @@ template <class Code>
 void for_each_tile(const std::vector<TileRect>& tiles, int threads, Interruption& interruption, Code code) {
     const int count = int(tiles.size());
     int useful = count;
-    for (const TileRect& tile : tiles) useful = std::max(useful, tile.streams);
+    for (const TileRect& tile : tiles) useful = std::max(useful, stream_count(tile.height));
     useful = std::min(useful, threads);
     ThreadPool pool(useful, interruption), alone(1, interruption);
     const int together = count / useful * useful;
@@ -132,67 +184,34 @@ void for_each_tile(const std::vector<TileRect>& tiles, int threads, Interruption
     for (int i = together; i < count; i++) code(i, pool);
 }
 
-// plan: levels, samples, batch, steps. Returns outputs and hidden of AdaptedParameters.
-nb::tuple fit(const ConstPixelArray& array, const nb::list& tile_list, const PackedModel& packed,
+// plan: the numbers of a FitPlan. Returns the payload of ADPT.
+nb::bytes fit(const ConstPixelArray& array, const nb::list& tile_list, const PackedModel& packed,
               const std::vector<int>& plan, int threads, const std::string& isa) {
-    const Kernels& kernels = find_kernels(isa);
+    const fitting::FitKernels& kernels = find_fit_kernels(isa);
     const Pixels pixels = cast_pixels(array);
     std::vector<Pixels> tiles;
     for (const TileRect& tile : cast_tiles(tile_list)) tiles.push_back(tile_pixels(pixels, tile));
-    AdaptedParameters parameters;
+    std::vector<uint8_t> payload;
     run_interruptibly([&](Interruption& interruption) {
-        ThreadPool pool(std::min(threads, 3 * plan[0]), interruption);  // a task for each band of each level
-        parameters = fit_parameters(tiles, packed.model(), kernels, {plan[0], plan[1], plan[2], plan[3]}, pool);
+        ThreadPool pool(std::min(threads, kNetworks * kBands), interruption);
+        const fitting::FitPlan work{plan.at(0), plan.at(1), plan.at(2), plan.at(3), plan.at(4), plan.at(5)};
+        payload = fitting::fit(tiles, packed.model(), work, kernels, pool);
     });
-    return nb::make_tuple(nb::bytes(parameters.outputs.data(), parameters.outputs.size()),
-                          nb::bytes(parameters.hidden.data(), parameters.hidden.size()));
+    return nb::bytes(payload.data(), payload.size());
 }
 
-// Bits of sampled activations int16 [channels, n] of a band, in 1 / 2**kHiddenFraction, and residuals [3, n],
-// n a multiple of kChunk; and their slopes by gain, bias and hidden bias; so that tests can compare them with automatic
-// differentiation. The model's width must be a multiple of 16.
-nb::tuple estimate(const PackedModel& packed, int band, const Int16Array& activations, const FloatArray& residuals,
-                   const std::vector<std::vector<int>>& bounds, const std::vector<float>& gain,
-                   const std::vector<float>& bias, const std::vector<float>& hidden, const std::string& isa) {
-    const size_t count = residuals.shape(1);
-    std::vector<SampleChunk> chunks(count / kChunk);
-    for (size_t i = 0; i < chunks.size() * kChunk; i++) {
-        SampleChunk& chunk = chunks[i / kChunk];
-        chunk.hidden.resize(hidden.size() * kChunk);
-        for (size_t k = 0; k < hidden.size(); k++) {
-            chunk.hidden[k * kChunk + i % kChunk] = activations.data()[k * count + i];
-        }
-        for (size_t c = 0; c < 3; c++) chunk.residual[c][i % kChunk] = residuals.data()[c * count + i];
-    }
-    std::vector<Bounds> channels;
-    for (const auto& channel : bounds) channels.push_back({channel[0], channel[1]});
-    Parameters at;
-    Gradient gradient;
-    std::copy(gain.begin(), gain.end(), at.gain.begin());
-    std::copy(bias.begin(), bias.end(), at.bias.begin());
-    at.hidden_bias_delta = hidden;
-    const OutputLayer layer(packed.model().bands[band].layers.back());
-    const auto run = [&](Gradient* slopes) {
-        return find_kernels(isa).estimate(chunks.data(), int(chunks.size()), layer, channels.data(),
-                                          int(channels.size()), at, slopes);
-    };
-    run(&gradient);
-    const auto list = [](const auto& numbers) { return std::vector<float>(numbers.begin(), numbers.end()); };
-    return nb::make_tuple(run(nullptr), list(gradient.gain), list(gradient.bias), gradient.hidden_bias_delta);
-}
-
-nb::list encode(const ConstPixelArray& array, const nb::list& tile_list, const nb::tuple& parameters,
-                const PackedModel& packed, int threads, const std::string& isa) {
+// Returns bounds and segments of every tile.
+nb::list encode(const ConstPixelArray& array, const nb::list& tile_list, const nb::bytes& adaptation,
+                PackedModel& packed, int threads, const std::string& isa) {
     const Kernels& kernels = find_kernels(isa);
-    const Adaptation adaptation = unpack(cast_parameters(parameters), packed.model());
-    const TileCoder coder{packed.model(), adaptation, kernels};
-    const std::vector<TileRect> tiles = cast_tiles(tile_list);
     const Pixels pixels = cast_pixels(array);
+    const auto networks = packed.packed(kernels, adaptation, pixels.channels);
+    const TileCoder coder{packed.model(), *networks, kernels};
+    const std::vector<TileRect> tiles = cast_tiles(tile_list);
     std::vector<CodedTile<std::vector<uint8_t>>> coded(tiles.size());
     run_interruptibly([&](Interruption& interruption) {
-        for_each_tile(tiles, threads, interruption, [&](int i, ThreadPool& pool) {
-            coded[i] = coder.encode(tile_pixels(pixels, tiles[i]), tiles[i].streams, pool);
-        });
+        for_each_tile(tiles, threads, interruption,
+                      [&](int i, ThreadPool& pool) { coded[i] = coder.encode(tile_pixels(pixels, tiles[i]), pool); });
     });
     nb::list out;
     for (const auto& tile : coded) {
@@ -225,13 +244,12 @@ CodedTile<Bytes> cast_coded(const nb::tuple& tile) {
 }
 
 // coded: (bounds, lowpass, segments) of every tile. level: pixels are every 2**level'th of each row and column.
-// Returns what is wrong with the data, or an empty string.
-std::string decode(const PixelArray& array, const nb::list& tile_list, const nb::list& coded,
-                   const nb::tuple& parameters, const PackedModel& packed, int level, int threads,
-                   const std::string& isa) {
+void decode(const PixelArray& array, const nb::list& tile_list, const nb::list& coded, const nb::bytes& adaptation,
+            PackedModel& packed, int level, int threads, const std::string& isa) {
     const Kernels& kernels = find_kernels(isa);
-    const Adaptation adaptation = unpack(cast_parameters(parameters), packed.model());
-    const TileCoder coder{packed.model(), adaptation, kernels};
+    const Pixels pixels = cast_pixels(array);
+    const auto networks = packed.packed(kernels, adaptation, pixels.channels);
+    const TileCoder coder{packed.model(), *networks, kernels};
     std::vector<TileRect> places = cast_tiles(tile_list);
     std::vector<CodedTile<Bytes>> tiles;
     std::vector<Pixels> lowpasses;
@@ -242,27 +260,28 @@ std::string decode(const PixelArray& array, const nb::list& tile_list, const nb:
         places[i].y >>= level;
         places[i].x >>= level;
     }
-    const Pixels pixels = cast_pixels(array);
-    std::string problem;
-    std::mutex mutex;
     run_interruptibly([&](Interruption& interruption) {
         for_each_tile(places, threads, interruption, [&](int i, ThreadPool& pool) {
-            const std::string found = coder.decode(tiles[i], lowpasses[i], places[i], level, pixels, pool);
-            const std::lock_guard<std::mutex> lock(mutex);
-            if (problem.empty() && !found.empty()) problem = found;
+            coder.decode(tiles[i], lowpasses[i], places[i], level, pixels, pool);
         });
     });
-    return problem;
 }
 
 }  // namespace
 
 NB_MODULE(_native, module) {
-    nb::class_<PackedModel>(module, "PackedModel").def(nb::init<const nb::list&>(), nb::arg("bands"));
+    nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
+        try {
+            std::rethrow_exception(thrown);
+        } catch (const FormatProblem& problem) {
+            const nb::object type = nb::module_::import_("llicti_core.errors").attr("FormatError");
+            PyErr_SetString(type.ptr(), problem.what());
+        }
+    });
+    nb::class_<PackedModel>(module, "PackedModel")
+        .def(nb::init<const nb::list&, const nb::list&>(), nb::arg("bands"), nb::arg("networks"));
     module.def("fit", &fit, nb::arg("pixels"), nb::arg("tiles"), nb::arg("model"), nb::arg("plan"), nb::arg("threads"),
                nb::arg("isa"));
-    module.def("estimate", &estimate, nb::arg("model"), nb::arg("band"), nb::arg("activations"), nb::arg("residuals"),
-               nb::arg("bounds"), nb::arg("gain"), nb::arg("bias"), nb::arg("hidden"), nb::arg("isa"));
     module.def("encode", &encode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("adaptation"), nb::arg("model"),
                nb::arg("threads"), nb::arg("isa"));
     module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("adaptation"),

@@ -1,201 +1,393 @@
-// One tile: pixels to streams and back, through the pyramid (docs/format.md, clauses 3, 4 and 7).
+// One tile: pixels to streams and back.
 #include "tile.hpp"
 
 #include <algorithm>
-#include <atomic>
-#include <cstring>
+#include <stdexcept>
+
+#include "problem.hpp"
 
 namespace llicti {
 namespace {
 
-constexpr int64_t kAlone = 192;   // a band of fewer pixels is not worth a thread
-constexpr int64_t kSlice = 4096;  // pixels, some milliseconds of work, after which to look for an interruption
-static_assert(kSlice % kLanes == 0, "a slice ends where a lane batch does");
+constexpr int kSlice = 64;        // steps, a millisecond of work or so, after which to look for an interruption
+constexpr int64_t kAlone = 4096;  // pixels of a band that are not worth a second thread
 
-struct Run {
-    int64_t start, stop;
-};
+int level_size(int size, int level) { return int((int64_t(size) + (int64_t(1) << level) - 1) >> level); }
 
-Run stream_run(int64_t pixels, int streams, int stream) {
-    return {stream * pixels / streams, (stream + 1) * pixels / streams};
+int level_count(int height, int width) {
+    int levels = 0;
+    while (level_size(std::max(height, width), levels) > kMaxLowpass) levels++;
+    return levels;
 }
 
-// Calls code(start, stop) for the slices of a run until it returns false, or an interruption ends all; returns what the
-// last one did.
-template <class Code>
-bool for_each_slice(const Run& run, ThreadPool& pool, Code code) {
-    for (int64_t start = run.start; start < run.stop; start += kSlice) {
-        pool.check_interruption();
-        if (!code(start, std::min(run.stop, start + kSlice))) return false;
-    }
-    return true;
+Geometry level_geometry(int height, int width, int level) {
+    return {level_size(height, level + 1), level_size(width, level + 1)};
+}
+
+struct GroupRange {
+    int first, count;
+};
+
+// The row groups of a level that a stream codes.
+GroupRange stream_groups(int groups, int streams, int stream) {
+    const int first = int(int64_t(stream) * groups / streams);
+    return {first, int(int64_t(stream + 1) * groups / streams) - first};
 }
 
 bool any_coded(const std::vector<Bounds>& bounds) {
-    return std::any_of(bounds.begin(), bounds.end(), [](const Bounds& bounds) { return bounds.coded(); });
+    return std::any_of(bounds.begin(), bounds.end(), [](const Bounds& channel) { return channel.coded(); });
 }
 
-// Lanes whose states a stream stores: as many as its longest run has pixels, none where every channel is constant.
-int stored_lanes(int height, int width, const Model& model, const std::vector<Bounds>& bounds, int streams,
-                 int stream) {
+// Lanes whose states a stream stores: those that ever code a pixel, none where every channel is constant.
+int stored_lanes(int height, int width, const std::vector<Bounds>& bounds, int stream) {
     if (!any_coded(bounds)) return 0;
-    int64_t longest = 0;
-    for (int s = 0; s < kLevels; s++, height = (height + 1) / 2, width = (width + 1) / 2) {
-        for (const Band& band : model.bands) {
-            const int64_t pixels =
-                int64_t((height + 1 - kPhaseRow[band.phase]) / 2) * ((width + 1 - kPhaseColumn[band.phase]) / 2);
-            const Run run = stream_run(pixels, streams, stream);
-            longest = std::max(longest, run.stop - run.start);
+    int most = 0;
+    for (int level = level_count(height, width); level-- > 0;) {
+        const Geometry geometry = level_geometry(height, width, level);
+        const GroupRange groups = stream_groups(geometry.groups, stream_count(height), stream);
+        if (groups.count) most = std::max(most, std::min(kLanes, geometry.rows - kLanes * groups.first));
+    }
+    return most;
+}
+
+// A kind of segments: of a level one network's, or the first kind's.
+int segment_kind(int levels, int level, int network, int channels) {
+    const int finer = std::min(levels, kCoarseLevel);
+    return level >= kCoarseLevel ? 0 : 1 + (finer - 1 - level) * (channels == 1 ? 1 : 2) + network;
+}
+
+// Calls code(Pass, first of its channels, Band) for what a level's `network` codes, in order; bands without pixels and
+// passes all of whose channels are constant are left out.
+struct PassPlan {
+    int network, first_channel, channels;
+};
+
+PassPlan plan(int network) { return network == kLuma ? PassPlan{kLuma, 0, 1} : PassPlan{kChroma, 1, 2}; }
+
+bool is_coded(const PassPlan& plan, const std::vector<Bounds>& bounds) {
+    return std::any_of(&bounds[plan.first_channel], &bounds[plan.first_channel] + plan.channels,
+                       [](const Bounds& channel) { return channel.coded(); });
+}
+
+Pass make_pass(const PassPlan& plan, const Band& band, const PackedNetwork& network, int level,
+               const std::vector<Bounds>& bounds, const Planes& planes) {
+    const Geometry& geometry = planes.geometry();
+    Pass pass{};
+    pass.network = &network;
+    pass.bias_level = std::min(level, kBiasLevels - 1);
+    pass.rows = planes.rows(band.phase);
+    pass.columns = planes.columns(band.phase);
+    pass.period = geometry.period;
+    pass.slots = geometry.end();
+    pass.channels = plan.channels;
+    pass.bases = plan.network == kLuma ? 1 : 3;
+    const auto source = [&](int channel, const Place& place) {
+        return planes.plane(place.phase, channel) + (ptrdiff_t(kLaneDelay) * place.row + place.column) * kLaneStride +
+               place.row;
+    };
+    for (int c = 0; c < pass.bases; c++) {
+        for (size_t i = 0; i < 4; i++) pass.nearest[c][i] = source(c, band.neighbours[size_t(band.nearest[i])]);
+        for (const Place& place : band.neighbours) {
+            pass.base[pass.known] = uint8_t(c);
+            pass.source[pass.known++] = source(c, place);
         }
     }
-    return int(std::min<int64_t>(longest, kLanes));
+    for (size_t i = 0; plan.network == kChroma && i < band.more_luma.size(); i++) {
+        pass.source[pass.known++] = source(0, band.more_luma[i]);
+    }
+    for (int c = 0; c < plan.channels; c++) {
+        pass.bounds[c] = bounds[size_t(plan.first_channel + c)];
+        pass.target[c] = planes.plane(band.phase, plan.first_channel + c);
+    }
+    return pass;
 }
 
 void put(std::vector<uint8_t>& bytes, uint32_t value, int count) {
     for (int i = 0; i < count; i++) bytes.push_back(uint8_t(value >> 8 * i));
 }
 
-// A stream's segments, from its intervals up to `ends` of each level, coarsest first.
-std::vector<std::vector<uint8_t>> encode_stream(const std::vector<uint32_t>& intervals, const std::vector<size_t>& ends,
-                                                int lanes) {
+// A stream while it is encoded, from its last symbol to its first.
+struct StreamEncoder {
     uint32_t state[kLanes];
-    std::fill(state, state + kLanes, uint32_t(kStateMin));
-    std::vector<std::vector<uint8_t>> segments(ends.size());
-    std::vector<uint16_t> words;
-    for (size_t s = ends.size(); s-- > 0;) {
-        words.clear();
-        for (size_t i = ends[s], first = s ? ends[s - 1] : 0; i-- > first;) {
-            const uint32_t cdf_low = intervals[i] & 0xFFFF, frequency = intervals[i] >> 16;
-            if (!frequency) continue;  // a lane past the end of its run
-            uint32_t& x = state[i % kLanes];
-            if (x >> 16 >= frequency) {
-                words.push_back(uint16_t(x));
-                x >>= 16;
-            }
-            x = (x / frequency << 16) + x % frequency + cdf_low;
-        }
-        if (s == 0) {
-            for (int lane = 0; lane < lanes; lane++) put(segments[0], state[lane], 4);
-        }
-        segments[s].reserve(segments[s].size() + 2 * words.size());
-        for (size_t i = words.size(); i-- > 0;) put(segments[s], words[i], 2);
-    }
-    return segments;
-}
+    std::vector<std::vector<uint16_t>> words;  // by kind of segment, the last one first
 
-// A constant band needs no network.
-void fill(Image& phase, const std::vector<Bounds>& bounds) {
-    for (size_t c = 0; c < phase.size(); c++) {
-        for (int y = 0; y < phase[c].height(); y++) {
-            std::fill_n(phase[c].row(y), phase[c].width(), int16_t(bounds[c].low));
+    explicit StreamEncoder(size_t kinds) : words(kinds) { std::fill(state, state + kLanes, uint32_t(kStateMin)); }
+
+    void code(const uint32_t* first, const uint32_t* end, std::vector<uint16_t>& out) {
+        while (end != first) {
+            end -= kLanes;
+            for (int lane = kLanes; lane-- > 0;) {
+                const uint32_t cdf_low = end[lane] & 0xFFFF, frequency = end[lane] >> 16;
+                if (!frequency) continue;  // no pixel
+                uint32_t x = state[lane];
+                if (x >> 16 >= frequency) {
+                    out.push_back(uint16_t(x));
+                    x >>= 16;
+                }
+                state[lane] = (x / frequency << 16) + x % frequency + cdf_low;
+            }
         }
     }
-}
+
+    std::vector<uint8_t> segment(size_t kind, int lanes) const {
+        std::vector<uint8_t> bytes;
+        bytes.reserve(2 * words[kind].size() + 4 * size_t(kLanes));
+        for (int lane = 0; kind == 0 && lane < lanes; lane++) put(bytes, state[lane], 4);
+        for (size_t i = words[kind].size(); i-- > 0;) put(bytes, words[kind][i], 2);
+        return bytes;
+    }
+};
 
 // Start reading a segment; a stream's first one begins with the states of `lanes` lanes, others with none.
-std::string open_segment(StreamDecoder& decoder, const Bytes& segment, int lanes, bool first) {
-    const size_t head = size_t(lanes) * 4;
-    if (segment.size < head || (segment.size - head) % 2) return "a stream's segment has an impossible length";
+void open_segment(StreamDecoder& decoder, const Bytes& segment, int lanes, bool first) {
+    const size_t head = first ? size_t(lanes) * 4 : 0;
+    if (segment.size < head || (segment.size - head) % 2) {
+        throw FormatProblem("a stream's segment has an impossible length");
+    }
     decoder.words = segment.data + head;
     decoder.end = segment.data + segment.size;
-    if (!first) return "";
+    if (!first) return;
     std::fill(decoder.state, decoder.state + kLanes, uint32_t(kStateMin));
     for (int lane = 0; lane < lanes; lane++) {
         const uint8_t* b = segment.data + 4 * lane;
         decoder.state[lane] = uint32_t(b[0]) | uint32_t(b[1]) << 8 | uint32_t(b[2]) << 16 | uint32_t(b[3]) << 24;
-        if (decoder.state[lane] < uint32_t(kStateMin)) return "a stream starts in a state below 65536";
+        if (decoder.state[lane] < uint32_t(kStateMin)) throw FormatProblem("a stream starts in a state below 65536");
     }
-    return "";
 }
 
-bool closed(const StreamDecoder& decoder, bool last) {
-    if (decoder.words != decoder.end) return false;
-    return !last ||
-           std::all_of(decoder.state, decoder.state + kLanes, [](uint32_t x) { return x == uint32_t(kStateMin); });
+void close_segment(const StreamDecoder& decoder, bool last) {
+    const bool closed = !last || std::all_of(decoder.state, decoder.state + kLanes,
+                                             [](uint32_t x) { return x == uint32_t(kStateMin); });
+    if (decoder.words != decoder.end || !closed) {
+        throw FormatProblem("a stream's segment does not end where its level does");
+    }
+}
+
+std::vector<Bounds> find_bounds(const Raster& raster, ThreadPool& pool) {
+    std::vector<Bounds> bounds(size_t(raster.channels));
+    pool.run(raster.channels, [&](int c) {
+        const int16_t* values = raster.row(c, 0);
+        int16_t low = values[0], high = low;
+        for (size_t i = 0; i < size_t(raster.height) * raster.width; i++) {
+            low = std::min(low, values[i]);
+            high = std::max(high, values[i]);
+        }
+        bounds[size_t(c)] = {low, high};
+    });
+    return bounds;
+}
+
+// Calls visit(y) for every row of `height`, a run of rows a thread.
+template <class Visit>
+void for_each_row(int height, int width, ThreadPool& pool, Visit visit) {
+    const int parts = pool.size();
+    const auto visit_part = [&](int part) {
+        const int stop = int(int64_t(part + 1) * height / parts);
+        for (int y = int(int64_t(part) * height / parts); y < stop; y++) visit(y);
+    };
+    pool.run(parts, visit_part, int64_t(height) * width < 32768);
 }
 
 }  // namespace
 
-CodedTile<std::vector<uint8_t>> TileCoder::encode(const Pixels& pixels, int streams, ThreadPool& pool) const {
-    Image image = read_pixels(pixels, pool);
-    CodedTile<std::vector<uint8_t>> coded{find_bounds(image, pool), {}};
-    std::vector<Level> levels = build_pyramid(image, pool);
-    image.clear();
-    const size_t coded_channels =
-        std::count_if(coded.bounds.begin(), coded.bounds.end(), [](const Bounds& bounds) { return bounds.coded(); });
-    std::vector<std::vector<std::vector<uint8_t>>> by_stream(streams);
-    pool.run(streams, [&](int stream) {
-        std::vector<uint32_t> intervals;
-        std::vector<size_t> ends;
-        for (int s = kLevels; s-- > 0;) {
-            for (const Band& band : model.bands) {
-                const Run run = stream_run(band_pixels(levels[s], band), streams, stream);
-                if (run.start == run.stop || !coded_channels) continue;
-                const size_t used = intervals.size();
-                const size_t batches = size_t(run.stop - run.start + kLanes - 1) / kLanes;
-                intervals.resize(used + batches * kLanes * coded_channels);
-                uint32_t* next = &intervals[used];
-                const BandContext context = band_context(model, adaptation, band, s, levels[s], coded.bounds);
-                for_each_slice(run, pool, [&](int64_t start, int64_t stop) {
-                    next = kernels.encode(context, start, stop, next);
-                    return true;
-                });
-            }
-            ends.push_back(intervals.size());
-        }
-        by_stream[stream] = encode_stream(
-            intervals, ends, stored_lanes(pixels.height, pixels.width, model, coded.bounds, streams, stream));
+int stream_count(int height) {
+    return std::max(1, (level_geometry(height, 1, 0).groups + kGroupsPerStream - 1) / kGroupsPerStream);
+}
+
+CodedTile<std::vector<uint8_t>> TileCoder::encode(const Pixels& pixels, ThreadPool& pool) const {
+    const int height = pixels.height, width = pixels.width, channels = pixels.channels;
+    Raster raster(height, width, channels);
+    for_each_row(height, width, pool, [&](int y) {
+        int16_t* rows[3];
+        for (int c = 0; c < channels; c++) rows[c] = raster.row(c, y);
+        read_row(pixels.data + y * pixels.stride, width, 1, channels, rows);
     });
-    coded.segments.resize(kLevels);
-    for (int s = 0; s < kLevels; s++) {
-        for (auto& segments : by_stream) coded.segments[s].push_back(std::move(segments[s]));
+    CodedTile<std::vector<uint8_t>> coded{find_bounds(raster, pool), {}};
+    const int levels = level_count(height, width), streams = stream_count(height);
+    const int networks_used = channels == 1 ? 1 : 2;
+    const size_t kinds = size_t(1 + std::min(levels, kCoarseLevel) * networks_used);
+    std::vector<StreamEncoder> encoders(static_cast<size_t>(streams), StreamEncoder(kinds));
+    if (levels && any_coded(coded.bounds)) {
+        Planes planes(level_geometry(height, width, 0), channels);
+        // From the last level to the first, since that is how rANS encodes.
+        for (int level = 0; level < levels; level++) {
+            const int scale = 1 << level;
+            planes.reset(level_geometry(height, width, level), level_size(height, level), level_size(width, level));
+            const int groups = planes.geometry().groups;
+            pool.run(groups * channels, [&](int task) {
+                const int group = task / channels, c = task % channels;
+                std::vector<int16_t> scratch;
+                for (int phase = 0; phase < kPhases; phase++) {
+                    if (planes.empty(phase)) continue;
+                    const int count = planes.columns(phase);
+                    planes.fill_group(phase, c, group, scratch, [&](int y, int16_t* out) {
+                        const int16_t* row = raster.row(c, (2 * y + kPhaseRow[phase]) * scale);
+                        row += kPhaseColumn[phase] * scale;
+                        for (int x = 0; x < count; x++) out[x] = row[2 * x * scale];
+                    });
+                }
+            });
+            pool.run(streams, [&](int stream) {
+                const GroupRange range = stream_groups(groups, streams, stream);
+                if (!range.count) return;
+                std::vector<uint32_t> intervals;
+                for (int network = networks_used; network-- > 0;) {
+                    const PassPlan passes = plan(network);
+                    if (!is_coded(passes, coded.bounds)) continue;
+                    auto& words =
+                        encoders[size_t(stream)].words[size_t(segment_kind(levels, level, network, channels))];
+                    for (int b = kBands; b-- > 0;) {
+                        const Band& band = model.bands[size_t(b)];
+                        if (planes.empty(band.phase)) continue;
+                        const Pass pass =
+                            make_pass(passes, band, networks[size_t(network)][size_t(b)], level, coded.bounds, planes);
+                        Wavefront front;
+                        front.first_group = range.first;
+                        front.groups = range.count;
+                        size_t used = 0;
+                        while (!front.done) {
+                            pool.check_interruption();
+                            const size_t needed = used + size_t(kSlice) * pass.channels * kLanes;
+                            if (intervals.size() < needed) intervals.resize(std::max(needed, 2 * intervals.size()));
+                            used = size_t(kernels.encode(pass, front, kSlice, &intervals[used]) - intervals.data());
+                        }
+                        encoders[size_t(stream)].code(intervals.data(), intervals.data() + used, words);
+                    }
+                }
+            });
+        }
+    }
+    coded.segments.resize(kinds);
+    for (size_t kind = 0; kind < kinds; kind++) {
+        for (int stream = 0; stream < streams; stream++) {
+            coded.segments[kind].push_back(
+                encoders[size_t(stream)].segment(kind, stored_lanes(height, width, coded.bounds, stream)));
+        }
     }
     return coded;
 }
 
-std::string TileCoder::decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, const TileRect& place, int finest,
-                              const Pixels& pixels, ThreadPool& pool) const {
-    std::vector<StreamDecoder> decoders(place.streams);
-    Image image = read_pixels(lowpass, pool);
-    for (int s = kLevels; s-- > finest;) {
-        for (int i = 0; i < place.streams; i++) {
-            const bool first = s == kLevels - 1;
-            const int lanes = first ? stored_lanes(place.height, place.width, model, tile.bounds, place.streams, i) : 0;
-            const std::string problem = open_segment(decoders[i], tile.segments[kLevels - 1 - s][i], lanes, first);
-            if (!problem.empty()) return problem;
-        }
-        const int height = int((int64_t(place.height) + (1 << s) - 1) >> s);
-        const int width = int((int64_t(place.width) + (1 << s) - 1) >> s);
-        Level level(height, width, pixels.channels, 1);
-        level.phase[0] = std::move(image);
-        level.fill_margin(0);
-        for (const Band& band : model.bands) {
-            const int64_t count = band_pixels(level, band);
-            if (!count) continue;
-            if (!any_coded(tile.bounds)) {
-                fill(level.phase[band.phase], tile.bounds);
-                continue;
-            }
-            const BandContext context = band_context(model, adaptation, band, s, level, tile.bounds);
-            std::atomic<bool> whole{true};
-            const auto decode_run = [&](int stream) {
-                const auto decode_slice = [&](int64_t start, int64_t stop) {
-                    return kernels.decode(context, start, stop, decoders[stream]);
-                };
-                if (!for_each_slice(stream_run(count, place.streams, stream), pool, decode_slice)) whole = false;
-            };
-            pool.run(place.streams, decode_run, count < kAlone);
-            if (!whole) return "a stream's segment ends before its level does";
-            level.fill_margin(band.phase);
-        }
-        for (const StreamDecoder& decoder : decoders) {
-            if (!closed(decoder, s == 0)) return "a stream's segment does not end where its level does";
-        }
-        image = new_image(height, width, pixels.channels);
-        for_each_pair(image, level, pool, [](int16_t& whole, int16_t& part) { whole = part; });
+void TileCoder::decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, const TileRect& place, int view,
+                       const Pixels& pixels, ThreadPool& pool) const {
+    const int levels = level_count(place.height, place.width), streams = stream_count(place.height);
+    const int channels = pixels.channels;
+    const int finest = std::min(levels, std::min(view, +kCoarseLevel));
+    std::vector<StreamDecoder> decoders(static_cast<size_t>(streams));
+    if (tile.bounds.size() != size_t(channels) || lowpass.channels != channels ||
+        lowpass.height != level_size(place.height, levels) || lowpass.width != level_size(place.width, levels)) {
+        throw std::invalid_argument("bounds and lowpass are not those of the tile");
     }
-    write_pixels(image, place.y, place.x, pixels, pool);
-    return "";
+    const auto open = [&](int kind) {
+        if (tile.segments.size() <= size_t(kind) || tile.segments[size_t(kind)].size() != size_t(streams)) {
+            throw std::invalid_argument("a tile lacks segments");
+        }
+        for (int stream = 0; stream < streams; stream++) {
+            const int lanes = kind ? 0 : stored_lanes(place.height, place.width, tile.bounds, stream);
+            open_segment(decoders[size_t(stream)], tile.segments[size_t(kind)][size_t(stream)], lanes, !kind);
+        }
+    };
+    const auto close = [&](bool last) {
+        for (const StreamDecoder& decoder : decoders) close_segment(decoder, last);
+    };
+
+    // The pixels known so far.
+    Raster raster(lowpass.height, lowpass.width, channels);
+    for (int y = 0; y < lowpass.height; y++) {
+        int16_t* rows[3];
+        for (int c = 0; c < channels; c++) rows[c] = raster.row(c, y);
+        read_row(lowpass.data + y * lowpass.stride, lowpass.width, 1, channels, rows);
+    }
+    open(0);
+    if (levels <= kCoarseLevel) close(!levels);
+    Planes planes(finest < levels ? level_geometry(place.height, place.width, finest) : Geometry(1, 1), channels);
+    for (int level = levels; level-- > finest;) {
+        planes.reset(level_geometry(place.height, place.width, level), level_size(place.height, level),
+                     level_size(place.width, level));
+        const Geometry& geometry = planes.geometry();
+        const bool light = int64_t(geometry.rows) * geometry.columns < kAlone;
+        const auto fill = [&](int task) {
+            std::vector<int16_t> scratch;
+            const int group = task / channels, c = task % channels;
+            planes.fill_group(0, c, group, scratch,
+                              [&](int y, int16_t* out) { std::copy_n(raster.row(c, y), raster.width, out); });
+        };
+        pool.run(geometry.groups * channels, fill, light);
+        for (int c = 0; c < channels; c++) {
+            if (tile.bounds[size_t(c)].coded()) continue;
+            for (const Band& band : model.bands) {
+                if (planes.empty(band.phase)) continue;
+                int16_t* first = planes.plane(band.phase, c) - kOrigin;
+                std::fill_n(first, geometry.plane_size(), int16_t(tile.bounds[size_t(c)].low));
+            }
+        }
+        for (int network = 0; network < (channels == 1 ? 1 : 2); network++) {
+            const PassPlan passes = plan(network);
+            if (level < kCoarseLevel) open(segment_kind(levels, level, network, channels));
+            for (int b = 0; b < kBands && is_coded(passes, tile.bounds); b++) {
+                const Band& band = model.bands[size_t(b)];
+                if (planes.empty(band.phase)) continue;
+                const Pass pass =
+                    make_pass(passes, band, networks[size_t(network)][size_t(b)], level, tile.bounds, planes);
+                const auto decode_groups = [&](int stream) {
+                    const GroupRange range = stream_groups(geometry.groups, streams, stream);
+                    if (!range.count) return;
+                    Wavefront front;
+                    front.first_group = range.first;
+                    front.groups = range.count;
+                    while (!front.done) {
+                        pool.check_interruption();
+                        if (!kernels.decode(pass, front, kSlice, decoders[size_t(stream)])) {
+                            throw FormatProblem("a stream's segment ends before its level does");
+                        }
+                    }
+                    for (int c = 0; c < passes.channels; c++) {
+                        if (!pass.bounds[c].coded()) continue;
+                        planes.fill_margins(band.phase, passes.first_channel + c, range.first, range.count);
+                    }
+                };
+                pool.run(streams, decode_groups, light);
+            }
+            const bool last_network = network == (channels == 1 ? 0 : 1);
+            if (level < kCoarseLevel || (level == kCoarseLevel && last_network)) close(!level && last_network);
+        }
+        Raster whole(level_size(place.height, level), level_size(place.width, level), channels);
+        for_each_row(geometry.rows, 2 * geometry.columns, pool, [&](int y) {
+            for (int c = 0; c < channels; c++) {
+                const int16_t* known = raster.row(c, y);
+                int16_t* row = whole.row(c, 2 * y);
+                for (int x = 0; x < raster.width; x++) row[2 * x] = known[x];
+                if (!planes.empty(2)) planes.get_row(2, c, y, row + 1, 2);
+                if (y >= planes.rows(3)) continue;
+                row = whole.row(c, 2 * y + 1);
+                planes.get_row(3, c, y, row, 2);
+                if (!planes.empty(1)) planes.get_row(1, c, y, row + 1, 2);
+            }
+        });
+        raster = std::move(whole);
+    }
+
+    // Every scale-th of the pixels known, as far as it lies within `pixels`.
+    const int scale = 1 << (view - finest);
+    const int top = std::max(0, -place.y), left = std::max(0, -place.x);
+    const int bottom = std::min((raster.height + scale - 1) / scale, pixels.height - place.y);
+    const int right = std::min((raster.width + scale - 1) / scale, pixels.width - place.x);
+    if (left >= right || top >= bottom) return;
+    for_each_row(bottom - top, right - left, pool, [&](int i) {
+        const int y = top + i;
+        const int16_t* rows[3];
+        std::vector<int16_t> chosen;
+        for (int c = 0; c < channels; c++) rows[c] = raster.row(c, y * scale) + left;
+        if (scale > 1) {
+            chosen.resize(size_t(right - left) * size_t(channels));
+            for (int c = 0; c < channels; c++) {
+                int16_t* out = &chosen[size_t(right - left) * size_t(c)];
+                for (int x = left; x < right; x++) out[x - left] = raster.row(c, y * scale)[x * scale];
+                rows[c] = out;
+            }
+        }
+        uint8_t* to = pixels.data + (place.y + y) * pixels.stride + ptrdiff_t(place.x + left) * channels;
+        write_row(rows, right - left, channels, to);
+    });
 }
 
 }  // namespace llicti

@@ -1,17 +1,17 @@
-// One tile: pixels to streams and back, through the pyramid.
+// One tile: pixels to streams and back (docs/format.md, clauses 3, 4 and 7).
 #pragma once
 
-#include <string>
 #include <vector>
 
-#include "pyramid.hpp"
+#include "planes.hpp"
+#include "threads.hpp"
 
 namespace llicti {
 
 // Where a tile is in the image, or among the decoded pixels, subsampled as they are asked for; height and width are its
-// own, not subsampled. streams: that its symbols are dealt to.
+// own, not subsampled.
 struct TileRect {
-    int y, x, height, width, streams;
+    int y, x, height, width;
 };
 
 struct Bytes {
@@ -19,26 +19,28 @@ struct Bytes {
     size_t size;
 };
 
-// segments: by level, coarsest first, then by stream. To be decoded, the finer levels, which nobody asks for, may be
-// missing. The lowpass is elsewhere.
+// segments: by kind, then by stream. The first kind is of all levels from kCoarseLevel on; then of each finer level its
+// luma and, with three channels, its chroma. To be decoded, the finer levels, which nobody asks for, may be missing.
+// The lowpass is elsewhere.
 template <class Segment>
 struct CodedTile {
     std::vector<Bounds> bounds;
     std::vector<std::vector<Segment>> segments;
 };
 
+int stream_count(int height);
+
 // What tiles are coded by.
 struct TileCoder {
     const Model& model;
-    const Adaptation& adaptation;
+    const PackedNetworks& networks;
     const Kernels& kernels;
 
-    CodedTile<std::vector<uint8_t>> encode(const Pixels& pixels, int streams, ThreadPool& pool) const;
+    CodedTile<std::vector<uint8_t>> encode(const Pixels& pixels, ThreadPool& pool) const;
 
-    // Decodes the levels from the coarsest to `finest` into every 2**finest'th pixel; `lowpass` alone where that is
-    // kLevels. Returns what is wrong with the data, or nothing.
-    std::string decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, const TileRect& place, int finest,
-                       const Pixels& pixels, ThreadPool& pool) const;
+    // Decodes the levels down to `view` into every 2**view'th pixel. Throws FormatProblem.
+    void decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, const TileRect& place, int view,
+                const Pixels& pixels, ThreadPool& pool) const;
 };
 
 }  // namespace llicti

@@ -1,190 +1,270 @@
-// The search for the adaptation of a model to an image: gradient descent (Adam) on a sample of its pixels, then
-// rounding.
+// The search for the adaptation of a model to an image: gradient descent (Adam; Kingma and Ba, 2015) on bits of the
+// image and of the numbers together, rounding within the loop towards the end, then leaving out what does not pay.
+// Each band's network of luma or chroma is searched on its own, by one thread, so that the result does not depend on
+// how many threads there are.
 #include "adapt/optimiser.hpp"
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
-namespace llicti {
+#include "adapt/payload.hpp"
+#include "adapt/twin.hpp"
+
+namespace llicti::fitting {
 namespace {
 
-constexpr double kStoredBits = 7.0;  // about what a stored number costs, compressed
-constexpr double kHiddenBits = 5.0;  // and one of the hidden biases, which are more alike
+constexpr int kSets = 2;  // the finest level has one of its own, which codes three quarters of the pixels
+constexpr int kPrecision = 1;
+constexpr double kPayloadBytes = 24;  // of an adaptation that changes nothing
 
-// From values to the int8 of a file and back: `origin` is what 0 stands for, `unit` the step from one to the next.
-struct Quantiser {
-    float origin, unit;
+// Adam, in the numbers' units.
+constexpr float kMeanBeta = 0.9f, kSquareBeta = 0.997f;
+constexpr float kWeightRate = 0.12f;  // and, where all numbers are open, of hidden biases
+constexpr float kOutputRate = 1.2f;   // of gains and biases, at first
+constexpr float kLaterRate = 0.5f;    // and when all numbers are open
+constexpr int kWarmUp = 10;           // steps
+constexpr float kRounded = 0.4f;      // share of the steps, the last ones, that see numbers rounded
+constexpr float kDeadZone = 0.2f;     // by how much rounding favours zero
 
-    float value(int stored) const { return origin + unit * float(stored); }
-    int8_t stored(float value) const { return int8_t(std::lround((value - origin) / unit)); }
-    // `value`, no further out than what can be stored; in this order of arguments never NaN.
-    float held(float value) const { return std::min(std::max(this->value(-128), value), this->value(127)); }
-};
-constexpr Quantiser kGain = {1, 1.0f / (1 << kGainShift)}, kBias = {0, 0.5f}, kHidden = {0, kHiddenBiasUnit};
+// Bits that a number costs, about: kPrice * log2(1 + |number|). What it says of their entropy is less than half of
+// this, but a number that pays little does so by chance.
+constexpr float kPrice = 6;
 
-// How far a bias is moved by a first step, by kind: in units of the parameter.
-constexpr float kBiasStep[kParameterKinds] = {0.4f, 0.8f, 0.8f, 0.8f};
-constexpr float kGainStep = 0.03f;
-constexpr float kHiddenStep = 1.0f;  // activations
-
-// Leave out levels at the end that are all zeros, `size` bytes each.
-void cut_zeros(std::vector<int8_t>& stored, size_t size) {
-    const auto zero = [](int8_t value) { return value == 0; };
-    while (!stored.empty() && std::all_of(stored.end() - ptrdiff_t(size), stored.end(), zero)) {
-        stored.resize(stored.size() - size);
-    }
+int8_t rounded(float number) {
+    const int size = int(std::abs(number) + 0.5f - kDeadZone);
+    return int8_t(number < 0 ? -size : size);
 }
 
-// What the search of every band of an image shares.
-struct Search {
-    const SampleSource& source;
-    const FitPlan& plan;
-
-    // Bounds only decide which channels are coded and a floor: those of the first tile serve for all.
-    const std::vector<Bounds>& bounds() const { return source.tiles[0].bounds; }
-
-    double estimate(const SampleChunk* chunks, int count, const OutputLayer& layer, const Parameters& at,
-                    Gradient* gradient) const {
-        source.pool.check_interruption();
-        return source.kernels.estimate(chunks, count, layer, bounds().data(), int(bounds().size()), at, gradient);
-    }
+// A network's numbers as the file has them, and what they and the pixels take together, in bits.
+struct Candidate {
+    std::vector<int8_t> numbers;
+    double bits;
 };
 
-Parameters not_adapted() {
-    Parameters parameters;
-    parameters.gain.fill(1);
-    return parameters;
-}
+// What is open to a search: all numbers, or those of the output layer and the biases of the hidden layer before it,
+// for which blocks are cached.
+enum class Scope { kOutputs, kAll };
 
-// Adam on gains and biases, over one batch of the sample after the other; step sizes fall to zero over the second half.
-// What a file cannot hold is not gone through: cut off at the end, it would cost up to a tenth of what the fit saves.
-Parameters descend(const Samples& samples, const Search& search, const OutputLayer& layer, bool with_hidden) {
-    const FitPlan& plan = search.plan;
-    Parameters at = not_adapted(), first_moment{}, second_moment{};
-    Gradient gradient;
-    const size_t hidden = with_hidden ? size_t(layer.width) : 0;
-    for (Parameters* each : {&at, &first_moment, &second_moment}) each->hidden_bias_delta.resize(hidden);
-    float mean_share = 1, square_share = 1;  // of the moments that is still their start, zero
-    const auto step = [&](float& value, float& m, float& v, float slope, float rate, const Quantiser& quantiser) {
-        m += 0.1f * (slope - m);
-        v += 0.01f * (slope * slope - v);
-        const float mean = m / (1 - mean_share), square = v / (1 - square_share);
-        value = quantiser.held(value - rate * mean / (std::sqrt(square) + 1e-12f));
-    };
-    const int batch = std::min(samples.fitted, plan.batch / kChunk);
-    for (int t = 1, next = 0; t <= plan.steps; t++, next += batch) {
-        if (next + batch > samples.fitted) next = 0;
-        search.estimate(&samples.chunks[next], batch, layer, at, &gradient);
-        const float rate = std::min(1.0f, 2.0f * (1.0f - float(t - 1) / float(plan.steps)));
-        mean_share *= 0.9f;
-        square_share *= 0.99f;
-        for (int o = 0; o < kParameters; o++) {
-            step(at.gain[o], first_moment.gain[o], second_moment.gain[o], gradient.gain[o], rate * kGainStep, kGain);
-            step(at.bias[o], first_moment.bias[o], second_moment.bias[o], gradient.bias[o],
-                 rate * kBiasStep[o / kOutputs], kBias);
-        }
-        for (size_t k = 0; k < hidden; k++) {
-            step(at.hidden_bias_delta[k], first_moment.hidden_bias_delta[k], second_moment.hidden_bias_delta[k],
-                 gradient.hidden_bias_delta[k], rate * kHiddenStep, kHidden);
+// The search for one network.
+class NetworkSearch {
+public:
+    NetworkSearch(const Sampled& sampled, const Network& model, const Band& band, NetworkKind kind, const FitPlan& plan,
+                  const FitKernels& kernels, ThreadPool& pool)
+        : kind_(kind),
+          depth_(int(model.layers.size()) - 1),
+          inputs_(model.layers[0].in),
+          plan_(plan),
+          kernels_(kernels),
+          pool_(pool),
+          pixels_(sampled, band, kSets),
+          twin_(model, kind == kChroma ? 2 : 1, kSets, kPrecision) {
+        for (int c = 0; c < twin_.network().channels; c++) {
+            const int channel = kind == kChroma ? c + 1 : c;
+            const int values = sampled.bounds.high[channel] - sampled.bounds.low[channel] + 1;
+            twin_.network().share[c] = values > 1 ? 1.0f - float(values) * kEvenShare : 0.0f;
         }
     }
-    return at;
-}
 
-// A band's numbers as the file has them: gains and biases of outputs; and hidden biases by channel, without padding.
-struct AdaptedBand {
-    int8_t output[2 * kParameters] = {};
-    std::vector<int8_t> hidden;
+    // The numbers of each array, all 0 where no change pays. saved: bits that it does pay.
+    std::vector<std::vector<int8_t>> run(double& saved) {
+        Candidate best{std::vector<int8_t>(twin_.size()), 0};
+        saved = 0;
+        if (pixels_.count(0)) {
+            Numbers numbers(twin_.size());
+            judging_ = draw_blocks(plan_.judged, plan_.output_blocks, Scope::kOutputs);
+            best = judged(best.numbers, Scope::kOutputs);
+            const double unadapted = best.bits;
+            improve(best, numbers, Scope::kOutputs);
+            if (plan_.steps) improve(best, numbers, Scope::kAll);
+            saved = unadapted - best.bits;
+        }
+        std::vector<std::vector<int8_t>> arrays;
+        for (const ArrayPlace& array : twin_.arrays()) {
+            const auto first = best.numbers.begin() + ptrdiff_t(array.first);
+            arrays.emplace_back(first, first + ptrdiff_t(array.count));
+        }
+        return arrays;
+    }
+
+private:
+    static constexpr float kEvenShare = 1.0f / 65536;
+
+    // Searches on from `numbers`; `best` is replaced by what is found if that is smaller.
+    void improve(Candidate& best, Numbers& numbers, Scope scope) {
+        if (scope == Scope::kOutputs) {
+            const std::vector<ContextBlock> fitted = draw_blocks(plan_.output_blocks, 0, scope);
+            descend(numbers, scope, plan_.output_batch, plan_.output_steps, fitted);
+        } else {
+            judging_ = draw_blocks(plan_.judged, plan_.output_blocks, scope);
+            descend(numbers, scope, plan_.batch, plan_.steps, {});
+        }
+        Candidate found = choose(numbers, scope);
+        if (found.bits < best.bits) best = std::move(found);
+    }
+
+    // Of each four blocks the last is of the coarser levels, as of pixels.
+    int set_of(int block) const { return block % 4 == 3 && pixels_.count(1) ? 1 : 0; }
+
+    // `count` blocks after the first `skipped` ones, or fewer where the image has no more pixels; all of them if none
+    // are left.
+    std::vector<ContextBlock> draw_blocks(int count, int skipped, Scope scope) {
+        if (scope == Scope::kOutputs) twin_.set(Numbers(twin_.size()), false);  // the model as it is fills the caches
+        std::vector<ContextBlock> blocks;
+        int64_t next[kSets] = {};
+        for (int i = 0; i < skipped + count; i++) {
+            const int set = set_of(i);
+            const int64_t first = next[set];
+            next[set] += kContexts;
+            if (i < skipped || first >= pixels_.count(set)) continue;
+            pool_.check_interruption();
+            blocks.push_back(new_block());
+            ContextBlock& block = blocks.back();
+            pixels_.fill(kernels_, set, first, kind_ == kChroma, block);
+            block.count = int(std::min<int64_t>(block.count, pixels_.count(set) - first));
+            if (scope == Scope::kOutputs) kernels_.cache(twin_.network(), block);
+        }
+        return blocks.empty() && skipped ? draw_blocks(count, 0, scope) : blocks;
+    }
+
+    ContextBlock new_block() const {
+        ContextBlock block{};
+        block.stride = padded(inputs_);
+        block.rows.resize(size_t(kContexts) * size_t(block.stride));
+        return block;
+    }
+
+    double cost(const std::vector<int8_t>& numbers) const {
+        double bits = 0;
+        for (const ArrayPlace& array : twin_.arrays()) {
+            const Histogram histogram = count_numbers(&numbers[array.first], array.count);
+            if (size_t(histogram[size_t(-kAdaptedMin)]) < array.count) bits += 8 + cheapest(histogram).bits;
+        }
+        return bits;
+    }
+
+    // What the blocks that judge say that the whole image takes.
+    Candidate judged(std::vector<int8_t> numbers, Scope scope) {
+        pool_.check_interruption();
+        twin_.keep_bounds(numbers);
+        twin_.set_exactly(numbers, scope == Scope::kOutputs);
+        double bits[kSets] = {}, contexts[kSets] = {};
+        for (const ContextBlock& block : judging_) {
+            bits[block.set] += kernels_.evaluate(twin_.network(), block, nullptr);
+            contexts[block.set] += block.count;
+        }
+        double total = cost(numbers);
+        for (int set = 0; set < kSets; set++) {
+            if (contexts[set] > 0) total += bits[set] * pixels_.whole(set) / contexts[set];
+        }
+        return {std::move(numbers), total};
+    }
+
+    bool is_open(const ArrayPlace& array, Scope scope) const {
+        return scope == Scope::kAll || array.layer == depth_ ||
+               (array.kind == ArrayKind::kHidden && array.layer == depth_ - 1);
+    }
+
+    static float learning_rate(const ArrayPlace& array, Scope scope) {
+        if (array.kind == ArrayKind::kWeight) return kWeightRate;
+        if (scope == Scope::kOutputs) return kOutputRate;
+        return array.kind == ArrayKind::kHidden ? kWeightRate : kLaterRate;
+    }
+
+    // Adam, with half a cosine. Blocks are taken in turn from those cached, or drawn anew.
+    void descend(Numbers& numbers, Scope scope, int batch, int steps, const std::vector<ContextBlock>& cached) {
+        Numbers mean(twin_.size()), square(twin_.size()), slopes(twin_.size()), seen(twin_.size());
+        int64_t next[kSets] = {};
+        ContextBlock drawn = new_block();
+        const double whole = pixels_.whole(0) + pixels_.whole(1);
+        float mean_left = 1, square_left = 1;
+        for (int t = 0, turn = 0; t < steps; t++) {
+            pool_.check_interruption();
+            seen = numbers;
+            // The slopes are taken there, and change what was not rounded ("straight through").
+            if (float(t) >= (1 - kRounded) * float(steps)) {
+                std::transform(seen.begin(), seen.end(), seen.begin(), [](float n) { return float(rounded(n)); });
+            }
+            twin_.set(seen, scope == Scope::kOutputs);
+            FloatGradient& gradient = twin_.clear_gradient(scope == Scope::kAll, true);
+            int contexts = 0;
+            for (int i = 0; i < batch; i++, turn++) {
+                const ContextBlock* block = &drawn;
+                if (scope == Scope::kOutputs) {
+                    block = &cached[size_t(turn) % cached.size()];
+                } else {
+                    const int set = set_of(i);
+                    pixels_.fill(kernels_, set, next[set], kind_ == kChroma, drawn);
+                    next[set] += drawn.count;
+                }
+                kernels_.evaluate(twin_.network(), *block, &gradient);
+                contexts += block->count;
+            }
+            twin_.find_slopes(slopes);
+            mean_left *= kMeanBeta;
+            square_left *= kSquareBeta;
+            const float rate =
+                std::min(1.0f, float(t + 1) / kWarmUp) * 0.5f * (1 + std::cos(3.14159265f * float(t) / float(steps)));
+            AdamStep step{1 - kMeanBeta,
+                          1 - kSquareBeta,
+                          1 / (1 - mean_left),
+                          1 / (1 - square_left),
+                          0,
+                          float(kPrice * 1.44269504 * contexts / whole)};
+            for (const ArrayPlace& array : twin_.arrays()) {
+                if (!is_open(array, scope)) continue;
+                step.rate = rate * learning_rate(array, scope);
+                const size_t first = array.first;
+                kernels_.step(step, array.count, &slopes[first], &numbers[first], &mean[first], &square[first]);
+            }
+        }
+    }
+
+    // Rounds, and leaves out arrays that do not pay.
+    Candidate choose(const Numbers& numbers, Scope scope) {
+        std::vector<int8_t> whole(numbers.size());
+        std::transform(numbers.begin(), numbers.end(), whole.begin(), rounded);
+        Candidate best = judged(std::move(whole), scope);
+        for (const ArrayPlace& array : twin_.arrays()) {
+            const auto first = best.numbers.begin() + ptrdiff_t(array.first);
+            if (std::all_of(first, first + ptrdiff_t(array.count), [](int8_t n) { return n == 0; })) continue;
+            std::vector<int8_t> fewer = best.numbers;
+            std::fill_n(fewer.begin() + ptrdiff_t(array.first), array.count, int8_t(0));
+            Candidate without = judged(std::move(fewer), scope);
+            if (without.bits < best.bits) best = std::move(without);
+        }
+        return best;
+    }
+
+    const NetworkKind kind_;
+    const int depth_, inputs_;
+    const FitPlan& plan_;
+    const FitKernels& kernels_;
+    ThreadPool& pool_;
+    const BandPixels pixels_;
+    Twin twin_;
+    std::vector<ContextBlock> judging_;
 };
-
-AdaptedBand quantised(const Parameters& parameters, const Band& band) {
-    AdaptedBand stored;
-    for (int o = 0; o < kParameters; o++) {
-        stored.output[o] = kGain.stored(parameters.gain[o]);
-        stored.output[kParameters + o] = kBias.stored(parameters.bias[o]);
-    }
-    for (int i = 0; !parameters.hidden_bias_delta.empty() && i < last_hidden(band).out; i++) {
-        stored.hidden.push_back(kHidden.stored(parameters.hidden_bias_delta[i]));
-    }
-    return stored;
-}
-
-// And back.
-Parameters dequantised(const AdaptedBand& stored, const Band& band) {
-    Parameters parameters;
-    for (int o = 0; o < kParameters; o++) {
-        parameters.gain[o] = kGain.value(stored.output[o]);
-        parameters.bias[o] = kBias.value(stored.output[kParameters + o]);
-    }
-    for (int8_t delta : stored.hidden) parameters.hidden_bias_delta.push_back(kHidden.value(delta));
-    if (!stored.hidden.empty()) parameters.hidden_bias_delta.resize(size_t(last_hidden(band).rows()));
-    return parameters;
-}
-
-// What the chunks that judge say that the whole band takes with `parameters`, in bits.
-double estimated_bits(const Samples& samples, const Search& search, const OutputLayer& layer,
-                      const Parameters& parameters) {
-    const int judged = int(samples.chunks.size()) - samples.judged_from;
-    const double bits = search.estimate(&samples.chunks[samples.judged_from], judged, layer, parameters, nullptr);
-    return bits * double(samples.pixels) / double(judged * kChunk);
-}
-
-// The changes of one band at one level; none where they do not pay.
-AdaptedBand fit_band(const Search& search, int level, const Band& band) {
-    const Samples samples = draw_samples(search.source, search.plan.samples, level, band);
-    if (samples.chunks.empty()) return {};
-    const OutputLayer layer(band.layers.back());
-    const double unadapted = estimated_bits(samples, search, layer, not_adapted());
-    const auto fit = [&](bool hidden) { return quantised(descend(samples, search, layer, hidden), band); };
-    const auto saved = [&](const AdaptedBand& stored) {
-        return unadapted - estimated_bits(samples, search, layer, dequantised(stored, band));
-    };
-    AdaptedBand best = fit(samples.hidden);
-    double pays = saved(best);
-    if (samples.hidden) {
-        AdaptedBand shallow = best;
-        shallow.hidden.clear();
-        if (pays - kHiddenBits * last_hidden(band).out < saved(shallow)) pays = saved(best = fit(false));
-    }
-    return pays < 2 * kParameters * kStoredBits ? AdaptedBand{} : best;
-}
 
 }  // namespace
 
-OutputLayer::OutputLayer(const Layer& layer)
-    : width((4 * layer.quads + 15) / 16 * 16), weight(size_t(width) * kOutputRows) {
-    for (int o = 0; o < kParameters; o++) {
-        const float unit = float(layer.multipliers(o)[0]) / float(1 << (kOutputShift + kFineShift));
-        bias[o] = unit * float(layer.biases(0)[o]);
-        for (int k = 0; k < width; k++) weight[size_t(k) * kOutputRows + o] = unit * float(layer.weights(o)[k]);
-    }
-}
-
-AdaptedParameters fit_parameters(const std::vector<Pixels>& tiles, const Model& model, const Kernels& kernels,
-                                 const FitPlan& plan, ThreadPool& pool) {
-    std::vector<PyramidTile> sampled = build_sampled_tiles(tiles, pool);
-    const Adaptation none = unpack({}, model);
-    const SampleSource source{sampled, model, none, kernels, pool};
-    const Search search{source, plan};
-    const int fits = 3 * plan.levels;
-    std::vector<AdaptedBand> bands(fits);
-    pool.run(fits, [&](int task) {
-        const int i = fits - 1 - task;  // the band with the most neighbours first, so that none is left waiting for it
-        bands[i] = fit_band(search, i / 3, model.bands[i % 3]);
+std::vector<uint8_t> fit(const std::vector<Pixels>& tiles, const Model& model, const FitPlan& plan,
+                         const FitKernels& kernels, ThreadPool& pool) {
+    const Sampled sampled = sample_image(tiles);
+    const size_t count = sampled.channels == 1 ? kBands : kNetworks * kBands;
+    std::vector<std::vector<std::vector<int8_t>>> found(count);
+    std::vector<double> saved(count);
+    pool.run(int(count), [&](int task) {
+        // Chroma of the band with the most neighbours first, so that none is left waiting for it.
+        const size_t i = count - 1 - size_t(task), network = i / kBands, band = i % kBands;
+        NetworkSearch search(sampled, model.networks[network][band], model.bands[band], NetworkKind(network), plan,
+                             kernels, pool);
+        found[i] = search.run(saved[i]);
     });
-    AdaptedParameters parameters;
-    for (int i = 0; i < fits; i++) {
-        bands[i].hidden.resize(size_t(last_hidden(model.bands[i % 3]).out));
-        parameters.outputs.insert(parameters.outputs.end(), bands[i].output, bands[i].output + 2 * kParameters);
-        parameters.hidden.insert(parameters.hidden.end(), bands[i].hidden.begin(), bands[i].hidden.end());
-    }
-    cut_zeros(parameters.outputs, kOutputsPerLevel);
-    const size_t hidden_per_level = 3 * size_t(last_hidden(model.bands[0]).out);
-    cut_zeros(parameters.hidden, hidden_per_level);
-    // No level has hidden biases alone.
-    const size_t least = parameters.hidden.size() / hidden_per_level * kOutputsPerLevel;
-    parameters.outputs.resize(std::max(parameters.outputs.size(), least));
-    return parameters;
+    if (std::accumulate(saved.begin(), saved.end(), 0.0) <= 8 * kPayloadBytes) return {};
+    std::vector<std::vector<int8_t>> arrays;
+    for (auto& each : found) arrays.insert(arrays.end(), each.begin(), each.end());
+    return pack_numbers(kSets, kPrecision, arrays);
 }
 
-}  // namespace llicti
+}  // namespace llicti::fitting

@@ -4,19 +4,21 @@
 #include <vector>
 
 #include "adapt/sample.hpp"
+#include "threads.hpp"
 
-namespace llicti {
+namespace llicti::fitting {
 
-// How much work a search is.
+// How much work a search is, of each band's network of luma or chroma, in blocks of kContexts pixels.
 struct FitPlan {
-    int levels;   // finest levels that are adapted, each on its own
-    int samples;  // pixels of each band that are fitted to, at most; half as many more judge
-    int batch;    // pixels that a step of the optimiser looks at
-    int steps;
+    int judged;         // that say what pays
+    int output_blocks;  // that the output layer and the last hidden layer's biases are fitted to,
+    int output_batch;   // so many in each
+    int output_steps;   // of so many steps
+    int batch, steps;   // of the search that all numbers are open to
 };
 
-// The changes that pay for their bytes.
-AdaptedParameters fit_parameters(const std::vector<Pixels>& tiles, const Model& model, const Kernels& kernels,
-                                 const FitPlan& plan, ThreadPool& pool);
+// The ADPT payload (docs/format.md, clause 5.2) of the changes that pay for their bytes; empty where none do.
+std::vector<uint8_t> fit(const std::vector<Pixels>& tiles, const Model& model, const FitPlan& plan,
+                         const FitKernels& kernels, ThreadPool& pool);
 
-}  // namespace llicti
+}  // namespace llicti::fitting

@@ -2,59 +2,145 @@
 #include "adapt/sample.hpp"
 
 #include <algorithm>
+#include <climits>
+#include <numeric>
 
-namespace llicti {
+namespace llicti::fitting {
 namespace {
 
-constexpr int kRuns = kChunk / kSampleRun;
-constexpr int kLeastPixels = 4096;    // of a band, for it to be worth a fit
-constexpr int kPixelsPerHidden = 96;  // of a band, for fitting one of its hidden biases to pay
+constexpr int kCropSide = 1024;           // of a crop of an image that is too large to be looked at whole
+constexpr int64_t kMostPixels = 6 << 20;  // of one that is not
+constexpr int kMostCrops = 6;
+constexpr int kAlignment = 256;  // of crops within tiles, so that phases stay the same
+
+Crop read_crop(const Pixels& tile, int top, int left, int height, int width) {
+    Crop crop{height, width, {}};
+    for (int c = 0; c < tile.channels; c++) crop.plane[c].resize(size_t(height) * size_t(width));
+    for (int y = 0; y < height; y++) {
+        int16_t* to[3];
+        for (int c = 0; c < tile.channels; c++) to[c] = &crop.plane[c][size_t(y) * size_t(width)];
+        read_row(tile.data + (top + y) * tile.stride + ptrdiff_t(left) * tile.channels, width, 1, tile.channels, to);
+    }
+    return crop;
+}
+
+// The crop number `index` of `count`, within the tile that has the pixel at that share of the image.
+Crop read_spread(const std::vector<Pixels>& tiles, int index, int count) {
+    const size_t at = (2 * size_t(index) + 1) * tiles.size() / (2 * size_t(count));
+    const Pixels& tile = tiles[at];
+    // Crops of the same tile are spread along its diagonals, one after the other.
+    const auto place = [](int size, int side, int number, int of) {
+        if (size <= side) return 0;
+        return int(int64_t(size - side) * (2 * number + 1) / (2 * of)) / kAlignment * kAlignment;
+    };
+    const int height = std::min(kCropSide, tile.height), width = std::min(kCropSide, tile.width);
+    const int top = place(tile.height, height, index, count);
+    const int left = place(tile.width, width, index * 2 % count + index * 2 / count % 2, count);
+    return read_crop(tile, top, left, std::min(height, tile.height - top), std::min(width, tile.width - left));
+}
+
+constexpr int kAhead = 4;  // pixels from the one gathered to the one that is fetched
+
+// Fetch what gathering will read.
+void prefetch(const CropBand& band, int row, int column, bool chroma) {
+#ifdef __GNUC__
+    const int width = band.crop->width, x = (2 * column + band.shape->column) << band.level;
+    for (int dy = -3; dy <= 3; dy++) {
+        const int y = std::clamp((2 * row + band.shape->row + dy) * (1 << band.level), 0, band.crop->height - 1);
+        for (int c = 0; c < (chroma ? 3 : 1); c++) {
+            __builtin_prefetch(&band.crop->plane[c][size_t(y) * size_t(width) + size_t(x)]);
+        }
+    }
+#else
+    (void)band, (void)row, (void)column, (void)chroma;
+#endif
+}
 
 }  // namespace
 
-std::vector<PyramidTile> build_sampled_tiles(const std::vector<Pixels>& tiles, ThreadPool& pool) {
-    const size_t looked_at = std::min(tiles.size(), size_t(kMaxSampledTiles));
-    std::vector<PyramidTile> pyramids(looked_at);
-    for (size_t i = 0; i < looked_at; i++) {
-        Image image = read_pixels(tiles[i * tiles.size() / looked_at], pool);
-        pyramids[i].bounds = find_bounds(image, pool);
-        pyramids[i].levels = build_pyramid(image, pool);
+Sampled sample_image(const std::vector<Pixels>& tiles) {
+    Sampled sampled{{}, tiles[0].channels, 0, 1, {{SHRT_MAX, SHRT_MAX, SHRT_MAX}, {SHRT_MIN, SHRT_MIN, SHRT_MIN}}};
+    for (const Pixels& tile : tiles) sampled.pixels += double(tile.height) * tile.width;
+    if (sampled.pixels <= double(kMostPixels)) {
+        for (const Pixels& tile : tiles) sampled.crops.push_back(read_crop(tile, 0, 0, tile.height, tile.width));
+    } else {
+        for (int i = 0; i < kMostCrops; i++) sampled.crops.push_back(read_spread(tiles, i, kMostCrops));
     }
-    return pyramids;
-}
-
-Samples draw_samples(const SampleSource& source, int64_t most, int level, const Band& band) {
-    Samples samples{};
-    std::vector<PyramidTile*> used;
-    for (PyramidTile& tile : source.tiles) {
-        const int64_t pixels = band_pixels(tile.levels[level], band);
-        samples.pixels += pixels;
-        if (pixels >= kLeastPixels / kMaxSampledTiles) used.push_back(&tile);
-    }
-    if (samples.pixels < kLeastPixels || used.empty()) return samples;
-    samples.hidden = samples.pixels >= int64_t(kPixelsPerHidden) * last_hidden(band).out;
-    // Of what is sampled two thirds are fitted to and the rest judge, so that no fit is judged by what it has learnt by
-    // heart; but a band sampled whole has nothing else to learn.
-    const bool whole = source.tiles.size() == 1 && samples.pixels <= most;
-    const int total = int(whole ? samples.pixels : std::min(most + most / 2, samples.pixels)) / kChunk;
-    samples.fitted = whole ? total : total - total / 3;
-    samples.judged_from = whole ? 0 : samples.fitted;
-    samples.chunks.resize(total);
-    for (int n = 0; n < total; n++) {
-        source.pool.check_interruption();
-        // Chunks take tiles in turn and spread over all of theirs; where some only judge, each third one.
-        PyramidTile& tile = *used[n % used.size()];
-        const int64_t last = band_pixels(tile.levels[level], band) - kSampleRun;
-        int64_t starts[kRuns];
-        for (int run = 0; run < kRuns; run++) {
-            starts[run] = last * (int64_t(run) * total + n) / (int64_t(kRuns) * total);
+    double looked_at = 0;
+    for (const Crop& crop : sampled.crops) {
+        looked_at += double(crop.height) * crop.width;
+        for (int c = 0; c < sampled.channels; c++) {
+            for (int16_t v : crop.plane[c]) {
+                sampled.bounds.low[c] = std::min(sampled.bounds.low[c], int(v));
+                sampled.bounds.high[c] = std::max(sampled.bounds.high[c], int(v));
+            }
         }
-        const int place = whole ? n : n % 3 == 2 ? samples.fitted + n / 3 : n - n / 3;
-        const BandContext context =
-            band_context(source.model, source.none, band, level, tile.levels[level], tile.bounds);
-        source.kernels.sample(context, starts, samples.hidden, samples.chunks[place]);
     }
-    return samples;
+    sampled.share = looked_at / sampled.pixels;
+    return sampled;
 }
 
-}  // namespace llicti
+BandShape band_shape(const Band& band) {
+    BandShape shape{kPhaseRow[band.phase], kPhaseColumn[band.phase], {}, {}, {}};
+    const auto add = [&](const Place& place, std::vector<Offset>& to) {
+        to.push_back({2 * place.row + kPhaseRow[place.phase] - shape.row,
+                      2 * place.column + kPhaseColumn[place.phase] - shape.column});
+    };
+    for (const Place& place : band.neighbours) add(place, shape.known);
+    for (const Place& place : band.more_luma) add(place, shape.more);
+    std::copy(band.nearest.begin(), band.nearest.end(), shape.nearest);
+    return shape;
+}
+
+BandPixels::BandPixels(const Sampled& sampled, const Band& band, int sets)
+    : sampled_(sampled), shape_(band_shape(band)), share_(sampled.share), sets_(size_t(sets)) {
+    const BandShape& shape = shape_;
+    for (const Crop& crop : sampled.crops) {
+        for (int level = 0; std::max(crop.height, crop.width) > kMaxLowpass << level; level++) {
+            const auto size = [&](int whole, int parity) {
+                return (((whole + (1 << level) - 1) >> level) + 1 - parity) / 2;
+            };
+            CropBand part{&crop, &shape, level, size(crop.height, shape.row), size(crop.width, shape.column), {}};
+            if (!part.pixels()) continue;
+            const auto add = [&](const Offset& place) {
+                part.offsets.push_back((place.row * crop.width + place.column) * (1 << level));
+            };
+            for (const Offset& place : shape.known) add(place);
+            for (const Offset& place : shape.more) add(place);
+            for (const Offset& place : kBack) add(place);
+            Set& set = sets_[size_t(std::min(level, sets - 1))];
+            set.count += part.pixels();
+            set.parts.push_back(std::move(part));
+            set.ends.push_back(set.count);
+        }
+    }
+    for (Set& set : sets_) {
+        set.stride = std::max<int64_t>(1, int64_t(double(set.count) * 0.6180339887));
+        while (std::gcd(set.stride, set.count) > 1) set.stride++;
+    }
+}
+
+void BandPixels::fill(const FitKernels& kernels, int set, int64_t first, bool chroma, ContextBlock& block) const {
+    const Set& from = sets_[size_t(set)];
+    block.set = set;
+    block.count = int(std::min<int64_t>(kContexts, from.count));
+    struct Spot {
+        const CropBand* band;
+        int row, column;
+    } spots[kContexts];
+    for (int i = 0; i < block.count; i++) {
+        const int64_t at = (first + i) % from.count * from.stride % from.count;
+        const size_t part = size_t(std::upper_bound(from.ends.begin(), from.ends.end(), at) - from.ends.begin());
+        const CropBand& band = from.parts[part];
+        const int64_t pixel = at - (from.ends[part] - band.pixels());
+        spots[i] = {&band, int(pixel / band.columns), int(pixel % band.columns)};
+    }
+    for (int i = 0; i < block.count; i++) {
+        // Spread as they are, pixels are not in the caches.
+        if (i + kAhead < block.count)
+            prefetch(*spots[i + kAhead].band, spots[i + kAhead].row, spots[i + kAhead].column, chroma);
+        kernels.gather(*spots[i].band, spots[i].row, spots[i].column, chroma, sampled_.bounds, block, i);
+    }
+}
+
+}  // namespace llicti::fitting

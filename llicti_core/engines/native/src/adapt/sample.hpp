@@ -3,40 +3,48 @@
 
 #include <vector>
 
-#include "kernels/kernels.hpp"
-#include "pyramid.hpp"
+#include "kernels/adapt.hpp"
+#include "planes.hpp"
 
-namespace llicti {
+namespace llicti::fitting {
 
-constexpr int kMaxSampledTiles = 4;  // of a large image, that samples are taken from
-
-struct PyramidTile {
-    std::vector<Level> levels;
-    std::vector<Bounds> bounds;
+// What is looked at: all of a small image, or parts spread over it.
+struct Sampled {
+    std::vector<Crop> crops;
+    int channels;
+    double pixels;  // of the whole image
+    double share;   // of it that crops hold
+    ValueBounds bounds;
 };
 
-// The tiles that are looked at: all of a small image, or some that are spread over it.
-std::vector<PyramidTile> build_sampled_tiles(const std::vector<Pixels>& tiles, ThreadPool& pool);
+Sampled sample_image(const std::vector<Pixels>& tiles);
 
-// What is sampled, and by what.
-struct SampleSource {
-    std::vector<PyramidTile>& tiles;
-    const Model& model;
-    const Adaptation& none;
-    const Kernels& kernels;
-    ThreadPool& pool;
+BandShape band_shape(const Band& band);
+
+// The pixels of one band in all crops, by set of levels: each set in an order that is spread over the image from
+// everywhere, and goes on without end.
+class BandPixels {
+public:
+    BandPixels(const Sampled& sampled, const Band& band, int sets);
+
+    // Pixels of a set: in the crops, and in the whole image.
+    int64_t count(int set) const { return sets_[size_t(set)].count; }
+    double whole(int set) const { return double(count(set)) / share_; }
+
+    // Fills a block with the pixels number `first` and on of a set, no more than there are in all.
+    void fill(const FitKernels& kernels, int set, int64_t first, bool chroma, ContextBlock& block) const;
+
+private:
+    struct Set {
+        std::vector<CropBand> parts;
+        std::vector<int64_t> ends;  // of each part among the set's pixels
+        int64_t count = 0, stride = 1;
+    };
+
+    const Sampled& sampled_;
+    const BandShape shape_;
+    double share_;
+    std::vector<Set> sets_;
 };
 
-// A sample of one band of one level: chunks to fit to, then chunks to judge by.
-struct Samples {
-    std::vector<SampleChunk> chunks;
-    int fitted;       // how many chunks are fitted to
-    int judged_from;  // and the first of those that judge: of a band sampled whole, all do both
-    int64_t pixels;   // of the whole band, in the tiles looked at
-    bool hidden;      // whether activations are sampled, and hidden biases worth a try
-};
-
-// most: pixels that are fitted to, at most; half as many more judge. No chunks where the band is too small for a fit.
-Samples draw_samples(const SampleSource& source, int64_t most, int level, const Band& band);
-
-}  // namespace llicti
+}  // namespace llicti::fitting

@@ -1,3 +1,11 @@
-// Kernels for AArch64 processors with dot products: those of neon.cpp, compiled with them.
+// NEON with dot products.
 #define LLICTI_DOTPROD
-#include "neon.cpp"
+#include "kernels/simd_neon.hpp"
+// The vectors come first.
+#include "kernels/step.hpp"
+
+namespace llicti {
+
+const Kernels kDotprodKernels = {"dotprod", pack, encode, decode};
+
+}  // namespace llicti

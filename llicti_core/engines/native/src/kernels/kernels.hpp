@@ -1,16 +1,15 @@
 // The interface between tile coding and the instruction-set dependent kernels.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <vector>
 
-#include "adaptation.hpp"
+#include "model.hpp"
 
 namespace llicti {
-
-constexpr int kChunk = 64;       // pixels whose parameters are computed together; they stay in the L1 and L2 caches
-constexpr int kSampleRun = 8;    // neighbouring pixels that are sampled together
-constexpr int kOutputRows = 64;  // kParameters, in whole row blocks
 
 // Least and greatest of a channel's values; one whose bounds are equal is not coded.
 struct Bounds {
@@ -18,24 +17,104 @@ struct Bounds {
     bool coded() const { return low != high; }
 };
 
-// Where one neighbour's values are: `origin[channel]` is that of the band's pixel (0, 0).
-struct Source {
-    const int16_t* origin[3];
-    ptrdiff_t stride;
+// --- Planes by lane -----------------------------------------------------------------------------
+// The values of a phase's channel lie in slots of kLaneStride lanes: row 32 * g + l, column c, at slot
+// g * period + 2 * l + c and lane l. All pixels of a step are then one slot's lanes, and so is each of their
+// neighbours. Lanes -2, -1, 32 and 33 repeat rows of the groups above and below, and columns -2, -1 and the two past
+// the last one the edge's values.
+constexpr int kMarginLanes = 2;
+constexpr int kLaneStride = kLanes + 2 * kMarginLanes;
+constexpr int kMarginSlots = 8;  // slots before the first and after the last pixel that contexts reach
+
+struct Geometry {
+    int rows, columns;  // of phase 00
+    int period;         // slots from a row group to the next
+    int groups;
+
+    Geometry(int rows, int columns)
+        : rows(rows),
+          columns(columns),
+          period(columns + kGroupPad > kMinGroupSteps ? columns + kGroupPad : kMinGroupSteps),
+          groups((rows + kLanes - 1) / kLanes) {}
+
+    // One past the last slot.
+    ptrdiff_t end() const {
+        return ptrdiff_t(groups - 1) * period + kLaneDelay * (kLanes + kMarginLanes) + columns + kMarginSlots;
+    }
+    // Elements of a plane, of which the first slot is slot -kMarginSlots.
+    size_t plane_size() const { return size_t(end() + kMarginSlots) * kLaneStride; }
+    // Where row `lane` of `group` has column 0, from the element of slot 0, lane 0.
+    ptrdiff_t offset(int group, int lane) const {
+        return (ptrdiff_t(group) * period + kLaneDelay * lane) * kLaneStride + lane;
+    }
 };
 
-// All that predicting a band of a tile takes.
-struct BandContext {
-    const Model* model;
-    const Band* band;
-    const BandAdaptation* adaptation;
-    int level;
-    int channels;
-    int width;  // pixels in a row of the band
-    Bounds bounds[3];
-    Source sources[40];
-    int16_t* target[3];  // the band's own pixels
-    ptrdiff_t target_stride;
+constexpr int kOrigin = kMarginSlots * kLaneStride + kMarginLanes;  // element of slot 0, lane 0
+
+// --- Networks -----------------------------------------------------------------------------------
+
+// Runs of four, two and one quads of inputs whose products are summed up together, and where their weights begin.
+struct RowBlock {
+    uint32_t weight;
+    uint16_t fours, twos, ones;
+};
+
+// A layer as the kernels of one instruction set read it: outputs in blocks of as many as they take together.
+struct PackedLayer {
+    int in, out, rows;            // rows: outputs, in whole blocks
+    int quads;                    // of 4 inputs, the last one padded
+    std::vector<int32_t> weight;  // 4 weights each, in the order in which they are used
+    // Where products are summed up by runs of quads: the runs of each block, and where in memory their quads
+    // of inputs are.
+    std::vector<RowBlock> block;
+    std::vector<uint16_t> offset;
+    std::vector<int32_t> bias;        // [kBiasLevels][rows], what inputs stored as value + 128 add taken off
+    std::vector<int32_t> multiplier;  // [rows]
+    // Where a multiplier m is in [32, 8192), 16 bits are enough to requantise: with an accumulator saturated to t in
+    // [0, 65535], (t * m + 2**13) >> 14 is (((t * 8m) >> 16) + 1) >> 1, or both exceed 127.
+    std::vector<uint8_t> short_block;        // [blocks] whether all its multipliers are
+    std::vector<uint16_t> short_multiplier;  // 8m
+};
+
+struct PackedNetwork {
+    std::vector<PackedLayer> layers;
+    int rows;                         // outputs, in whole blocks
+    std::vector<int32_t> gain, bias;  // [kBiasLevels][rows]: parameter = (fine * gain + bias) >> 10
+};
+
+using PackedNetworks = std::array<std::array<PackedNetwork, kBands>, kNetworks>;
+
+// --- Passes -------------------------------------------------------------------------------------
+
+constexpr int kMaxKnown = 3 * 40 + 9;              // inputs that are known values
+constexpr int kMaxInputs = kMaxKnown + 2 * 5 + 3;  // and of the band itself, and bases
+constexpr int kMaxOutputRows = 64;                 // kChromaOutputs, in whole blocks
+
+// All that coding one band takes, of luma or of chroma. Pointers are to the element of slot 0, lane 0, of the band's
+// first pixel or its neighbour.
+struct Pass {
+    const PackedNetwork* network;
+    int bias_level;     // which biases, gains: min(level, kBiasLevels - 1)
+    int rows, columns;  // of the band
+    int period;         // see Geometry
+    ptrdiff_t slots;    // one past the last slot
+    int channels;       // 1 or 2
+    Bounds bounds[2];
+    int bases;                     // channels that the network sees: 1 or 3
+    const int16_t* nearest[3][4];  // known values whose mean is the base
+    int known;                     // inputs that are known values
+    const int16_t* source[kMaxKnown];
+    uint8_t base[kMaxKnown];  // what is taken off each
+    int16_t* target[2];       // the band's own pixels
+};
+
+// Which lanes of a stream have a pixel at each step of a pass, as bits.
+struct Wavefront {
+    int first_group, groups;  // the stream's
+    int step = -1;
+    bool done = false;
+    uint32_t active = 0;                                // have a pixel
+    uint32_t first = 0, second = 0, last = 0, top = 0;  // in the first, second, last column; in the stream's first row
 };
 
 // A stream's lanes while decoding, and the words of the segment being read.
@@ -45,57 +124,22 @@ struct StreamDecoder {
     const uint8_t* end;
 };
 
-constexpr int kHiddenFraction = kHiddenShift - kOutputShift;  // bits behind the point of sampled activations
-
-// Pixels that an adaptation is fitted to: outputs before it, in their parameters' units, and values minus bases; and
-// where biases of the last hidden layer are fitted too, its activations before they are cut off at 0 and
-// kActivationMax.
-struct SampleChunk {
-    alignas(64) float output[kParameters][kChunk];
-    alignas(64) float residual[3][kChunk];
-    std::vector<int16_t> hidden;  // [channel, padded to 16][pixel], saturated
-};
-
-// What is searched for one band at one level.
-struct Parameters {
-    std::array<float, kParameters> gain{}, bias{};
-    std::vector<float> hidden_bias_delta;  // [channel, padded to 16], in activations; or empty
-};
-
-// Slopes of the bits by each of them.
-using Gradient = Parameters;
-
-// An output layer in floats: parameter = sum over k of weight[k] * activation[k], + bias.
-struct OutputLayer {
-    explicit OutputLayer(const Layer& layer);
-
-    int width;                  // inputs, padded to 16
-    std::vector<float> weight;  // [input][kOutputRows], by output
-    std::array<float, kParameters> bias;
-};
-
 struct Kernels {
     const char* name;
-    // Write (cdf_low | frequency << 16) of pixels [start, stop) of the band, for every lane batch and coded
-    // channel kLanes entries, in decoding order; entries of lanes past `stop` are zero. Returns the end.
-    uint32_t* (*encode)(const BandContext&, int64_t start, int64_t stop, uint32_t* intervals);
-    // Decode pixels [start, stop) of the band. Returns false where the words run out.
-    bool (*decode)(const BandContext&, int64_t start, int64_t stop, StreamDecoder&);
-    // Sample the runs of kSampleRun pixels that begin at each of `starts`, kChunk / kSampleRun of them; with or without
-    // activations.
-    void (*sample)(const BandContext&, const int64_t* starts, bool hidden, SampleChunk&);
-    // Estimated bits of `count` chunks, sampled with activations where `at` changes hidden biases. Unless `gradient` is
-    // null, it is set, and the bits are not computed.
-    double (*estimate)(const SampleChunk*, int count, const OutputLayer&, const Bounds* bounds, int channels,
-                       const Parameters& at, Gradient* gradient);
+    void (*pack)(const Network&, NetworkKind, PackedNetwork&);
+    // Go on with a pass, `steps` of it at most, until wavefront.done. encode writes (cdf_low | frequency << 16) of the
+    // band's values, for every step and coded channel kLanes entries, in decoding order; entries of lanes without a
+    // pixel are zero; it returns the end. decode returns false where the words run out.
+    uint32_t* (*encode)(const Pass&, Wavefront&, int steps, uint32_t* intervals);
+    bool (*decode)(const Pass&, Wavefront&, int steps, StreamDecoder&);
 };
 
 extern const Kernels kGenericKernels;
-#ifdef LLICTI_HAVE_AMX
-extern const Kernels kAmxKernels;
-#endif
 #ifdef LLICTI_HAVE_AVX512
 extern const Kernels kAvx512Kernels;
+#endif
+#ifdef LLICTI_HAVE_AVXVNNI
+extern const Kernels kAvxvnniKernels;
 #endif
 #ifdef LLICTI_HAVE_AVX2
 extern const Kernels kAvx2Kernels;

@@ -1,0 +1,73 @@
+// A network in floats, as a function of the numbers that an adaptation changes it by.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/adapt.hpp"
+#include "model.hpp"
+
+namespace llicti::fitting {
+
+enum class ArrayKind { kWeight, kHidden, kGain, kBias };
+
+// Where an array's numbers are among those of its network.
+struct ArrayPlace {
+    ArrayKind kind;
+    int layer, set;
+    size_t first, count;
+};
+
+using Numbers = std::vector<float>;
+
+class Twin {
+public:
+    // channels: that it predicts, 1 (Y) or 2 (Co and Cg).
+    Twin(const Network& model, int channels, int sets, int precision);
+
+    const std::vector<ArrayPlace>& arrays() const { return arrays_; }
+    size_t size() const { return size_; }
+
+    // The network changed by `numbers`, as a smooth function of them. cached: see FloatNetwork; then `base` says
+    // whether biases are without the model's own, which rows have already.
+    void set(const Numbers& numbers, bool cached);
+    // And as integers make it of whole numbers.
+    void set_exactly(const std::vector<int8_t>& numbers, bool cached);
+    const FloatNetwork& network() const { return network_; }
+    FloatNetwork& network() { return network_; }
+
+    // Slopes by the float network's parameters. `weights`: whether those of weights are wanted, of all layers or of the
+    // output layer alone.
+    FloatGradient& clear_gradient(bool hidden_weights, bool output_weights);
+    // And by the numbers.
+    void find_slopes(Numbers& slopes) const;
+
+    // Sets numbers to 0 in rows whose totals might overflow (docs/format.md, bounds).
+    void keep_bounds(std::vector<int8_t>& numbers) const;
+
+private:
+    struct FloatLayerData {
+        std::vector<float> base;        // [out][in], weights
+        std::vector<float> step, most;  // [out], of their numbers, and the largest weight
+        std::vector<float> bias;        // [levels][padded out]
+        std::vector<float> forward, backward, used_bias, weight_gradient;
+        std::vector<float> hidden_gradient;  // [sets][padded out]
+    };
+
+    int exponent(int layer, int output) const;
+    template <class Weight, class Bias>
+    void fill(bool cached, Weight weight, Bias bias);
+    void set_outputs(const float* numbers);
+
+    const Network& model_;
+    int sets_, precision_;
+    size_t size_ = 0;
+    std::vector<ArrayPlace> arrays_;
+    std::vector<FloatLayerData> layers_;
+    std::vector<float> outputs_[2], outputs_gradient_[2];  // scale and offset, [sets][kMostOutputs]
+    std::vector<float> whole_;                             // numbers in floats
+    FloatNetwork network_;
+    FloatGradient gradient_;
+};
+
+}  // namespace llicti::fitting

@@ -1,0 +1,8 @@
+// The search's kernels, compiled for avx2.
+#include "adapt.inc"
+
+namespace llicti::fitting {
+
+const FitKernels kAvx2Fit = {"avx2", gather, cache, evaluate, step};
+
+}  // namespace llicti::fitting

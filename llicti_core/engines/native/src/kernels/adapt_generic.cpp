@@ -1,0 +1,8 @@
+// The search's kernels, compiled for generic.
+#include "adapt.inc"
+
+namespace llicti::fitting {
+
+const FitKernels kGenericFit = {"generic", gather, cache, evaluate, step};
+
+}  // namespace llicti::fitting

@@ -1,0 +1,11 @@
+// AVX2 with AVX-VNNI.
+#define LLICTI_AVXVNNI
+#include "kernels/simd_avx2.hpp"
+// The vectors come first.
+#include "kernels/step.hpp"
+
+namespace llicti {
+
+const Kernels kAvxvnniKernels = {"avxvnni", pack, encode, decode};
+
+}  // namespace llicti

@@ -1,0 +1,312 @@
+// Vectors of AVX2; where LLICTI_AVXVNNI is defined, with its products of four bytes.
+#pragma once
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#include "kernels/kernels.hpp"
+
+namespace llicti {
+namespace {
+
+struct Simd {
+    static constexpr int kBlock = 16, kRows = 4;
+    static constexpr bool kUnsignedInputs = true;
+    using I16 = __m256i;
+    using I32 = __m256i;  // lanes 0-3 and 8-11, or 4-7 and 12-15
+    using Mask = __m256i;
+    struct Index {
+        __m256i low, high;  // with each other byte out of the table
+    };
+    // A table of 16 numbers, by low and high bytes.
+    struct Table {
+        template <class Value>
+        explicit constexpr Table(Value value) : low(), high() {
+            for (int i = 0; i < 16; i++) {
+                low[i] = uint8_t(value(i));
+                high[i] = uint8_t(unsigned(value(i)) >> 8);
+            }
+        }
+        alignas(16) uint8_t low[16], high[16];
+    };
+
+    static __m256i loads(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
+    static void stores(void* to, __m256i a) { _mm256_storeu_si256(static_cast<__m256i*>(to), a); }
+
+    static I16 load(const int16_t* from) { return loads(from); }
+    static void store(int16_t* to, I16 a) { stores(to, a); }
+    static I16 set(int value) { return _mm256_set1_epi16(int16_t(value)); }
+    static I16 add(I16 a, I16 b) { return _mm256_add_epi16(a, b); }
+    static I16 sub(I16 a, I16 b) { return _mm256_sub_epi16(a, b); }
+    static I16 add_saturated(I16 a, I16 b) { return _mm256_adds_epi16(a, b); }
+    static I16 min(I16 a, I16 b) { return _mm256_min_epi16(a, b); }
+    static I16 max(I16 a, I16 b) { return _mm256_max_epi16(a, b); }
+    static I16 min_unsigned(I16 a, I16 b) { return _mm256_min_epu16(a, b); }
+    static I16 abs(I16 a) { return _mm256_abs_epi16(a); }
+    static I16 mulhi(I16 a, I16 b) { return _mm256_mulhi_epi16(a, b); }
+    static I16 mulhi_unsigned(I16 a, I16 b) { return _mm256_mulhi_epu16(a, b); }
+    static I16 half_up(I16 a) { return _mm256_avg_epu16(a, _mm256_setzero_si256()); }  // (a + 1) >> 1
+    static I16 mullo(I16 a, I16 b) { return _mm256_mullo_epi16(a, b); }
+    template <int n>
+    static I16 sll(I16 a) {
+        return _mm256_slli_epi16(a, n);
+    }
+    template <int n>
+    static I16 srl(I16 a) {
+        return _mm256_srli_epi16(a, n);
+    }
+    template <int n>
+    static I16 sra(I16 a) {
+        return _mm256_srai_epi16(a, n);
+    }
+    static I16 bit_and(I16 a, I16 b) { return _mm256_and_si256(a, b); }
+    static I16 bit_or(I16 a, I16 b) { return _mm256_or_si256(a, b); }
+    // a where d < 0, else its complement.
+    static I16 flip_unless_negative(I16 a, I16 d) { return _mm256_xor_si256(a, _mm256_cmpgt_epi16(d, set(-1))); }
+
+    static Index index(I16 a) { return {bit_or(a, set(-0x8000)), bit_or(sll<8>(a), set(0x80))}; }
+    static Index index_of_high_byte(I16 a) { return {bit_or(srl<8>(a), set(-0x8000)), bit_or(a, set(0x80))}; }
+    static I16 lookup(const Table& table, Index index) {
+        return bit_or(_mm256_shuffle_epi8(both_halves(table.low), index.low),
+                      _mm256_shuffle_epi8(both_halves(table.high), index.high));
+    }
+    static __m256i both_halves(const uint8_t* bytes) {
+        return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(bytes)));
+    }
+
+    static Mask greater(I16 a, I16 b) { return _mm256_cmpgt_epi16(a, b); }
+    static Mask greater_unsigned(I16 a, I16 b) { return _mm256_xor_si256(equal(min_unsigned(a, b), a), set(-1)); }
+    static Mask equal(I16 a, I16 b) { return _mm256_cmpeq_epi16(a, b); }
+    static I16 blend(Mask mask, I16 a, I16 b) { return _mm256_blendv_epi8(b, a, mask); }
+    static Mask mask_and(Mask a, Mask b) { return _mm256_and_si256(a, b); }
+    static Mask mask_and_not(Mask a, Mask b) { return _mm256_andnot_si256(a, b); }  // b without a
+    static Mask mask_or(Mask a, Mask b) { return _mm256_or_si256(a, b); }
+    static Mask mask_xor(Mask a, Mask b) { return _mm256_xor_si256(a, b); }
+    static bool any(Mask a) { return !_mm256_testz_si256(a, a); }
+    static Mask lane_mask(uint32_t bits) {
+        const __m256i bit =
+            _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, int16_t(0x8000));
+        return equal(bit_and(set(int16_t(bits)), bit), bit);
+    }
+    static I16 lanes(uint32_t bits) { return lane_mask(bits); }
+
+    // Bytes of saturated numbers, the four of a lane side by side, lanes as in I32.
+    static void store_bytes(uint8_t* to, I16 a, I16 b, I16 c, I16 d, I16 flip) {
+        const __m256i ab = _mm256_xor_si256(_mm256_packs_epi16(a, b), flip);
+        const __m256i cd = _mm256_xor_si256(_mm256_packs_epi16(c, d), flip);
+        const __m256i ac = _mm256_unpacklo_epi8(ab, cd), bd = _mm256_unpackhi_epi8(ab, cd);
+        stores(to, _mm256_unpacklo_epi8(ac, bd));
+        stores(to + 32, _mm256_unpackhi_epi8(ac, bd));
+    }
+    static void store_inputs(uint8_t* to, I16 a, I16 b, I16 c, I16 d) {
+        store_bytes(to, a, b, c, d, _mm256_set1_epi8(-128));
+    }
+    static void store_activations(uint8_t* to, I16 a, I16 b, I16 c, I16 d) {
+        const __m256i ab = _mm256_packs_epi16(a, b), cd = _mm256_packs_epi16(c, d);
+        const __m256i ac = _mm256_unpacklo_epi8(ab, cd), bd = _mm256_unpackhi_epi8(ab, cd);
+        stores(to, _mm256_unpacklo_epi8(ac, bd));
+        stores(to + 32, _mm256_unpackhi_epi8(ac, bd));
+    }
+    static I16 low_halves(const uint32_t* from) {
+        const __m256i mask = _mm256_set1_epi32(0xFFFF);
+        const __m256i packed =
+            _mm256_packus_epi32(_mm256_and_si256(loads(from), mask), _mm256_and_si256(loads(from + 8), mask));
+        return _mm256_permute4x64_epi64(packed, 0xD8);
+    }
+
+    static I16 narrow(I32 low, I32 high) { return _mm256_packs_epi32(low, high); }
+    static I16 narrow_unsigned(I32 low, I32 high) { return _mm256_packus_epi32(low, high); }
+    template <int n>
+    static I32 round_shift(I32 a, int32_t factor) {
+        return affine_shift<n>(a, factor, 1 << (n - 1));
+    }
+    template <int n>
+    static I32 affine_shift(I32 a, int32_t factor, int32_t offset) {
+        const __m256i product = _mm256_mullo_epi32(a, _mm256_set1_epi32(factor));
+        return _mm256_srai_epi32(_mm256_add_epi32(product, _mm256_set1_epi32(offset)), n);
+    }
+
+#ifdef LLICTI_AVXVNNI
+    static void pack_weights(const Layer& layer, bool, PackedLayer& packed) {
+        packed.weight.assign(size_t(packed.rows) * size_t(packed.quads), 0);
+        for (int o = 0; o < layer.out; o++) {
+            for (int k = 0; k < layer.in; k++) {
+                int32_t& quad = packed.weight[(size_t(o / kRows) * size_t(packed.quads) + k / 4) * kRows + o % kRows];
+                reinterpret_cast<int8_t*>(&quad)[k % 4] = layer.weight[size_t(o) * size_t(layer.in) + k];
+            }
+        }
+    }
+    __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
+                                                          const uint8_t* x, I32* low, I32* high) {
+        const int32_t* weight = &layer.weight[size_t(block) * size_t(layer.quads) * kRows];
+        // Eight names, not an array, which GCC would move to and fro.
+        __m256i low0 = _mm256_set1_epi32(bias[0]), high0 = low0, low1 = _mm256_set1_epi32(bias[1]), high1 = low1;
+        __m256i low2 = _mm256_set1_epi32(bias[2]), high2 = low2, low3 = _mm256_set1_epi32(bias[3]), high3 = low3;
+        const uint8_t* const end = x + size_t(layer.quads) * 4 * kBlock;
+        for (; x != end; x += 4 * kBlock, weight += kRows) {
+            const __m256i x0 = loads(x), x1 = loads(x + 32);
+            const auto add = [&](int row, __m256i& low, __m256i& high) {
+                const __m256i w = _mm256_set1_epi32(weight[row]);
+                low = _mm256_dpbusd_avx_epi32(low, x0, w);
+                high = _mm256_dpbusd_avx_epi32(high, x1, w);
+            };
+            add(0, low0, high0);
+            add(1, low1, high1);
+            add(2, low2, high2);
+            add(3, low3, high3);
+        }
+        low[0] = low0, low[1] = low1, low[2] = low2, low[3] = low3;
+        high[0] = high0, high[1] = high1, high[2] = high2, high[3] = high3;
+    }
+#else
+    // Products are summed up in 16 bits over runs of four, two or one quad, those of each block that are sure to fit.
+    // Where the products of one quad alone could leave 16 bits, its weights are halved and it is taken twice.
+    static void pack_weights(const Layer& layer, bool first, PackedLayer& packed) {
+        const int most = 32767 / (first ? 255 : kActivationMax);
+        std::vector<Quad> quads;
+        for (int row = 0; row < packed.rows; row += kRows) {
+            quads.clear();
+            for (int quad = 0; quad < packed.quads; quad++) {
+                int weight[kRows][4] = {};
+                for (int i = 0; i < kRows && row + i < layer.out; i++) {
+                    for (int k = 0; k < 4 && 4 * quad + k < layer.in; k++) {
+                        weight[i][k] = layer.weight[size_t(row + i) * size_t(layer.in) + 4 * quad + k];
+                    }
+                }
+                add_quad(weight, quad, most, quads);
+            }
+            pack_runs(quads, most, packed);
+        }
+    }
+
+    // Weights of four outputs, and the sums of two inputs' weights above and below zero.
+    struct Quad {
+        int32_t weight[kRows];
+        int number;
+        std::array<int, 4 * kRows> sums;
+        int largest;
+    };
+
+    static void add_quad(const int (&weight)[kRows][4], int number, int most, std::vector<Quad>& quads) {
+        Quad quad{};
+        quad.number = number;
+        for (int i = 0; i < kRows; i++) {
+            int8_t bytes[4];
+            for (int k = 0; k < 4; k++) {
+                const int w = weight[i][k];
+                bytes[k] = int8_t(w);
+                quad.sums[size_t(4 * i + k / 2 * 2 + (w < 0))] += std::abs(w);
+            }
+            std::memcpy(&quad.weight[i], bytes, sizeof(bytes));
+        }
+        quad.largest = *std::max_element(quad.sums.begin(), quad.sums.end());
+        if (quad.largest <= most) {
+            quads.push_back(quad);
+            return;
+        }
+        int half[kRows][4], rest[kRows][4];
+        for (int i = 0; i < kRows; i++) {
+            for (int k = 0; k < 4; k++) {
+                half[i][k] = weight[i][k] / 2;
+                rest[i][k] = weight[i][k] - half[i][k];
+            }
+        }
+        add_quad(half, number, most, quads);
+        add_quad(rest, number, most, quads);
+    }
+
+    // Large weights go together with small ones.
+    static void pack_runs(std::vector<Quad>& quads, int most, PackedLayer& packed) {
+        std::stable_sort(quads.begin(), quads.end(),
+                         [](const Quad& a, const Quad& b) { return a.largest < b.largest; });
+        std::vector<const Quad*> runs[3];  // of four, two, one
+        const auto fits = [&](const Quad& large, const Quad* small, int count) {
+            for (size_t i = 0; i < large.sums.size(); i++) {
+                int sum = large.sums[i];
+                for (int k = 0; k < count; k++) sum += small[k].sums[i];
+                if (sum > most) return false;
+            }
+            return true;
+        };
+        for (size_t low = 0, high = quads.size(); low < high;) {
+            const Quad& large = quads[--high];
+            const int size = high - low >= 3 && fits(large, &quads[low], 3)   ? 4
+                             : high - low >= 1 && fits(large, &quads[low], 1) ? 2
+                                                                              : 1;
+            auto& run = runs[size == 4 ? 0 : size == 2 ? 1 : 2];
+            run.push_back(&large);
+            for (int k = 1; k < size; k++) run.push_back(&quads[low++]);
+        }
+        packed.block.push_back({uint32_t(packed.weight.size()), uint16_t(runs[0].size() / 4),
+                                uint16_t(runs[1].size() / 2), uint16_t(runs[2].size())});
+        for (const auto& run : runs) {
+            for (const Quad* quad : run) {
+                packed.offset.push_back(uint16_t(4 * kBlock * quad->number));
+                packed.weight.insert(packed.weight.end(), quad->weight, quad->weight + kRows);
+            }
+        }
+    }
+
+    __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
+                                                          const uint8_t* x, I32* low, I32* high) {
+        for (int row = 0; row < kRows; row++) low[row] = high[row] = _mm256_set1_epi32(bias[row]);
+        const RowBlock& runs = layer.block[size_t(block)];
+        const int32_t* weight = &layer.weight[runs.weight];
+        const uint16_t* offset = &layer.offset[runs.weight / kRows];
+        for (int i = 0; i < runs.fours; i++, offset += 4, weight += 4 * kRows) sum_up<4>(x, offset, weight, low, high);
+        for (int i = 0; i < runs.twos; i++, offset += 2, weight += 2 * kRows) sum_up<2>(x, offset, weight, low, high);
+        for (int i = 0; i < runs.ones; i++, offset += 1, weight += kRows) sum_up<1>(x, offset, weight, low, high);
+    }
+    // Has the number in a register here: GCC would rather put all products first, and then most of them in memory.
+    static void pin(__m256i& a) { asm("" : "+x"(a)); }
+    template <int size>
+    __attribute__((always_inline)) static void sum_up(const uint8_t* x, const uint16_t* offset, const int32_t* weight,
+                                                      I32* low, I32* high) {
+        // Eight names, not an array, which GCC would move to and fro.
+        const auto product = [](__m256i a, const int32_t* w) { return _mm256_maddubs_epi16(a, _mm256_set1_epi32(*w)); };
+        const auto add_product = [&](__m256i& sums, __m256i a, const int32_t* w) {
+            sums = _mm256_add_epi16(sums, product(a, w));
+            pin(sums);
+        };
+        const uint8_t* from = x + *offset;
+        const __m256i x0 = loads(from), x1 = loads(from + 32);
+        __m256i low0 = product(x0, weight), low1 = product(x0, weight + 1);
+        __m256i low2 = product(x0, weight + 2), low3 = product(x0, weight + 3);
+        __m256i high0 = product(x1, weight), high1 = product(x1, weight + 1);
+        __m256i high2 = product(x1, weight + 2), high3 = product(x1, weight + 3);
+#pragma GCC unroll 4
+        for (int i = 1; i < size; i++) {
+            from = x + offset[i];
+            const __m256i y0 = loads(from), y1 = loads(from + 32);
+            const int32_t* w = weight + i * kRows;
+            add_product(low0, y0, w);
+            add_product(high0, y1, w);
+            add_product(low1, y0, w + 1);
+            add_product(high1, y1, w + 1);
+            add_product(low2, y0, w + 2);
+            add_product(high2, y1, w + 2);
+            add_product(low3, y0, w + 3);
+            add_product(high3, y1, w + 3);
+        }
+        const auto add = [](I32& total, __m256i sums) {
+            total = _mm256_add_epi32(total, _mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
+        };
+        add(low[0], low0);
+        add(high[0], high0);
+        add(low[1], low1);
+        add(high[1], high1);
+        add(low[2], low2);
+        add(high[2], high2);
+        add(low[3], low3);
+        add(high[3], high3);
+    }
+#endif
+};
+
+}  // namespace
+}  // namespace llicti

@@ -1,0 +1,148 @@
+// Vectors of AVX-512 with VNNI and VBMI: all lanes of a step in one.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "kernels/kernels.hpp"
+
+namespace llicti {
+namespace {
+
+struct Simd {
+    static constexpr int kBlock = 32, kRows = 8;
+    static constexpr bool kUnsignedInputs = true;
+    using I16 = __m512i;
+    using I32 = __m512i;  // of each eight lanes the first or the last four
+    using Mask = __mmask32;
+    using Index = __m512i;
+    // A table of 16 numbers, twice.
+    struct Table {
+        template <class Value>
+        explicit constexpr Table(Value value) : numbers() {
+            for (int i = 0; i < 32; i++) numbers[i] = uint16_t(value(i % 16));
+        }
+        alignas(64) uint16_t numbers[32];
+    };
+
+    static __m512i loads(const void* from) { return _mm512_loadu_si512(from); }
+    static void stores(void* to, __m512i a) { _mm512_storeu_si512(to, a); }
+
+    static I16 load(const int16_t* from) { return loads(from); }
+    static void store(int16_t* to, I16 a) { stores(to, a); }
+    static I16 set(int value) { return _mm512_set1_epi16(int16_t(value)); }
+    static I16 add(I16 a, I16 b) { return _mm512_add_epi16(a, b); }
+    static I16 sub(I16 a, I16 b) { return _mm512_sub_epi16(a, b); }
+    static I16 add_saturated(I16 a, I16 b) { return _mm512_adds_epi16(a, b); }
+    static I16 min(I16 a, I16 b) { return _mm512_min_epi16(a, b); }
+    static I16 max(I16 a, I16 b) { return _mm512_max_epi16(a, b); }
+    static I16 min_unsigned(I16 a, I16 b) { return _mm512_min_epu16(a, b); }
+    static I16 abs(I16 a) { return _mm512_abs_epi16(a); }
+    static I16 mulhi(I16 a, I16 b) { return _mm512_mulhi_epi16(a, b); }
+    static I16 mulhi_unsigned(I16 a, I16 b) { return _mm512_mulhi_epu16(a, b); }
+    static I16 half_up(I16 a) { return _mm512_avg_epu16(a, _mm512_setzero_si512()); }  // (a + 1) >> 1
+    static I16 mullo(I16 a, I16 b) { return _mm512_mullo_epi16(a, b); }
+    template <int n>
+    static I16 sll(I16 a) {
+        return _mm512_slli_epi16(a, n);
+    }
+    template <int n>
+    static I16 srl(I16 a) {
+        return _mm512_srli_epi16(a, n);
+    }
+    template <int n>
+    static I16 sra(I16 a) {
+        return _mm512_srai_epi16(a, n);
+    }
+    static I16 bit_and(I16 a, I16 b) { return _mm512_and_si512(a, b); }
+    static I16 bit_or(I16 a, I16 b) { return _mm512_or_si512(a, b); }
+    // a where d < 0, else its complement.
+    static I16 flip_unless_negative(I16 a, I16 d) {
+        return _mm512_ternarylogic_epi32(a, sra<15>(d), a, 0xC3);  // a xnor sign
+    }
+
+    static Index index(I16 a) { return a; }
+    static Index index_of_high_byte(I16 a) { return srl<8>(a); }
+    static I16 lookup(const Table& table, Index index) {
+        return _mm512_permutexvar_epi16(index, _mm512_load_si512(table.numbers));
+    }
+
+    static Mask greater(I16 a, I16 b) { return _mm512_cmpgt_epi16_mask(a, b); }
+    static Mask greater_unsigned(I16 a, I16 b) { return _mm512_cmpgt_epu16_mask(a, b); }
+    static Mask equal(I16 a, I16 b) { return _mm512_cmpeq_epi16_mask(a, b); }
+    static I16 blend(Mask mask, I16 a, I16 b) { return _mm512_mask_blend_epi16(mask, b, a); }
+    static Mask mask_and(Mask a, Mask b) { return a & b; }
+    static Mask mask_and_not(Mask a, Mask b) { return ~a & b; }  // b without a
+    static Mask mask_or(Mask a, Mask b) { return a | b; }
+    static Mask mask_xor(Mask a, Mask b) { return a ^ b; }
+    static bool any(Mask a) { return a; }
+    static Mask lane_mask(uint32_t bits) { return bits; }
+    static I16 lanes(uint32_t bits) { return _mm512_movm_epi16(bits); }
+
+    // Bytes of saturated numbers, the four of a lane side by side, lanes as in I32.
+    static void store_bytes(uint8_t* to, __m512i ab, __m512i cd) {
+        const __m512i ac = _mm512_unpacklo_epi8(ab, cd), bd = _mm512_unpackhi_epi8(ab, cd);
+        stores(to, _mm512_unpacklo_epi8(ac, bd));
+        stores(to + 64, _mm512_unpackhi_epi8(ac, bd));
+    }
+    static void store_inputs(uint8_t* to, I16 a, I16 b, I16 c, I16 d) {
+        const __m512i flip = _mm512_set1_epi8(-128);
+        store_bytes(to, _mm512_xor_si512(_mm512_packs_epi16(a, b), flip),
+                    _mm512_xor_si512(_mm512_packs_epi16(c, d), flip));
+    }
+    static void store_activations(uint8_t* to, I16 a, I16 b, I16 c, I16 d) {
+        store_bytes(to, _mm512_packs_epi16(a, b), _mm512_packs_epi16(c, d));
+    }
+    static I16 low_halves(const uint32_t* from) {
+        return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(loads(from))),
+                                  _mm512_cvtepi32_epi16(loads(from + 16)), 1);
+    }
+
+    static I16 narrow(I32 low, I32 high) { return _mm512_packs_epi32(low, high); }
+    static I16 narrow_unsigned(I32 low, I32 high) { return _mm512_packus_epi32(low, high); }
+    template <int n>
+    static I32 round_shift(I32 a, int32_t factor) {
+        return affine_shift<n>(a, factor, 1 << (n - 1));
+    }
+    template <int n>
+    static I32 affine_shift(I32 a, int32_t factor, int32_t offset) {
+        const __m512i product = _mm512_mullo_epi32(a, _mm512_set1_epi32(factor));
+        return _mm512_srai_epi32(_mm512_add_epi32(product, _mm512_set1_epi32(offset)), n);
+    }
+
+    static void pack_weights(const Layer& layer, bool, PackedLayer& packed) {
+        packed.weight.assign(size_t(packed.rows) * size_t(packed.quads), 0);
+        for (int o = 0; o < layer.out; o++) {
+            for (int k = 0; k < layer.in; k++) {
+                int32_t& quad = packed.weight[(size_t(o / kRows) * size_t(packed.quads) + k / 4) * kRows + o % kRows];
+                reinterpret_cast<int8_t*>(&quad)[k % 4] = layer.weight[size_t(o) * size_t(layer.in) + k];
+            }
+        }
+    }
+    __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
+                                                          const uint8_t* x, I32* low, I32* high) {
+        const int32_t* weight = &layer.weight[size_t(block) * size_t(layer.quads) * kRows];
+        __m512i total[kRows][2];
+#pragma GCC unroll 8
+        for (int row = 0; row < kRows; row++) total[row][0] = total[row][1] = _mm512_set1_epi32(bias[row]);
+        const uint8_t* const end = x + size_t(layer.quads) * 4 * kBlock;
+        for (; x != end; x += 4 * kBlock, weight += kRows) {
+            const __m512i x0 = loads(x), x1 = loads(x + 64);
+#pragma GCC unroll 8
+            for (int row = 0; row < kRows; row++) {
+                const __m512i w = _mm512_set1_epi32(weight[row]);
+                total[row][0] = _mm512_dpbusd_epi32(total[row][0], x0, w);
+                total[row][1] = _mm512_dpbusd_epi32(total[row][1], x1, w);
+            }
+        }
+#pragma GCC unroll 8
+        for (int row = 0; row < kRows; row++) {
+            low[row] = total[row][0];
+            high[row] = total[row][1];
+        }
+    }
+};
+
+}  // namespace
+}  // namespace llicti

@@ -1,0 +1,569 @@
+// The kernels, written once over the vectors of simd_<set>.hpp and compiled for each instruction set: a step codes one
+// pixel of each lane.
+//
+// A set's header defines, in the same anonymous namespace, a class Simd with: kBlock lanes of 16 bits in a vector I16
+// and half as many of 32 in I32; kRows outputs of a layer that are summed up together; whether inputs are stored as
+// value + 128; and the operations used below. All are exact, so that every set gives the same bits.
+//
+// In an anonymous namespace, so that no copy compiled for one instruction set is linked into code for another.
+#pragma once
+
+#include <cstring>
+
+#include "kernels/kernels.hpp"
+
+namespace llicti {
+namespace {
+
+constexpr int kCdfTotal = 1 << 16;
+constexpr int kFine = 1 << kFineShift;  // means are in 1 / kFine of a pixel value
+constexpr int kMaxQuads = kMaxWidth / 4;
+static_assert(kMaxQuads >= (kMaxInputs + 3) / 4, "the scratch memory holds the inputs too");
+static_assert(kLanes == 32, "lanes are bits of 32");
+
+// --- Packing ------------------------------------------------------------------------------------
+
+constexpr int kLeastShort = 32, kMostShort = 8191;
+
+inline void pack_layer(const Layer& layer, bool first, PackedLayer& packed) {
+    constexpr int kRows = Simd::kRows;
+    packed.in = layer.in;
+    packed.out = layer.out;
+    packed.rows = (layer.out + kRows - 1) / kRows * kRows;
+    packed.quads = (layer.in + 3) / 4;
+    packed.bias.assign(size_t(kBiasLevels) * size_t(packed.rows), 0);
+    packed.multiplier.assign(size_t(packed.rows), kLeastShort);
+    for (int o = 0; o < layer.out; o++) {
+        int32_t sum = 0;
+        for (int k = 0; k < layer.in; k++) sum += layer.weight[size_t(o) * size_t(layer.in) + k];
+        const int32_t offset = Simd::kUnsignedInputs && first ? 128 * sum : 0;
+        for (int level = 0; level < kBiasLevels; level++) {
+            packed.bias[size_t(level) * size_t(packed.rows) + o] =
+                layer.bias[size_t(level) * size_t(layer.out) + o] - offset;
+        }
+        packed.multiplier[o] = layer.multiplier[o];
+    }
+    for (int row = 0; row < packed.rows; row += kRows) {
+        bool is_short = true;
+        for (int i = row; i < row + kRows; i++) {
+            const int32_t m = packed.multiplier[i];
+            is_short = is_short && m >= kLeastShort && m <= kMostShort;
+        }
+        packed.short_block.push_back(is_short);
+    }
+    for (const int32_t m : packed.multiplier) packed.short_multiplier.push_back(uint16_t(8 * m));
+    Simd::pack_weights(layer, first, packed);
+}
+
+inline void pack(const Network& network, NetworkKind kind, PackedNetwork& packed) {
+    packed.layers.resize(network.layers.size());
+    for (size_t i = 0; i < network.layers.size(); i++) pack_layer(network.layers[i], i == 0, packed.layers[i]);
+    packed.rows = packed.layers.back().rows;
+    packed.gain.assign(size_t(kBiasLevels) * size_t(packed.rows), 0);
+    packed.bias.assign(size_t(kBiasLevels) * size_t(packed.rows), 0);
+    const int outputs = kOutputs[kind];
+    for (int level = 0; level < kBiasLevels; level++) {
+        for (int o = 0; o < outputs; o++) {
+            const int from = level * outputs + o, to = level * packed.rows + o;
+            packed.gain[to] = (1 << kGainShift) + network.gain[from];
+            packed.bias[to] = network.bias[from] * 512 + 512;
+        }
+    }
+}
+
+// --- Wavefront ----------------------------------------------------------------------------------
+
+// The lane whose row gets to a column at the step `since` steps after the stream's first pixel of it got there; as a
+// bit, or 0.
+inline uint32_t lane_at(const Pass& pass, const Wavefront& front, int since) {
+    if (since < 0) return 0;
+    const int group = since / pass.period, place = since - group * pass.period;
+    if (group >= front.groups || place % kLaneDelay || place >= kLaneDelay * kLanes) return 0;
+    const int lane = place / kLaneDelay;
+    return (front.first_group + group) * kLanes + lane < pass.rows ? uint32_t(1) << lane : 0;
+}
+
+// To the next step with a pixel.
+inline void advance(const Pass& pass, Wavefront& front) {
+    const int end = (front.groups - 1) * pass.period + kLaneDelay * (kLanes - 1) + pass.columns;
+    do {
+        const int step = ++front.step;
+        if (step >= end) {
+            front.done = true;
+            return;
+        }
+        front.second = pass.columns > 1 ? front.first : 0;
+        front.first = lane_at(pass, front, step);
+        front.last = lane_at(pass, front, step - pass.columns + 1);
+        front.active = (front.active & ~lane_at(pass, front, step - pass.columns)) | front.first;
+        front.top = step < pass.period ? 1 : 0;
+    } while (!front.active);
+}
+
+// --- Network ------------------------------------------------------------------------------------
+
+using I16 = Simd::I16;
+using I32 = Simd::I32;
+constexpr int kBlock = Simd::kBlock, kBlocks = kLanes / kBlock;
+
+// What one block of lanes needs between its inputs and its parameters.
+struct Scratch {
+    alignas(64) uint8_t x[2][kMaxQuads][4 * kBlock];
+};
+
+// Of all lanes: the parameters, by output, and the bases.
+struct Predicted {
+    alignas(64) int16_t output[kMaxOutputRows][kLanes];
+    alignas(64) int16_t base[3][kLanes];
+};
+
+inline bool has_pixels(uint32_t lanes, int block) {
+    return (uint64_t(lanes) >> block * kBlock) & ((uint64_t(1) << kBlock) - 1);
+}
+
+// The inputs of a block of lanes at the slot `at` (an offset), in sixteen bits, and the bases.
+inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int block, Predicted& predicted,
+                   uint8_t (*x)[4 * kBlock]) {
+    const ptrdiff_t here = at + block * kBlock;
+    I16 base[3];
+    for (int c = 0; c < pass.bases; c++) {
+        I16 sum = Simd::set(2);
+        for (const int16_t* from : pass.nearest[c]) sum = Simd::add(sum, Simd::load(from + here));
+        base[c] = Simd::sra<2>(sum);
+        Simd::store(&predicted.base[c][block * kBlock], base[c]);
+    }
+    const auto known = [&](int i) { return Simd::sub(Simd::load(pass.source[i] + here), base[pass.base[i]]); };
+    int quad = 0;
+    for (; 4 * quad + 4 <= pass.known; quad++) {
+        const int i = 4 * quad;
+        Simd::store_inputs(x[quad], known(i), known(i + 1), known(i + 2), known(i + 3));
+    }
+    I16 rest[3 + 10 + 3 + 3];
+    int count = 0;
+    for (int i = 4 * quad; i < pass.known; i++) rest[count++] = known(i);
+    // W, WW, NW, N, NE: 0 where they are outside the band, or of another stream.
+    const int shift = block * kBlock;
+    const I16 inside[5] = {Simd::lanes(~front.first >> shift), Simd::lanes(~(front.first | front.second) >> shift),
+                           Simd::lanes(~(front.first | front.top) >> shift), Simd::lanes(~front.top >> shift),
+                           Simd::lanes(~(front.last | front.top) >> shift)};
+    constexpr int kNorth = -kLaneDelay * kLaneStride - 1;  // where the row above is
+    constexpr int kBack[5] = {-kLaneStride, -2 * kLaneStride, kNorth - kLaneStride, kNorth, kNorth + kLaneStride};
+    for (int c = 0; c < pass.channels; c++) {
+        const I16 own = base[pass.bases - pass.channels + c];
+        for (int i = 0; i < 5; i++) {
+            rest[count++] = Simd::bit_and(Simd::sub(Simd::load(pass.target[c] + here + kBack[i]), own), inside[i]);
+        }
+    }
+    rest[count++] = base[0];
+    for (int c = 1; c < pass.bases; c++) rest[count++] = Simd::sra<1>(base[c]);
+    while (count % 4) rest[count++] = Simd::set(0);
+    for (int i = 0; i < count; i += 4) Simd::store_inputs(x[quad++], rest[i], rest[i + 1], rest[i + 2], rest[i + 3]);
+}
+
+// One hidden layer.
+inline void hidden_layer(const PackedLayer& layer, int level, const uint8_t (*x)[4 * kBlock],
+                         uint8_t (*y)[4 * kBlock]) {
+    constexpr int kRows = Simd::kRows;
+    const int32_t* bias = &layer.bias[size_t(level) * size_t(layer.rows)];
+    for (int row = 0, block = 0; row < layer.rows; row += kRows, block++) {
+        I32 low[kRows], high[kRows];
+        Simd::accumulate(layer, block, bias + row, x[0], low, high);
+        I16 activation[kRows];
+        if (layer.short_block[block]) {
+            for (int i = 0; i < kRows; i++) {
+                const I16 total = Simd::narrow_unsigned(low[i], high[i]);
+                const I16 scaled = Simd::mulhi_unsigned(total, Simd::set(int16_t(layer.short_multiplier[row + i])));
+                activation[i] = Simd::half_up(scaled);
+            }
+        } else {
+            for (int i = 0; i < kRows; i++) {
+                const auto scaled = [&](I32 total) {
+                    return Simd::round_shift<kHiddenShift>(total, layer.multiplier[row + i]);
+                };
+                activation[i] = Simd::max(Simd::narrow(scaled(low[i]), scaled(high[i])), Simd::set(0));
+            }
+        }
+        for (int i = 0; i < kRows; i += 4) {
+            Simd::store_activations(y[(row + i) / 4], activation[i], activation[i + 1], activation[i + 2],
+                                    activation[i + 3]);
+        }
+    }
+}
+
+inline void output_layer(const PackedNetwork& network, int level, const uint8_t (*x)[4 * kBlock], int block,
+                         Predicted& predicted) {
+    constexpr int kRows = Simd::kRows;
+    const PackedLayer& layer = network.layers.back();
+    const int32_t* bias = &layer.bias[size_t(level) * size_t(layer.rows)];
+    const int32_t* gain = &network.gain[size_t(level) * size_t(layer.rows)];
+    const int32_t* shift = &network.bias[size_t(level) * size_t(layer.rows)];
+    for (int row = 0; row < layer.rows; row += kRows) {
+        I32 low[kRows], high[kRows];
+        Simd::accumulate(layer, row / kRows, bias + row, x[0], low, high);
+        for (int i = 0; i < kRows; i++) {
+            const auto parameter = [&](I32 total) {
+                const I32 fine = Simd::round_shift<kOutputShift>(total, layer.multiplier[row + i]);
+                return Simd::affine_shift<kFineShift + kGainShift>(fine, gain[row + i], shift[row + i]);
+            };
+            Simd::store(&predicted.output[row + i][block * kBlock],
+                        Simd::narrow(parameter(low[i]), parameter(high[i])));
+        }
+    }
+}
+
+// All that a block of lanes is predicted by, at the slot `at` (an offset).
+inline void predict(const Pass& pass, const Wavefront& front, ptrdiff_t at, int block, Scratch& scratch,
+                    Predicted& predicted) {
+    gather(pass, front, at, block, predicted, scratch.x[0]);
+    const PackedNetwork& network = *pass.network;
+    const size_t depth = network.layers.size() - 1;
+    for (size_t i = 0; i < depth; i++) {
+        hidden_layer(network.layers[i], pass.bias_level, scratch.x[i % 2], scratch.x[1 - i % 2]);
+    }
+    output_layer(network, pass.bias_level, scratch.x[depth % 2], block, predicted);
+}
+
+// --- Mixture ------------------------------------------------------------------------------------
+
+// One channel's mixtures of a block of lanes (docs/format.md, clause 6), by component. A distance of a / kFine from the
+// mean is at position (min(a, limit) * power * mantissa) >> 16 of the table of tails, or beyond its end.
+struct Mixture {
+    I16 weight[kComponents], mantissa[kComponents], power[kComponents], limit[kComponents];
+    I16 origin[kComponents];  // kFine * (base + 1/2) + centre: the distance of x is kFine * x - origin
+    I16 start, step;          // where and how widely to look for values first
+    int low;
+};
+
+// (2^kReciprocalShift - 1) / sum, by the sum of a mixture's shares less the least one.
+struct Reciprocals {
+    Reciprocals() {
+        for (int i = 0; i < kCount; i++) of[i] = uint16_t(((1 << kReciprocalShift) - 1) / (i + kWeightShare[0]));
+    }
+    static constexpr int kCount = (kComponents - 1) * kWeightShare[0] + 1;
+    uint16_t of[kCount];
+};
+
+inline const Reciprocals& reciprocals() {
+    static const Reciprocals table;
+    return table;
+}
+
+constexpr Simd::Table kMantissas([](int i) { return kSpreadMantissa[i & 7]; });
+constexpr Simd::Table kMasks([](int i) { return 0xFFFF << i & 0xFFFF; });  // scale << octave = mantissa & mask
+constexpr Simd::Table kPowers([](int i) { return i < 9 ? 512 >> i : 1; });
+constexpr Simd::Table kLimits([](int i) { return i < 11 ? 16 << i : 0; });
+constexpr Simd::Table kShares([](int i) { return 2 * kWeightShare[i]; });
+constexpr Simd::Table kDivisors([](int i) { return 32768 >> i; });
+constexpr Simd::Table kTails([](int i) { return kCdfTail[i]; });
+constexpr Simd::Table kSlopes([](int i) { return kCdfTail[i] - kCdfTail[i + 1]; });
+// By the power, 512 >> octave, up to 15: a spread of 2**octave / 16 is 32 / power values.
+constexpr Simd::Table kWidths([](int i) { return i < 1 ? 32 : i < 2 ? 16 : i < 4 ? 8 : i < 8 ? 4 : i < 15 ? 2 : 1; });
+
+// The weights, and everything about spreads. spread, logit: of component 0, in rows of kLanes.
+inline void prepare(const Bounds& bounds, const int16_t (*spread)[kLanes], const int16_t (*logit)[kLanes], int block,
+                    Mixture& mixture) {
+    const int at = block * kBlock;
+    I16 top = Simd::load(&logit[0][at]);
+    for (int k = 1; k < kComponents; k++) top = Simd::max(top, Simd::load(&logit[k][at]));
+    I16 sum = Simd::set(0);
+    for (int k = 0; k < kComponents; k++) {
+        // 16 bits hold the difference as an unsigned number.
+        I16 below = Simd::sub(top, Simd::load(&logit[k][at]));
+        below = Simd::min_unsigned(below, Simd::set(kMaxLogitDifference));
+        const I16 share = Simd::lookup(kShares, Simd::index(Simd::bit_and(below, Simd::set(15))));
+        mixture.weight[k] = Simd::mulhi_unsigned(share, Simd::lookup(kDivisors, Simd::index(Simd::srl<4>(below))));
+        sum = Simd::add(sum, mixture.weight[k]);
+
+        const I16 index = Simd::min(Simd::max(Simd::load(&spread[k][at]), Simd::set(0)), Simd::set(kMaxSpreadIndex));
+        const auto octave = Simd::index(Simd::srl<3>(index));
+        I16 mantissa = Simd::lookup(kMantissas, Simd::index(Simd::bit_and(index, Simd::set(7))));
+        mantissa = Simd::bit_and(mantissa, Simd::lookup(kMasks, octave));
+        // In octave 10 the power would be 1/2.
+        mixture.mantissa[k] = Simd::blend(Simd::greater(index, Simd::set(79)), Simd::srl<1>(mantissa), mantissa);
+        mixture.power[k] = Simd::lookup(kPowers, octave);
+        mixture.limit[k] = Simd::lookup(kLimits, octave);
+    }
+    alignas(64) uint16_t lanes[kBlock];
+    Simd::store(reinterpret_cast<int16_t*>(lanes), Simd::sub(sum, Simd::set(kWeightShare[0])));
+    const Reciprocals& table = reciprocals();
+    for (uint16_t& lane : lanes) lane = table.of[lane];
+    const int values = bounds.high - bounds.low + 1;
+    const I16 unit = Simd::mulhi_unsigned(Simd::load(reinterpret_cast<const int16_t*>(lanes)),
+                                          Simd::set(int16_t(kCdfTotal - values)));
+    for (I16& weight : mixture.weight) {  // (share * unit) >> 11
+        weight =
+            Simd::bit_or(Simd::sll<5>(Simd::mulhi_unsigned(weight, unit)), Simd::srl<11>(Simd::mullo(weight, unit)));
+    }
+    mixture.low = bounds.low;
+}
+
+// The means. known: by how much, in value, the channel before differs from its base, and by which coefficients means
+// follow it; null where they follow none.
+inline void centre(const int16_t (*mean)[kLanes], const int16_t* base, const int16_t (*coefficient)[kLanes],
+                   const int16_t* residual, int block, Mixture& mixture) {
+    const int at = block * kBlock;
+    const I16 half = Simd::add(Simd::sll<kFineShift>(Simd::load(base + at)), Simd::set(kFine / 2));
+    for (int k = 0; k < kComponents; k++) {
+        I16 centre = Simd::load(&mean[k][at]);
+        if (coefficient) {
+            const I16 factor = Simd::min(Simd::max(Simd::load(&coefficient[k][at]), Simd::set(kCoefficientMin)),
+                                         Simd::set(kCoefficientMax));
+            const I16 known = Simd::load(residual + at);
+            // (product + 2) >> 2, of a product of 18 bits
+            const I16 low = Simd::mullo(factor, known);
+            const I16 quarter = Simd::bit_or(Simd::sll<14>(Simd::mulhi(factor, known)), Simd::srl<2>(low));
+            const I16 round = Simd::bit_and(Simd::srl<1>(low), Simd::set(1));
+            centre = Simd::add_saturated(centre, Simd::add(quarter, round));
+        }
+        centre = Simd::min(Simd::max(centre, Simd::set(-kMaxMean)), Simd::set(kMaxMean));
+        mixture.origin[k] = Simd::add(half, centre);
+    }
+}
+
+// Probability, of 65536, that the values of a block of lanes are below x; for x inside the bounds.
+inline I16 cumulative(const Mixture& mixture, I16 x) {
+    I16 sum = Simd::sub(x, Simd::set(int16_t(mixture.low)));
+    const I16 fine = Simd::sll<kFineShift>(x);
+    for (int k = 0; k < kComponents; k++) {
+        const I16 distance = Simd::sub(fine, mixture.origin[k]);
+        I16 position = Simd::min_unsigned(Simd::abs(distance), mixture.limit[k]);
+        position = Simd::mulhi_unsigned(Simd::mullo(position, mixture.power[k]), mixture.mantissa[k]);
+        position = Simd::min_unsigned(position, Simd::set(kMaxPosition));
+        const auto knot = Simd::index_of_high_byte(position);
+        const I16 slope = Simd::mulhi_unsigned(Simd::lookup(kSlopes, knot), Simd::sll<8>(position));
+        const I16 tail = Simd::sub(Simd::lookup(kTails, knot), slope);
+        sum = Simd::add(sum, Simd::mulhi_unsigned(Simd::flip_unless_negative(tail, distance), mixture.weight[k]));
+    }
+    return sum;
+}
+
+// --- Search and entropy coder -------------------------------------------------------------------
+
+// Of every lane the value that its state points at, and that value's interval.
+struct Found {
+    alignas(64) int16_t value[kLanes];
+    alignas(64) uint16_t cdf_low[kLanes], frequency[kLanes];
+};
+
+// Where to look first: at the mean of the heaviest component, then as far from it as that component is wide.
+inline void aim(Mixture& mixture, const Bounds& bounds) {
+    I16 most = mixture.weight[0], origin = mixture.origin[0], power = mixture.power[0];
+    for (int k = 1; k < kComponents; k++) {
+        const auto heavier = Simd::greater_unsigned(mixture.weight[k], most);
+        most = Simd::blend(heavier, mixture.weight[k], most);
+        origin = Simd::blend(heavier, mixture.origin[k], origin);
+        power = Simd::blend(heavier, mixture.power[k], power);
+    }
+    const I16 mean = Simd::sra<kFineShift>(origin);
+    mixture.start = Simd::min(Simd::max(mean, Simd::set(int16_t(bounds.low + 1))), Simd::set(int16_t(bounds.high)));
+    mixture.step = Simd::lookup(kWidths, Simd::index(Simd::min(power, Simd::set(15))));
+}
+
+inline void search(const Mixture* mixtures, const Bounds& bounds, const uint32_t* state, uint32_t active,
+                   Found& found) {
+    using Mask = Simd::Mask;
+    struct Block {
+        I16 slot, low, high, cdf_low, cdf_high, trial, step;
+        Mask open, first, bracketed;
+    };
+    Block blocks[kBlocks];
+    const I16 one = Simd::set(1);
+    for (int b = 0; b < kBlocks; b++) {
+        Block& block = blocks[b];
+        block.slot = Simd::low_halves(state + b * kBlock);
+        block.low = Simd::set(int16_t(bounds.low));
+        block.high = Simd::set(int16_t(bounds.high + 1));
+        block.cdf_low = block.cdf_high = Simd::set(0);  // 65536 is 0 in 16 bits
+        block.trial = mixtures[b].start;
+        block.step = mixtures[b].step;
+        block.open = Simd::lane_mask(active >> b * kBlock);
+        block.bracketed = Simd::lane_mask(0);
+        block.first = block.bracketed;
+    }
+    bool begun = false;
+    for (bool any = true; any; begun = true) {
+        any = false;
+        for (int b = 0; b < kBlocks; b++) {
+            Block& block = blocks[b];
+            if (!Simd::any(block.open)) continue;
+            const I16 here = cumulative(mixtures[b], block.trial);
+            const Mask below = Simd::equal(Simd::min_unsigned(here, block.slot), here);
+            const Mask up = Simd::mask_and(block.open, below), down = Simd::mask_and_not(below, block.open);
+            block.low = Simd::blend(up, block.trial, block.low);
+            block.cdf_low = Simd::blend(up, here, block.cdf_low);
+            block.high = Simd::blend(down, block.trial, block.high);
+            block.cdf_high = Simd::blend(down, here, block.cdf_high);
+            if (!begun) block.first = below;
+            block.bracketed = Simd::mask_or(block.bracketed, Simd::mask_xor(below, block.first));
+            const I16 width = Simd::sub(block.high, block.low);
+            block.open = Simd::mask_and(block.open, Simd::greater(width, one));
+            // Widening steps away from the start until the value lies between two trials, then halves.
+            const I16 away = Simd::blend(below, Simd::add(block.low, block.step), Simd::sub(block.high, block.step));
+            const I16 middle = Simd::add(block.low, Simd::srl<1>(width));
+            const I16 next = Simd::blend(block.bracketed, middle, away);
+            block.trial = Simd::max(Simd::min(next, Simd::sub(block.high, one)), Simd::add(block.low, one));
+            block.step = Simd::add(block.step, block.step);
+            any = any || Simd::any(block.open);
+        }
+    }
+    for (int b = 0; b < kBlocks; b++) {
+        Simd::store(&found.value[b * kBlock], blocks[b].low);
+        Simd::store(reinterpret_cast<int16_t*>(&found.cdf_low[b * kBlock]), blocks[b].cdf_low);
+        Simd::store(reinterpret_cast<int16_t*>(&found.frequency[b * kBlock]),
+                    Simd::sub(blocks[b].cdf_high, blocks[b].cdf_low));
+    }
+}
+
+// The intervals of known values.
+inline void intervals(const Mixture& mixture, const Bounds& bounds, I16 value, uint32_t active, uint32_t* out) {
+    const I16 zero = Simd::set(0);
+    const auto above_low = Simd::greater(value, Simd::set(int16_t(bounds.low)));
+    const auto below_high = Simd::greater(Simd::set(int16_t(bounds.high)), value);
+    const I16 low = Simd::blend(above_low, cumulative(mixture, value), zero);
+    const I16 high = Simd::blend(below_high, cumulative(mixture, Simd::add(value, Simd::set(1))), zero);
+    const auto lanes = Simd::lane_mask(active);
+    alignas(64) int16_t cdf_low[kBlock], frequency[kBlock];
+    Simd::store(cdf_low, Simd::blend(lanes, low, zero));
+    Simd::store(frequency, Simd::blend(lanes, Simd::sub(high, low), zero));
+    for (int i = 0; i < kBlock; i++) out[i] = uint32_t(uint16_t(cdf_low[i])) | uint32_t(uint16_t(frequency[i])) << 16;
+}
+
+// Take the decoded intervals off the active lanes. Returns false where the words run out.
+inline bool take_off(StreamDecoder& decoder, uint32_t active, const Found& found) {
+    const uint8_t* words = decoder.words;
+    for (int lane = 0; lane < kLanes; lane++) {
+        if (!(active >> lane & 1)) continue;
+        uint32_t state = decoder.state[lane];
+        state = found.frequency[lane] * (state >> 16) + (state & 0xFFFF) - found.cdf_low[lane];
+        if (state < uint32_t(kStateMin)) {
+            if (decoder.end - words < 2) return false;
+            state = state << 16 | uint32_t(words[0]) | uint32_t(words[1]) << 8;
+            words += 2;
+        }
+        decoder.state[lane] = state;
+    }
+    decoder.words = words;
+    return true;
+}
+
+// --- Steps --------------------------------------------------------------------------------------
+
+// Where one decoded channel of a step goes: its slot, and where its first and last rows are repeated for the groups
+// beside theirs.
+inline void put(const Pass& pass, int channel, ptrdiff_t slot, uint32_t active, const int16_t* value) {
+    int16_t* target = pass.target[channel];
+    int16_t* here = target + slot * kLaneStride;
+    if (active == ~uint32_t(0)) {
+        std::memcpy(here, value, kLanes * sizeof(int16_t));
+    } else {
+        for (int lane = 0; lane < kLanes; lane++) {
+            if (active >> lane & 1) here[lane] = value[lane];
+        }
+    }
+    const ptrdiff_t apart = pass.period - kLaneDelay * kLanes;
+    for (int i = 0; i < kMarginLanes; i++) {
+        const int last = kLanes - kMarginLanes + i;
+        if ((active >> last & 1) && slot + apart < pass.slots) {
+            target[(slot + apart) * kLaneStride - kMarginLanes + i] = value[last];
+        }
+        if ((active >> i & 1) && slot - apart >= -kMarginSlots) {
+            target[(slot - apart) * kLaneStride + kLanes + i] = value[i];
+        }
+    }
+}
+
+// Parts of the outputs that concern a channel of the pass.
+struct ChannelOutputs {
+    const int16_t (*spread)[kLanes];
+    const int16_t (*mean)[kLanes];
+    const int16_t (*logit)[kLanes];
+    const int16_t (*coefficient)[kLanes];  // null where the channel's means follow no other channel
+};
+
+inline ChannelOutputs channel_outputs(const Pass& pass, int channel, const Predicted& predicted) {
+    const int kind = pass.channels * kComponents;
+    const int16_t (*first)[kLanes] = predicted.output + channel * kComponents;
+    return {first, first + kind, first + 2 * kind, channel ? predicted.output + 3 * kind : nullptr};
+}
+
+inline uint32_t* encode(const Pass& pass, Wavefront& front, int steps, uint32_t* out) {
+    Scratch scratch;
+    Predicted predicted;
+    for (; steps > 0; steps--) {
+        advance(pass, front);
+        if (front.done) break;
+        const ptrdiff_t slot = ptrdiff_t(front.first_group) * pass.period + front.step;
+        for (int b = 0; b < kBlocks; b++) {
+            if (!has_pixels(front.active, b)) {
+                uint32_t* next = out + b * kBlock;
+                for (int c = 0; c < pass.channels; c++) {
+                    if (!pass.bounds[c].coded()) continue;
+                    std::memset(next, 0, kBlock * sizeof(uint32_t));
+                    next += kLanes;
+                }
+                continue;
+            }
+            predict(pass, front, slot * kLaneStride, b, scratch, predicted);
+            alignas(64) int16_t residual[kLanes] = {};
+            uint32_t* next = out + b * kBlock;
+            for (int c = 0; c < pass.channels; c++) {
+                const I16 value = Simd::load(pass.target[c] + slot * kLaneStride + b * kBlock);
+                if (pass.bounds[c].coded()) {
+                    const ChannelOutputs outputs = channel_outputs(pass, c, predicted);
+                    Mixture mixture;
+                    prepare(pass.bounds[c], outputs.spread, outputs.logit, b, mixture);
+                    const int16_t* base = predicted.base[pass.bases - pass.channels + c];
+                    centre(outputs.mean, base, outputs.coefficient, residual, b, mixture);
+                    intervals(mixture, pass.bounds[c], value, front.active >> b * kBlock, next);
+                    next += kLanes;
+                }
+                if (c == 0) {
+                    const I16 base = Simd::load(&predicted.base[pass.bases - pass.channels][b * kBlock]);
+                    Simd::store(residual + b * kBlock, Simd::sub(value, base));
+                }
+            }
+        }
+        for (int c = 0; c < pass.channels; c++) out += pass.bounds[c].coded() ? kLanes : 0;
+    }
+    return out;
+}
+
+inline bool decode(const Pass& pass, Wavefront& front, int steps, StreamDecoder& decoder) {
+    Scratch scratch;
+    Predicted predicted;
+    Mixture mixtures[kBlocks]{};
+    Found found;
+    for (; steps > 0; steps--) {
+        advance(pass, front);
+        if (front.done) break;
+        const ptrdiff_t slot = ptrdiff_t(front.first_group) * pass.period + front.step;
+        for (int b = 0; b < kBlocks; b++) {
+            if (has_pixels(front.active, b)) predict(pass, front, slot * kLaneStride, b, scratch, predicted);
+        }
+        alignas(64) int16_t residual[kLanes] = {};
+        for (int c = 0; c < pass.channels; c++) {
+            const int16_t* base = predicted.base[pass.bases - pass.channels + c];
+            if (pass.bounds[c].coded()) {
+                const ChannelOutputs outputs = channel_outputs(pass, c, predicted);
+                for (int b = 0; b < kBlocks; b++) {
+                    if (!has_pixels(front.active, b)) continue;
+                    prepare(pass.bounds[c], outputs.spread, outputs.logit, b, mixtures[b]);
+                    centre(outputs.mean, base, outputs.coefficient, residual, b, mixtures[b]);
+                    aim(mixtures[b], pass.bounds[c]);
+                }
+                search(mixtures, pass.bounds[c], decoder.state, front.active, found);
+                if (!take_off(decoder, front.active, found)) return false;
+                put(pass, c, slot, front.active, found.value);
+            } else {
+                for (int16_t& value : found.value) value = int16_t(pass.bounds[c].low);
+            }
+            if (c == 0) {
+                for (int lane = 0; lane < kLanes; lane++) residual[lane] = int16_t(found.value[lane] - base[lane]);
+            }
+        }
+    }
+    return true;
+}
+
+}  // namespace
+}  // namespace llicti

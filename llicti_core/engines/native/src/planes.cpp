@@ -1,0 +1,71 @@
+// From rows of pixels to planes by lane and back.
+#include "planes.hpp"
+
+#include <algorithm>
+
+namespace llicti {
+
+void read_row(const uint8_t* from, int width, int step, int channels, int16_t* const* to) {
+    if (channels == 1) {
+        for (int x = 0; x < width; x++) to[0][x] = int16_t(from[x * step] - kYOffset);
+        return;
+    }
+    int16_t *luma = to[0], *orange = to[1], *green = to[2];
+    for (int x = 0; x < width; x++, from += 3 * step) {
+        const int r = from[0], g = from[1], b = from[2];
+        const int co = r - b, t = b + (co >> 1), cg = g - t;
+        luma[x] = int16_t(t + (cg >> 1) - kYOffset);
+        orange[x] = int16_t(co);
+        green[x] = int16_t(cg);
+    }
+}
+
+void write_row(const int16_t* const* from, int width, int channels, uint8_t* to) {
+    if (channels == 1) {
+        for (int x = 0; x < width; x++) to[x] = uint8_t(from[0][x] + kYOffset);
+        return;
+    }
+    const int16_t *luma = from[0], *orange = from[1], *green = from[2];
+    for (int x = 0; x < width; x++) {
+        const int co = orange[x], cg = green[x], t = luma[x] + kYOffset - (cg >> 1);
+        const int b = t - (co >> 1);
+        to[3 * x] = uint8_t(b + co);
+        to[3 * x + 1] = uint8_t(t + cg);
+        to[3 * x + 2] = uint8_t(b);
+    }
+}
+
+void Planes::fill_margins(int phase, int channel, int first_group, int groups) const {
+    if (empty(phase)) return;
+    int16_t* const target = plane(phase, channel);
+    const int width = columns(phase), end = geometry_.columns + 2, count = rows(phase);
+    const int first = first_group * kLanes, last = std::min(count, (first_group + groups) * kLanes) - 1;
+    for (int y = first; y <= last; y++) {
+        for_each_place(y, [&](ptrdiff_t offset) {
+            int16_t* row = target + offset;
+            const int16_t left = row[0], right = row[(width - 1) * kLaneStride];
+            for (int x = -2; x < 0; x++) row[x * kLaneStride] = left;
+            for (int x = width; x < end; x++) row[x * kLaneStride] = right;
+        });
+    }
+    const auto repeat = [&](int y, int from) {
+        const int16_t* source = target + geometry_.offset(from / kLanes, from % kLanes);
+        for_each_place(y, [&](ptrdiff_t offset) {
+            for (int x = -2; x < end; x++) target[offset + x * kLaneStride] = source[x * kLaneStride];
+        });
+    };
+    if (first == 0 && last >= 0) {
+        for (int y = -kMarginLanes; y < 0; y++) repeat(y, 0);
+    }
+    if (last == count - 1 && last >= first) {
+        for (int y = count; y < geometry_.rows + kMarginLanes; y++) repeat(y, count - 1);
+    }
+}
+
+void Planes::get_row(int phase, int channel, int y, int16_t* out, ptrdiff_t apart) const {
+    const int16_t* from = plane(phase, channel) + geometry_.offset(y / kLanes, y % kLanes);
+    const int width = columns(phase);
+    for (int x = 0; x < width; x++) out[x * apart] = from[x * kLaneStride];
+}
+
+}  // namespace llicti

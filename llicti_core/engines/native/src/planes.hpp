@@ -1,0 +1,107 @@
+// From rows of pixels to planes by lane and back, and the color transform (docs/format.md, clauses 3.1 and 4).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "kernels/kernels.hpp"
+
+namespace llicti {
+
+constexpr int kPhases = 4;  // 00, 11, 01, 10
+constexpr int kPhaseRow[kPhases] = {0, 1, 0, 1};
+constexpr int kPhaseColumn[kPhases] = {0, 1, 1, 0};
+
+// A view of interleaved 8-bit pixels, 1 or 3 channels.
+struct Pixels {
+    uint8_t* data;
+    ptrdiff_t stride;  // bytes from row to row
+    int height, width, channels;
+};
+
+// Values by row, channel after channel.
+struct Raster {
+    Raster(int height, int width, int channels)
+        : height(height), width(width), channels(channels), values(new int16_t[size_t(height) * width * channels]) {}
+
+    int height, width, channels;
+    std::unique_ptr<int16_t[]> values;
+
+    int16_t* row(int channel, int y) const { return &values[(size_t(channel) * height + y) * width]; }
+};
+
+// A row of `width` pixels, `channels` bytes each and `step` pixels apart, to values of each channel.
+void read_row(const uint8_t* from, int width, int step, int channels, int16_t* const* to);
+void write_row(const int16_t* const* from, int width, int channels, uint8_t* to);
+
+// All phases' planes of one level.
+class Planes {
+public:
+    // Planes of levels up to this size.
+    Planes(const Geometry& largest, int channels)
+        : channels_(channels), values_(new int16_t[largest.plane_size() * kPhases * channels]) {}
+
+    // Starts on a level of rows x columns pixels of phase 00, and `height` x `width` of all phases.
+    void reset(const Geometry& geometry, int height, int width) {
+        geometry_ = geometry;
+        height_ = height;
+        width_ = width;
+    }
+
+    const Geometry& geometry() const { return geometry_; }
+    int rows(int phase) const { return (height_ + 1 - kPhaseRow[phase]) / 2; }
+    int columns(int phase) const { return (width_ + 1 - kPhaseColumn[phase]) / 2; }
+    bool empty(int phase) const { return !rows(phase) || !columns(phase); }
+
+    // The element of slot 0, lane 0. Phase 00 is taken in place of one without pixels.
+    int16_t* plane(int phase, int channel) const {
+        if (empty(phase)) phase = 0;
+        return &values_[(size_t(phase) * channels_ + channel) * geometry_.plane_size() + kOrigin];
+    }
+
+    // Fills one row group of a phase, its margins included. row(y, out) gives the values of row y.
+    template <class Row>
+    void fill_group(int phase, int channel, int group, std::vector<int16_t>& scratch, Row row) const;
+
+    // Fills what is around the pixels of `groups` row groups, once those are there.
+    void fill_margins(int phase, int channel, int first_group, int groups) const;
+
+    void get_row(int phase, int channel, int y, int16_t* out, ptrdiff_t apart) const;
+
+private:
+    // Calls visit(first element) for each place where row y is stored.
+    template <class Visit>
+    void for_each_place(int y, Visit visit) const {
+        const int last = y / kLanes;  // of row -1, group 0
+        for (int group = last - 1; group <= last + 1; group++) {
+            const int lane = y - group * kLanes;
+            if (group >= 0 && group < geometry_.groups && lane >= -kMarginLanes && lane < kLanes + kMarginLanes) {
+                visit(geometry_.offset(group, lane));
+            }
+        }
+    }
+
+    int channels_;
+    Geometry geometry_{1, 1};
+    int height_ = 0, width_ = 0;
+    std::unique_ptr<int16_t[]> values_;
+};
+
+template <class Row>
+void Planes::fill_group(int phase, int channel, int group, std::vector<int16_t>& scratch, Row row) const {
+    const int last_row = rows(phase) - 1, width = columns(phase), end = geometry_.columns + 2;
+    scratch.resize(size_t(width));
+    int16_t* const target = plane(phase, channel);
+    for (int lane = -kMarginLanes; lane < kLanes + kMarginLanes; lane++) {
+        const int y = group * kLanes + lane;
+        if (y > last_row + 3) break;
+        row(y < 0 ? 0 : y > last_row ? last_row : y, scratch.data());
+        int16_t* to = target + geometry_.offset(group, lane);
+        for (int x = -2; x < 0; x++) to[x * kLaneStride] = scratch[0];
+        for (int x = 0; x < width; x++) to[x * kLaneStride] = scratch[size_t(x)];
+        for (int x = width; x < end; x++) to[x * kLaneStride] = scratch[size_t(width) - 1];
+    }
+}
+
+}  // namespace llicti

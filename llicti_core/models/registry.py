@@ -1,0 +1,346 @@
+"""Models: what one is made of, reading and writing it, and finding the one a file asks for."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from array import array
+from collections.abc import Iterator, Mapping
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from llicti_core.errors import UnknownModelError
+from llicti_core.names import is_model_name
+from llicti_core.spec import (
+    ACTIVATION_MAX,
+    BACK,
+    BANDS,
+    BIAS_LEVELS,
+    CHROMA_OUTPUTS,
+    HIDDEN_SHIFT,
+    IDENTITY_BYTES,
+    INPUT_MIN,
+    LUMA_OUTPUTS,
+    MAX_DEPTH,
+    MAX_WIDTH,
+    NETWORKS,
+    WEIGHT_MAX,
+    Band,
+)
+
+if TYPE_CHECKING:
+    from hashlib import sha256
+    from importlib import metadata
+else:
+    # hashlib brings OpenSSL, whose start takes twice as long as hashing a model; `random` does without it likewise.
+    try:
+        from _sha2 import sha256  # Python 3.12 and later
+    except ImportError:
+        try:
+            from _sha256 import sha256
+        except ImportError:
+            from hashlib import sha256
+
+DEFAULT = "default"
+
+_BUNDLED = os.path.dirname(__file__)  # pathlib would be a tenth of the time that opening a small file takes
+
+_EXTENSION = ".safetensors"
+
+_ALIASES = {DEFAULT: "llicti-d3", "best": "llicti-b3"}
+"""Names that stand for a bundled model."""
+
+
+Shape = tuple[int, int]
+"""Width and depth of a network: channels of each hidden layer, 1 to 256, and hidden layers, 1 to 16."""
+
+
+class ModelSpec(NamedTuple):
+    """The shape of a model.
+
+    name: what files call it, 1 to 32 letters, digits, dots, hyphens and underscores, a letter or digit first.
+    luma, chroma: width and depth of each band's network for Y, and for Co and Cg.
+    """
+
+    name: str
+    luma: Shape
+    chroma: Shape
+
+    def shape(self, network: str) -> Shape:
+        """Width and depth of "luma" or "chroma"."""
+        return self.luma if network == "luma" else self.chroma
+
+    def check(self) -> None:
+        """Raises ValueError where a field is not what it must be."""
+        possible = is_model_name(self.name)
+        for width, depth in (self.luma, self.chroma):
+            possible = possible and 1 <= width <= MAX_WIDTH and 1 <= depth <= MAX_DEPTH
+        if not possible:
+            msg = f"no model can be called {self.name!r} and have networks of (width, depth) {self.luma}, {self.chroma}"
+            raise ValueError(msg)
+
+    def to_json(self) -> str:
+        """The spec as models' files and hashes have it (docs/format.md, 7.3)."""
+        return json.dumps(self._asdict(), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """The reverse of to_json. Raises ValueError."""
+        try:
+            fields = json.loads(text)
+            spec = cls(fields["name"], _shape(fields["luma"]), _shape(fields["chroma"]))
+            spec.check()
+        except (TypeError, KeyError) as error:
+            msg = f"not the description of a model: {text[:100]}"
+            raise ValueError(msg) from error
+        if spec.to_json() != text:
+            msg = f"the description of a model, {text[:100]}, is not in its one form, {spec.to_json()}"
+            raise ValueError(msg)
+        return spec
+
+    def tensor_shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Name, shape and format ("b": int8, "i": int32) of every tensor, in the order in which they are hashed."""
+        shapes: dict[str, tuple[tuple[int, ...], str]] = {}
+        for network in NETWORKS:
+            for band in BANDS:
+                for layer, (fan_out, fan_in) in enumerate(self.layer_shapes(network, band)):
+                    levels = (BIAS_LEVELS,) if layer == 0 else ()
+                    key = f"{network}.{band.name}.{layer}"
+                    shapes[f"{key}.weight"] = ((fan_out, fan_in), "b")
+                    shapes[f"{key}.bias"] = ((*levels, fan_out), "i")
+                    shapes[f"{key}.multiplier"] = ((fan_out,), "i")
+        return shapes
+
+    def layer_shapes(self, network: str, band: Band) -> list[tuple[int, int]]:
+        """Outputs and inputs of every layer of a band's network, first to last."""
+        width, depth = self.shape(network)
+        sizes = [input_size(network, band), *[width] * depth, output_size(network)]
+        return list(zip(sizes[1:], sizes, strict=False))
+
+
+def _shape(numbers: Any) -> Shape:
+    """A shape from a list of two integers. Raises TypeError."""
+    if not isinstance(numbers, list) or [type(number) for number in numbers] != [int, int]:
+        msg = f"not a width and a depth: {numbers}"
+        raise TypeError(msg)
+    return numbers[0], numbers[1]
+
+
+def input_size(network: str, band: Band) -> int:
+    """Inputs of a band's network (docs/format.md, 4.4)."""
+    known = len(band.neighbours)
+    if network == "luma":
+        return known + len(BACK) + 1
+    return 3 * known + len(band.more_luma) + 2 * len(BACK) + 3
+
+
+def output_size(network: str) -> int:
+    """Outputs of a band's network (docs/format.md, 5.3)."""
+    return LUMA_OUTPUTS if network == "luma" else CHROMA_OUTPUTS
+
+
+class Layer(NamedTuple):
+    """One integer layer of one band: `(weight @ x + bias) * multiplier`, then a rounding shift.
+
+    weight: int8 [out, in]; bias: int32 [out], for the first layer [BIAS_LEVELS, out]; multiplier: int32 [out];
+    contiguous views.
+    """
+
+    weight: memoryview
+    bias: memoryview
+    multiplier: memoryview
+
+
+class Model:
+    """A model's spec and its integer tensors, as views that need no NumPy to be handed to an engine."""
+
+    def __init__(self, spec: ModelSpec, tensors: Mapping[str, Any]) -> None:
+        """tensors: contiguous buffers, such as arrays. Raises ValueError where one is missing or misshapen."""
+        self.spec = spec
+        self.tensors = {name: memoryview(tensor) for name, tensor in tensors.items()}
+        spec.check()
+        for name, (shape, form) in spec.tensor_shapes().items():
+            found = self.tensors.get(name)
+            if found is None or found.shape != shape or found.format != form or not found.c_contiguous:
+                there = "missing" if found is None else f"{found.format}{found.shape}"
+                msg = f"model {spec.name!r}: tensor {name} is {there}, expected {form}{shape}"
+                raise ValueError(msg)
+
+    def layers(self, network: str, band: str) -> list[Layer]:
+        """The layers of a band's network, "luma" or "chroma", first to last."""
+        _, depth = self.spec.shape(network)
+        keys = [f"{network}.{band}.{layer}" for layer in range(depth + 1)]
+        get = self.tensors
+        return [Layer(get[f"{key}.weight"], get[f"{key}.bias"], get[f"{key}.multiplier"]) for key in keys]
+
+    @cached_property
+    def identity(self) -> bytes:
+        """First 8 bytes of the SHA-256 of the spec and every tensor (docs/format.md, 7.3)."""
+        digest = sha256(self.spec.to_json().encode())
+        for name in self.spec.tensor_shapes():
+            digest.update(_little_endian(self.tensors[name]))
+        return digest.digest()[:IDENTITY_BYTES]
+
+    def check_bounds(self) -> None:
+        """Prove that no accumulator or product can leave 32 bits, whatever the input. Raises ValueError."""
+        for network in NETWORKS:
+            for band in BANDS:
+                for number, layer in enumerate(self.layers(network, band.name)):
+                    if not within_bounds(*layer, first=number == 0):
+                        msg = f"model {self.spec.name!r}: layer {number} of {network} {band.name} can overflow 32 bits"
+                        raise ValueError(msg)
+
+
+def within_bounds(weight: Any, bias: Any, multiplier: Any, *, first: bool) -> bool:
+    """Whether no accumulator or product of a layer can leave 32 bits (docs/format.md, 7.3).
+
+    weight: [out, in]; bias: [out] or [levels, out]; multiplier: [out]; integers. first: whether it is the first layer.
+    """
+    import numpy as np
+
+    weight, bias, multiplier = (np.asarray(part).astype(np.int64) for part in (weight, bias, multiplier))
+    reach = np.abs(weight).sum(axis=1) * (-INPUT_MIN if first else ACTIVATION_MAX)
+    reach = reach + np.abs(bias).reshape(-1, len(reach)).max(axis=0)
+    # Three times: an engine may store signed inputs with 128 added, and take it off in the bias.
+    fits = 3 * reach.max() < 2**31 and (reach * multiplier).max() < 2**31 - 2**HIDDEN_SHIFT
+    return bool(weight.min() >= -WEIGHT_MAX and multiplier.min() >= 1 and fits)
+
+
+def write_model(model: Model, path: str | os.PathLike[str]) -> None:
+    """Check `model` and write it to a safetensors file."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    model.check_bounds()
+    tensors = {name: np.asarray(model.tensors[name]) for name in model.spec.tensor_shapes()}
+    # One entry of metadata, since the order of several is not kept and the same model shall give the same file.
+    with open(path, "wb") as file:
+        file.write(save(tensors, {"llicti": model.spec.to_json()}))
+
+
+def read_model(path: str | os.PathLike[str]) -> Model:
+    """Read a model from a safetensors file. Raises OSError or ValueError."""
+    from safetensors import SafetensorError, deserialize
+
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        stored = dict(deserialize(data))  # type: ignore[no-untyped-call]
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        spec = ModelSpec.from_json(header["__metadata__"]["llicti"])
+        tensors = {
+            name: _tensor(stored[name]["data"], shape, form) for name, (shape, form) in spec.tensor_shapes().items()
+        }
+    except (SafetensorError, KeyError, TypeError) as error:
+        msg = f"{path}: not a model: {error}"
+        raise ValueError(msg) from error
+    return Model(spec, tensors)
+
+
+def _tensor(data: bytes, shape: tuple[int, ...], form: str) -> memoryview:
+    """Stored numbers as a tensor. Raises TypeError where they are not as many as `shape` says."""
+    flat = memoryview(array(form, data))
+    if flat.itemsize == 4 and sys.byteorder == "big":
+        flat = memoryview(array(form, _little_endian(flat)))
+    view: memoryview = flat.cast("B").cast(form, shape)  # type: ignore[call-overload]  # form is a str
+    return view
+
+
+def _little_endian(tensor: memoryview) -> bytes:
+    """The bytes of a tensor with the lowest byte of each number first; the same in the other direction."""
+    if sys.byteorder == "little" or tensor.itemsize == 1:
+        return tensor.tobytes()
+    swapped = array("i", tensor.tobytes())
+    swapped.byteswap()
+    return swapped.tobytes()
+
+
+def load(name: str = DEFAULT) -> Model:
+    """The installed model called `name`. Raises UnknownModelError."""
+    for path in _find(_ALIASES.get(name, name)):
+        return _read_installed(path)
+    msg = f"model {name!r} is not installed (there are: {', '.join(available())})"
+    raise UnknownModelError(msg)
+
+
+def load_exact(name: str, identity: bytes) -> Model:
+    """The installed model called `name` whose weights are those of `identity`. Raises UnknownModelError."""
+    others = []
+    for path in _find(name):
+        try:
+            model = _read_installed(path)
+        except UnknownModelError as error:
+            others.append(str(error))
+            continue
+        if model.identity == identity:
+            return model
+        others.append(f"{path} is {model.identity.hex()}")
+    msg = f"the file needs model {name!r} {identity.hex()}; {'; '.join(others) or 'none of that name is installed'}"
+    raise UnknownModelError(msg)
+
+
+def available() -> list[str]:
+    """Names of the installed models: bundled ones, those in the folders of LLICTI_MODEL_PATH, and those that other
+    packages bring by an entry point of the group `llicti.models`."""
+    files = [name for folder in _folders() if os.path.isdir(folder) for name in os.listdir(folder)]
+    stems = {stem for stem, extension in map(os.path.splitext, files) if extension == _EXTENSION}
+    return sorted(stems | {point.name for point in _entry_points()})
+
+
+def _find(name: str) -> Iterator[str]:
+    """The files of the models called `name`; a name that no model can have finds none."""
+    if not is_model_name(name):
+        return
+    for folder in _folders():
+        if os.path.isfile(path := os.path.join(folder, name + _EXTENSION)):
+            yield path
+    for point in _entry_points():
+        if point.name == name:
+            yield _entry_point_file(point)
+
+
+def _folders() -> list[str]:
+    """Where models are looked for: this package, then the folders of LLICTI_MODEL_PATH."""
+    paths = os.environ.get("LLICTI_MODEL_PATH", "").split(os.pathsep)
+    return [_BUNDLED, *filter(None, paths)]
+
+
+def _entry_points() -> metadata.EntryPoints:
+    """Other packages' models: name of the model = package that holds NAME.safetensors."""
+    from importlib import metadata
+
+    return metadata.entry_points(group="llicti.models")
+
+
+def _entry_point_file(point: metadata.EntryPoint) -> str:
+    """The file that an entry point stands for. Raises UnknownModelError where its package cannot be imported."""
+    from importlib import resources
+
+    try:
+        return str(resources.files(point.value) / (point.name + _EXTENSION))
+    except ImportError as error:
+        msg = f"model {point.name!r} should be in package {point.value!r}, which cannot be imported: {error}"
+        raise UnknownModelError(msg) from error
+
+
+def _read_installed(path: str) -> Model:
+    """The model in a file, which must be called as the file is. Raises UnknownModelError."""
+    try:
+        model = _read_cached(path, os.stat(path).st_mtime_ns)
+    except (OSError, ValueError) as error:
+        msg = f"model file {path} cannot be used: {error}"
+        raise UnknownModelError(msg) from error
+    if model.spec.name + _EXTENSION != os.path.basename(path):
+        msg = f"model file {path} holds a model called {model.spec.name!r}"
+        raise UnknownModelError(msg)
+    return model
+
+
+@lru_cache(maxsize=16)
+def _read_cached(path: str, modified: int) -> Model:
+    """The model in a file as it was at the time `modified`."""
+    model = read_model(path)
+    if os.path.dirname(path) != _BUNDLED:  # those were proved before they were shipped, and NumPy is slow to import
+        model.check_bounds()
+    return model
