@@ -53,7 +53,7 @@ _LEAST_WORK = 1 << 24
 _USUAL_TILE_BYTES = 3 << 20
 """Bytes of a tile that may always be decoded: the encoder makes none with more."""
 
-_TILE_MEMORY = 4
+_TILE_MEMORY = 5
 """Bytes that an engine takes for each byte of a tile that it works on."""
 
 _BATCH_TILES, _BATCH_PIXELS = 1 << 10, 1 << 22
