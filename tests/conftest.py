@@ -15,7 +15,3 @@ try:
     ctypes.CDLL("libcuda.so.1")
 except OSError:
     os.environ["TRITON_INTERPRET"] = "1"
-
-# PyTorch's threads: the tests' networks are so small that threads would only wait for each other, on a busy machine
-# for minutes.
-os.environ.setdefault("OMP_NUM_THREADS", "1")

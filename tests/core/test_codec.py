@@ -77,7 +77,6 @@ def test_bytes_do_not_depend_on_threads() -> None:
     assert all(same(llicti_core.decode(data, threads=threads), pixels) for threads in (1, 2, 5))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", ["default", "best"])
 def test_engines_write_the_same_file_and_read_each_other(model: str) -> None:
     pixels = photograph(75, 101)

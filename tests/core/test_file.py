@@ -148,7 +148,6 @@ def test_damage_elsewhere_does_not_matter_to_a_region(tiled: tuple[NDArray[np.ui
         llicti_core.decode(io.BytesIO(damaged))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1, 2, 4, 8, 16])
 def test_damage_in_what_a_region_takes_is_noticed(scale: int, tiled: tuple[NDArray[np.uint8], bytes]) -> None:
     """In parts of an open file, too, of which no checksum is compared."""

@@ -195,7 +195,6 @@ def test_a_model_file_under_another_name_is_refused(tmp_path: Path, monkeypatch:
         models.load("broken")
 
 
-@pytest.mark.slow
 def test_an_installed_package_can_bring_a_model(tmp_path: Path) -> None:
     """A tiny package with an entry point, installed into a folder, is found by a fresh interpreter."""
     source, site = tmp_path / "source", tmp_path / "site"

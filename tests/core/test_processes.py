@@ -248,7 +248,6 @@ reader.close()
     )
 
 
-@pytest.mark.slow
 @from_linux
 def test_no_descriptor_is_left(run: Run) -> None:
     run(

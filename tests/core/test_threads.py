@@ -122,7 +122,6 @@ def _interrupt_late(code: Callable[[], object], after: float) -> float:
     return ended - start - after
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals of a process's own")
 @pytest.mark.parametrize("work", [_decoding, lambda: _encoding(0), lambda: _encoding(3)], ids=["decode", "0", "3"])
 def test_interrupts_end_the_work_soon(

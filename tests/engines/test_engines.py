@@ -192,14 +192,12 @@ def test_engines_agree_on_tiles(pixels: NDArray[np.uint8], tile_log2: int, threa
     check(Case(pixels, SMALL, tile_log2=tile_log2), threads)
 
 
-@pytest.mark.slow
 @settings(few, max_examples=12)
 @given(st.data(), st.integers(129, 400), st.integers(1, 12), st.integers(1, 4))
 def test_engines_agree_on_streams(data: st.DataObject, height: int, width: int, threads: int) -> None:
     check(Case(data.draw(pixels_of(height, width)), SMALL, tile_log2=10), threads)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(65, 33, 3), (200, 130, 3), (200, 130, 1), (66, 300, 1)])
 def test_engines_agree_on_photographs(shape: tuple[int, int, int]) -> None:
     pixels = photograph(*shape[:2])[..., : shape[2]]

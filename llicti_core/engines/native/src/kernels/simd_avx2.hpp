@@ -17,6 +17,7 @@ namespace {
 struct Simd {
     static constexpr int kBlock = 16, kRows = 4;
     static constexpr bool kUnsignedInputs = true;
+    using Input = uint8_t;
     using I16 = __m256i;
     using I32 = __m256i;  // lanes 0-3 and 8-11, or 4-7 and 12-15
     using Mask = __m256i;
@@ -96,27 +97,77 @@ struct Simd {
     static I16 lanes(uint32_t bits) { return lane_mask(bits); }
 
     // Bytes of saturated numbers, the four of a lane side by side, lanes as in I32.
-    static void store_bytes(uint8_t* to, I16 a, I16 b, I16 c, I16 d, I16 flip) {
-        const __m256i ab = _mm256_xor_si256(_mm256_packs_epi16(a, b), flip);
-        const __m256i cd = _mm256_xor_si256(_mm256_packs_epi16(c, d), flip);
+    static void store_bytes(uint8_t* to, __m256i ab, __m256i cd) {
         const __m256i ac = _mm256_unpacklo_epi8(ab, cd), bd = _mm256_unpackhi_epi8(ab, cd);
         stores(to, _mm256_unpacklo_epi8(ac, bd));
         stores(to + 32, _mm256_unpackhi_epi8(ac, bd));
     }
-    static void store_inputs(uint8_t* to, I16 a, I16 b, I16 c, I16 d) {
-        store_bytes(to, a, b, c, d, _mm256_set1_epi8(-128));
+    static void store_inputs(uint8_t* x, int quad, I16 a, I16 b, I16 c, I16 d) {
+        const __m256i flip = _mm256_set1_epi8(-128);
+        store_bytes(x + 4 * kBlock * quad, _mm256_xor_si256(_mm256_packs_epi16(a, b), flip),
+                    _mm256_xor_si256(_mm256_packs_epi16(c, d), flip));
     }
-    static void store_activations(uint8_t* to, I16 a, I16 b, I16 c, I16 d) {
-        const __m256i ab = _mm256_packs_epi16(a, b), cd = _mm256_packs_epi16(c, d);
-        const __m256i ac = _mm256_unpacklo_epi8(ab, cd), bd = _mm256_unpackhi_epi8(ab, cd);
-        stores(to, _mm256_unpacklo_epi8(ac, bd));
-        stores(to + 32, _mm256_unpackhi_epi8(ac, bd));
+    static void store_activations(uint8_t* x, int quad, I16 a, I16 b, I16 c, I16 d) {
+        store_bytes(x + 4 * kBlock * quad, _mm256_packs_epi16(a, b), _mm256_packs_epi16(c, d));
     }
     static I16 low_halves(const uint32_t* from) {
         const __m256i mask = _mm256_set1_epi32(0xFFFF);
         const __m256i packed =
             _mm256_packus_epi32(_mm256_and_si256(loads(from), mask), _mm256_and_si256(loads(from + 8), mask));
         return _mm256_permute4x64_epi64(packed, 0xD8);
+    }
+
+    // Takes the decoded intervals off the active lanes. Returns false where the words run out.
+    static bool take_off(StreamDecoder& decoder, uint32_t active, const uint16_t* cdf_low, const uint16_t* frequency) {
+        for (int lane = 0; lane < kLanes; lane += 8) {
+            const __m256i mask = wide_lane_mask(active >> lane);
+            const __m256i state = loads(&decoder.state[lane]);
+            const __m256i high = _mm256_srli_epi32(state, 16);
+            const __m256i low = _mm256_and_si256(state, _mm256_set1_epi32(0xFFFF));
+            __m256i next = _mm256_add_epi32(_mm256_mullo_epi32(widen(frequency + lane), high),
+                                            _mm256_sub_epi32(low, widen(cdf_low + lane)));
+            const __m256i is_short =
+                _mm256_and_si256(_mm256_cmpeq_epi32(_mm256_srli_epi32(next, 16), _mm256_setzero_si256()), mask);
+            const auto short_of = unsigned(_mm256_movemask_ps(_mm256_castsi256_ps(is_short)));
+            if (short_of) {
+                // The words of the lanes that need one, in order.
+                const ptrdiff_t left = decoder.end - decoder.words;
+                const int used = 2 * __builtin_popcount(short_of);
+                if (left < used) return false;
+                alignas(16) uint8_t last[16] = {};
+                const uint8_t* from = decoder.words;
+                if (left < 16) from = static_cast<const uint8_t*>(std::memcpy(last, from, size_t(left)));
+                decoder.words += used;
+                const __m256i words = widen(from);
+                const __m256i places =
+                    _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(kWordOfLane.of[short_of])));
+                const __m256i filled =
+                    _mm256_or_si256(_mm256_slli_epi32(next, 16), _mm256_permutevar8x32_epi32(words, places));
+                next = _mm256_blendv_epi8(next, filled, is_short);
+            }
+            stores(&decoder.state[lane], _mm256_blendv_epi8(state, next, mask));
+        }
+        return true;
+    }
+    // Of each set of eight lanes, as bits, which of its words is each lane's.
+    struct WordOfLane {
+        constexpr WordOfLane() : of() {
+            for (int set = 0; set < 256; set++) {
+                for (int lane = 0, word = 0; lane < 8; lane++) {
+                    of[set][lane] = uint8_t(word);
+                    word += set >> lane & 1;
+                }
+            }
+        }
+        uint8_t of[256][8];
+    };
+    static const WordOfLane kWordOfLane;
+    static __m256i widen(const void* from) {
+        return _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(from)));
+    }
+    static __m256i wide_lane_mask(uint32_t bits) {
+        const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+        return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(int32_t(bits)), bit), bit);
     }
 
     static I16 narrow(I32 low, I32 high) { return _mm256_packs_epi32(low, high); }
@@ -307,6 +358,8 @@ struct Simd {
     }
 #endif
 };
+
+constexpr Simd::WordOfLane Simd::kWordOfLane;
 
 }  // namespace
 }  // namespace llicti

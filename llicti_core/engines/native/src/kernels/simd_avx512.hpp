@@ -13,6 +13,7 @@ namespace {
 struct Simd {
     static constexpr int kBlock = 32, kRows = 8;
     static constexpr bool kUnsignedInputs = true;
+    using Input = uint8_t;
     using I16 = __m512i;
     using I32 = __m512i;  // of each eight lanes the first or the last four
     using Mask = __mmask32;
@@ -86,17 +87,41 @@ struct Simd {
         stores(to, _mm512_unpacklo_epi8(ac, bd));
         stores(to + 64, _mm512_unpackhi_epi8(ac, bd));
     }
-    static void store_inputs(uint8_t* to, I16 a, I16 b, I16 c, I16 d) {
+    static void store_inputs(uint8_t* x, int quad, I16 a, I16 b, I16 c, I16 d) {
         const __m512i flip = _mm512_set1_epi8(-128);
-        store_bytes(to, _mm512_xor_si512(_mm512_packs_epi16(a, b), flip),
+        store_bytes(x + 4 * kBlock * quad, _mm512_xor_si512(_mm512_packs_epi16(a, b), flip),
                     _mm512_xor_si512(_mm512_packs_epi16(c, d), flip));
     }
-    static void store_activations(uint8_t* to, I16 a, I16 b, I16 c, I16 d) {
-        store_bytes(to, _mm512_packs_epi16(a, b), _mm512_packs_epi16(c, d));
+    static void store_activations(uint8_t* x, int quad, I16 a, I16 b, I16 c, I16 d) {
+        store_bytes(x + 4 * kBlock * quad, _mm512_packs_epi16(a, b), _mm512_packs_epi16(c, d));
     }
     static I16 low_halves(const uint32_t* from) {
         return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(loads(from))),
                                   _mm512_cvtepi32_epi16(loads(from + 16)), 1);
+    }
+
+    // Takes the decoded intervals off the active lanes. Returns false where the words run out.
+    static bool take_off(StreamDecoder& decoder, uint32_t active, const uint16_t* cdf_low, const uint16_t* frequency) {
+        for (int lane = 0; lane < kLanes; lane += 16) {
+            const auto mask = __mmask16(active >> lane);
+            const __m512i state = loads(&decoder.state[lane]);
+            const __m512i high = _mm512_srli_epi32(state, 16), low = _mm512_and_si512(state, _mm512_set1_epi32(0xFFFF));
+            const __m512i next = _mm512_add_epi32(_mm512_mullo_epi32(widen(frequency + lane), high),
+                                                  _mm512_sub_epi32(low, widen(cdf_low + lane)));
+            const __mmask16 short_of = _mm512_mask_cmplt_epu32_mask(mask, next, _mm512_set1_epi32(kStateMin));
+            // The words of the lanes that need one, in order.
+            const int count = __builtin_popcount(short_of);
+            if (decoder.end - decoder.words < 2 * count) return false;
+            const __m256i words = _mm256_maskz_loadu_epi16(__mmask16((1u << count) - 1), decoder.words);
+            decoder.words += 2 * count;
+            const __m512i spread = _mm512_maskz_expand_epi32(short_of, _mm512_cvtepu16_epi32(words));
+            const __m512i filled = _mm512_mask_or_epi32(next, short_of, _mm512_slli_epi32(next, 16), spread);
+            _mm512_mask_storeu_epi32(&decoder.state[lane], mask, filled);
+        }
+        return true;
+    }
+    static __m512i widen(const uint16_t* from) {
+        return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
     }
 
     static I16 narrow(I32 low, I32 high) { return _mm512_packs_epi32(low, high); }

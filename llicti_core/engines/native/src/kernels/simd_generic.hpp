@@ -5,14 +5,15 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/kernels.hpp"
+#include "kernels/lanes.hpp"
 
 namespace llicti {
 namespace {
 
 struct Simd {
-    static constexpr int kBlock = 16, kHalf = kBlock / 2, kRows = 4;
+    static constexpr int kBlock = 32, kHalf = kBlock / 2, kRows = 4;
     static constexpr bool kUnsignedInputs = false;
+    using Input = int16_t;
     struct I16 {
         int16_t v[kBlock];
     };
@@ -140,20 +141,24 @@ struct Simd {
     }
     static I16 lanes(uint32_t bits) { return lane_mask(bits); }
 
-    // Saturated to bytes, the four of a lane side by side.
-    static void store_inputs(uint8_t* to, const I16& a, const I16& b, const I16& c, const I16& d) {
-        const I16* parts[4] = {&a, &b, &c, &d};
+    // Saturated to bytes, which are kept as numbers of 16 bits, lane by lane.
+    static constexpr int kMaxInputsOfLane = kMaxWidth;
+    static void store_inputs(Input* x, int quad, const I16& a, const I16& b, const I16& c, const I16& d) {
         for (int i = 0; i < kBlock; i++) {
-            for (int k = 0; k < 4; k++) {
-                to[4 * i + k] = uint8_t(std::clamp<int16_t>(parts[k]->v[i], kInputMin, kInputMax));
-            }
+            Input* to = x + i * kMaxInputsOfLane + 4 * quad;
+            const int16_t four[4] = {a.v[i], b.v[i], c.v[i], d.v[i]};
+            for (int k = 0; k < 4; k++) to[k] = std::clamp(four[k], int16_t(kInputMin), int16_t(kInputMax));
         }
     }
-    static void store_activations(uint8_t* to, const I16& a, const I16& b, const I16& c, const I16& d) {
-        store_inputs(to, a, b, c, d);
+    static void store_activations(Input* x, int quad, const I16& a, const I16& b, const I16& c, const I16& d) {
+        store_inputs(x, quad, a, b, c, d);
     }
     static I16 low_halves(const uint32_t* from) {
         return each([&](int i) { return from[i]; });
+    }
+
+    static bool take_off(StreamDecoder& decoder, uint32_t active, const uint16_t* cdf_low, const uint16_t* frequency) {
+        return take_off_by_lane(decoder, active, cdf_low, frequency);
     }
 
     static I16 narrow(const I32& low, const I32& high) {
@@ -175,33 +180,32 @@ struct Simd {
         return result;
     }
 
+    // Weights of 16 bits, two to a number.
     static void pack_weights(const Layer& layer, bool, PackedLayer& packed) {
-        packed.weight.assign(size_t(packed.rows) * size_t(packed.quads), 0);
+        packed.weight.assign(size_t(packed.rows) * size_t(2 * packed.quads), 0);
         for (int o = 0; o < layer.out; o++) {
             for (int k = 0; k < layer.in; k++) {
-                int32_t& quad = packed.weight[(size_t(o / kRows) * size_t(packed.quads) + k / 4) * kRows + o % kRows];
-                reinterpret_cast<int8_t*>(&quad)[k % 4] = layer.weight[size_t(o) * size_t(layer.in) + k];
+                int32_t& pair = packed.weight[(size_t(o) * size_t(packed.quads) * 2) + size_t(k / 2)];
+                const int16_t weight = layer.weight[size_t(o) * size_t(layer.in) + k];
+                std::memcpy(reinterpret_cast<char*>(&pair) + 2 * (k % 2), &weight, sizeof(weight));
             }
         }
     }
-    static void accumulate(const PackedLayer& layer, int block, const int32_t* bias, const uint8_t* x, I32* low,
+    static void accumulate(const PackedLayer& layer, int block, const int32_t* bias, const Input* x, I32* low,
                            I32* high) {
-        const int8_t* weight =
-            reinterpret_cast<const int8_t*>(&layer.weight[size_t(block) * size_t(layer.quads) * kRows]);
-        int32_t total[kRows][kBlock];
-        for (int row = 0; row < kRows; row++) std::fill_n(total[row], kBlock, bias[row]);
-        for (int quad = 0; quad < layer.quads; quad++, x += 4 * kBlock) {
-            for (int row = 0; row < kRows; row++, weight += 4) {
-                for (int i = 0; i < kBlock; i++) {
-                    int32_t sum = 0;
-                    for (int k = 0; k < 4; k++) sum += int8_t(x[4 * i + k]) * weight[k];
-                    total[row][i] += sum;
-                }
+        const int count = 4 * layer.quads;
+        const int16_t* weight = reinterpret_cast<const int16_t*>(layer.weight.data()) + size_t(block) * kRows * count;
+        const int16_t *second = weight + count, *third = second + count, *fourth = third + count;
+        for (int i = 0; i < kBlock; i++, x += kMaxInputsOfLane) {
+            int32_t sums[kRows] = {};
+            for (int k = 0; k < count; k++) {
+                sums[0] += int32_t(x[k]) * weight[k];
+                sums[1] += int32_t(x[k]) * second[k];
+                sums[2] += int32_t(x[k]) * third[k];
+                sums[3] += int32_t(x[k]) * fourth[k];
             }
-        }
-        for (int row = 0; row < kRows; row++) {
-            std::copy_n(total[row], kHalf, low[row].v);
-            std::copy_n(total[row] + kHalf, kHalf, high[row].v);
+            I32* totals = i < kHalf ? low : high;
+            for (int row = 0; row < kRows; row++) totals[row].v[i % kHalf] = bias[row] + sums[row];
         }
     }
 };

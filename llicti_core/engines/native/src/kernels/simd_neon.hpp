@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/kernels.hpp"
+#include "kernels/lanes.hpp"
 
 namespace llicti {
 namespace {
@@ -14,6 +14,7 @@ namespace {
 struct Simd {
     static constexpr int kBlock = 8, kRows = 8;
     static constexpr bool kUnsignedInputs = false;
+    using Input = uint8_t;
     using I16 = int16x8_t;
     using I32 = int32x4_t;  // the first or the last four lanes
     using Mask = uint16x8_t;
@@ -98,13 +99,19 @@ struct Simd {
     static I16 lanes(uint32_t bits) { return s(lane_mask(bits)); }
 
     // Bytes of saturated numbers, the four of a lane side by side.
-    static void store_inputs(uint8_t* to, I16 a, I16 b, I16 c, I16 d) {
+    static void store_inputs(uint8_t* x, int quad, I16 a, I16 b, I16 c, I16 d) {
         const int8x8x4_t four = {{vqmovn_s16(a), vqmovn_s16(b), vqmovn_s16(c), vqmovn_s16(d)}};
-        vst4_s8(reinterpret_cast<int8_t*>(to), four);
+        vst4_s8(reinterpret_cast<int8_t*>(x + 4 * kBlock * quad), four);
     }
-    static void store_activations(uint8_t* to, I16 a, I16 b, I16 c, I16 d) { store_inputs(to, a, b, c, d); }
+    static void store_activations(uint8_t* x, int quad, I16 a, I16 b, I16 c, I16 d) {
+        store_inputs(x, quad, a, b, c, d);
+    }
     static I16 low_halves(const uint32_t* from) {
         return s(vuzp1q_u16(vreinterpretq_u16_u32(vld1q_u32(from)), vreinterpretq_u16_u32(vld1q_u32(from + 4))));
+    }
+
+    static bool take_off(StreamDecoder& decoder, uint32_t active, const uint16_t* cdf_low, const uint16_t* frequency) {
+        return take_off_by_lane(decoder, active, cdf_low, frequency);
     }
 
     static I16 narrow(I32 low, I32 high) { return vqmovn_high_s32(vqmovn_s32(low), high); }

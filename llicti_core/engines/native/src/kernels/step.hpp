@@ -104,11 +104,12 @@ inline void advance(const Pass& pass, Wavefront& front) {
 
 using I16 = Simd::I16;
 using I32 = Simd::I32;
+using Input = Simd::Input;  // of a layer, an activation too
 constexpr int kBlock = Simd::kBlock, kBlocks = kLanes / kBlock;
 
 // What one block of lanes needs between its inputs and its parameters.
 struct Scratch {
-    alignas(64) uint8_t x[2][kMaxQuads][4 * kBlock];
+    alignas(64) Input x[2][kMaxQuads][4 * kBlock];
 };
 
 // Of all lanes: the parameters, by output, and the bases.
@@ -123,7 +124,7 @@ inline bool has_pixels(uint32_t lanes, int block) {
 
 // The inputs of a block of lanes at the slot `at` (an offset), in sixteen bits, and the bases.
 inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int block, Predicted& predicted,
-                   uint8_t (*x)[4 * kBlock]) {
+                   Input (*x)[4 * kBlock]) {
     const ptrdiff_t here = at + block * kBlock;
     I16 base[3];
     for (int c = 0; c < pass.bases; c++) {
@@ -136,7 +137,7 @@ inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int b
     int quad = 0;
     for (; 4 * quad + 4 <= pass.known; quad++) {
         const int i = 4 * quad;
-        Simd::store_inputs(x[quad], known(i), known(i + 1), known(i + 2), known(i + 3));
+        Simd::store_inputs(x[0], quad, known(i), known(i + 1), known(i + 2), known(i + 3));
     }
     I16 rest[3 + 10 + 3 + 3];
     int count = 0;
@@ -157,12 +158,13 @@ inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int b
     rest[count++] = base[0];
     for (int c = 1; c < pass.bases; c++) rest[count++] = Simd::sra<1>(base[c]);
     while (count % 4) rest[count++] = Simd::set(0);
-    for (int i = 0; i < count; i += 4) Simd::store_inputs(x[quad++], rest[i], rest[i + 1], rest[i + 2], rest[i + 3]);
+    for (int i = 0; i < count; i += 4, quad++) {
+        Simd::store_inputs(x[0], quad, rest[i], rest[i + 1], rest[i + 2], rest[i + 3]);
+    }
 }
 
 // One hidden layer.
-inline void hidden_layer(const PackedLayer& layer, int level, const uint8_t (*x)[4 * kBlock],
-                         uint8_t (*y)[4 * kBlock]) {
+inline void hidden_layer(const PackedLayer& layer, int level, const Input (*x)[4 * kBlock], Input (*y)[4 * kBlock]) {
     constexpr int kRows = Simd::kRows;
     const int32_t* bias = &layer.bias[size_t(level) * size_t(layer.rows)];
     for (int row = 0, block = 0; row < layer.rows; row += kRows, block++) {
@@ -184,13 +186,13 @@ inline void hidden_layer(const PackedLayer& layer, int level, const uint8_t (*x)
             }
         }
         for (int i = 0; i < kRows; i += 4) {
-            Simd::store_activations(y[(row + i) / 4], activation[i], activation[i + 1], activation[i + 2],
+            Simd::store_activations(y[0], (row + i) / 4, activation[i], activation[i + 1], activation[i + 2],
                                     activation[i + 3]);
         }
     }
 }
 
-inline void output_layer(const PackedNetwork& network, int level, const uint8_t (*x)[4 * kBlock], int block,
+inline void output_layer(const PackedNetwork& network, int level, const Input (*x)[4 * kBlock], int block,
                          Predicted& predicted) {
     constexpr int kRows = Simd::kRows;
     const PackedLayer& layer = network.layers.back();
@@ -428,24 +430,6 @@ inline void intervals(const Mixture& mixture, const Bounds& bounds, I16 value, u
     for (int i = 0; i < kBlock; i++) out[i] = uint32_t(uint16_t(cdf_low[i])) | uint32_t(uint16_t(frequency[i])) << 16;
 }
 
-// Take the decoded intervals off the active lanes. Returns false where the words run out.
-inline bool take_off(StreamDecoder& decoder, uint32_t active, const Found& found) {
-    const uint8_t* words = decoder.words;
-    for (int lane = 0; lane < kLanes; lane++) {
-        if (!(active >> lane & 1)) continue;
-        uint32_t state = decoder.state[lane];
-        state = found.frequency[lane] * (state >> 16) + (state & 0xFFFF) - found.cdf_low[lane];
-        if (state < uint32_t(kStateMin)) {
-            if (decoder.end - words < 2) return false;
-            state = state << 16 | uint32_t(words[0]) | uint32_t(words[1]) << 8;
-            words += 2;
-        }
-        decoder.state[lane] = state;
-    }
-    decoder.words = words;
-    return true;
-}
-
 // --- Steps --------------------------------------------------------------------------------------
 
 // Where one decoded channel of a step goes: its slot, and where its first and last rows are repeated for the groups
@@ -482,7 +466,7 @@ struct ChannelOutputs {
 
 inline ChannelOutputs channel_outputs(const Pass& pass, int channel, const Predicted& predicted) {
     const int kind = pass.channels * kComponents;
-    const int16_t (*first)[kLanes] = predicted.output + channel * kComponents;
+    const int16_t(*first)[kLanes] = predicted.output + channel * kComponents;
     return {first, first + kind, first + 2 * kind, channel ? predicted.output + 3 * kind : nullptr};
 }
 
@@ -552,7 +536,7 @@ inline bool decode(const Pass& pass, Wavefront& front, int steps, StreamDecoder&
                     aim(mixtures[b], pass.bounds[c]);
                 }
                 search(mixtures, pass.bounds[c], decoder.state, front.active, found);
-                if (!take_off(decoder, front.active, found)) return false;
+                if (!Simd::take_off(decoder, front.active, found.cdf_low, found.frequency)) return false;
                 put(pass, c, slot, front.active, found.value);
             } else {
                 for (int16_t& value : found.value) value = int16_t(pass.bounds[c].low);
