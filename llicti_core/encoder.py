@@ -274,8 +274,8 @@ def encode(
     effort: how much work goes into adapting the model to the image, 0 (none) to 3. Decoding is as
         fast whatever it is.
     threads: how many to use; by default see `set_threads`. The bytes do not depend on it.
-    device: "cpu"; "auto" for a GPU where one can be used, else the CPU; "cuda", or "cuda:1" and so on, which nothing
-        here can use yet. The bytes do not depend on it.
+    device: "cpu"; "auto" for a GPU where one can be used, else the CPU; "cuda", or "cuda:1" and so on. The
+        bytes do not depend on it.
 
     Returns the bytes of a `.llc` file of one image; `join` makes one of many. Raises UnsupportedError for other
     pixels and for metadata that cannot be stored, UnknownModelError for an unknown model, DeviceError where the GPU

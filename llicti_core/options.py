@@ -20,7 +20,7 @@ class DecodeOptions(NamedTuple):
     the image, up to 350 MB for one of its blocks of 4096 x 4096 pixels. A region costs what its tiles and blocks do.
 
     threads: how many to use; None for what `set_threads` says. device: "cpu"; "auto" for a GPU where one
-    can be used, else the CPU; "cuda", or "cuda:1" and so on, which nothing here can use yet. Pixels depend on neither.
+    can be used, else the CPU; "cuda", or "cuda:1" and so on. Pixels depend on neither.
     """
 
     max_bytes: int | None = MAX_BYTES

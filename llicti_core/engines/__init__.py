@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def get(name: str | None = None) -> Engine:
     """The engine called `name`: "native", "reference" or "cuda"; by default LLICTI_ENGINE's, or native.
 
-    Raises ValueError for another name, DeviceError for "cuda", which cannot be used yet.
+    Raises ValueError for another name, DeviceError where "cuda" cannot be used.
     """
     name = name or os.environ.get("LLICTI_ENGINE", "native")
     if name == "native":
@@ -47,6 +47,10 @@ def on(device: str) -> Engine:
 
 
 def _cuda(device: str) -> Engine:
-    """The engine of a CUDA device, once there is one for this version of the format. Raises DeviceError."""
-    msg = f"device {device!r} cannot be used: no CUDA engine can code this version of the format yet"
-    raise DeviceError(msg)
+    """The engine of a CUDA device. Raises DeviceError."""
+    try:
+        from llicti_core.engines.cuda import CudaEngine
+    except ImportError as error:
+        msg = f"device {device!r} needs PyTorch and Triton (pip install torch): {error}"
+        raise DeviceError(msg) from error
+    return CudaEngine(device)
