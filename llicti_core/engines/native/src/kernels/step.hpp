@@ -466,7 +466,7 @@ struct ChannelOutputs {
 
 inline ChannelOutputs channel_outputs(const Pass& pass, int channel, const Predicted& predicted) {
     const int kind = pass.channels * kComponents;
-    const int16_t(*first)[kLanes] = predicted.output + channel * kComponents;
+    const int16_t (*first)[kLanes] = predicted.output + channel * kComponents;
     return {first, first + kind, first + 2 * kind, channel ? predicted.output + 3 * kind : nullptr};
 }
 
