@@ -330,9 +330,9 @@ class FitPlan(NamedTuple):
 
 
 _PLANS = (
-    FitPlan(judged=32, output_blocks=128, output_batch=3, output_steps=160),
-    FitPlan(judged=64, output_blocks=128, output_batch=3, output_steps=160, batch=8, steps=150),
-    FitPlan(judged=128, output_blocks=128, output_batch=3, output_steps=160, batch=8, steps=550),
+    FitPlan(judged=32, output_blocks=160, output_batch=2, output_steps=200),
+    FitPlan(judged=64, output_blocks=160, output_batch=2, output_steps=200, batch=8, steps=150),
+    FitPlan(judged=128, output_blocks=160, output_batch=2, output_steps=200, batch=8, steps=550),
 )
 """By effort from 1 on, for an image of _PLANNED_PIXELS. At effort 0 the model is taken as it is."""
 

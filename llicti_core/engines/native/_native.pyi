@@ -6,6 +6,17 @@ class PackedModel:
 def fit(
     pixels: memoryview, tiles: list[tuple[int, ...]], model: PackedModel, plan: list[int], threads: int, isa: str
 ) -> bytes: ...
+def fit_slopes(
+    pixels: memoryview,
+    model: PackedModel,
+    network: int,
+    band: int,
+    level: int,
+    numbers: list[float],
+    sets: int,
+    precision: int,
+    isa: str,
+) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes, float, bytes]: ...
 def encode(
     pixels: memoryview,
     tiles: list[tuple[int, ...]],

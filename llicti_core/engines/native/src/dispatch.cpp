@@ -80,6 +80,7 @@ const std::vector<const Kernels*>& supported_kernels() {
 }
 
 const fitting::FitKernels& find_fit_kernels(const std::string& name) {
+    find_kernels(name);  // throws where there is no such set
 #ifdef LLICTI_ADAPT_AVX512
     if ((name.empty() || name == "avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
@@ -92,7 +93,6 @@ const fitting::FitKernels& find_fit_kernels(const std::string& name) {
 #ifdef LLICTI_ADAPT_NEON
     if (name != "generic") return fitting::kNeonFit;
 #endif
-    find_kernels(name);  // throws where there is no such set
     return fitting::kGenericFit;
 }
 

@@ -12,6 +12,7 @@
 #include <stdexcept>
 
 #include "adapt/optimiser.hpp"
+#include "adapt/twin.hpp"
 #include "adaptation.hpp"
 #include "dispatch.hpp"
 #include "problem.hpp"
@@ -200,6 +201,52 @@ nb::bytes fit(const ConstPixelArray& array, const nb::list& tile_list, const Pac
     return nb::bytes(payload.data(), payload.size());
 }
 
+// What the search makes of a band of one level of `array`, so that tests can compare it: inputs [pixels, inputs], upper
+// and lower ends [channels, pixels], residuals [pixels], bits, and their slopes by the network's `numbers`; all
+// float32.
+nb::tuple fit_slopes(const ConstPixelArray& array, const PackedModel& packed, int network, int band, int level,
+                     const std::vector<float>& numbers, int sets, int precision, const std::string& isa) {
+    using namespace fitting;
+    const FitKernels& kernels = find_fit_kernels(isa);
+    const Network& model = packed.model().networks.at(size_t(network)).at(size_t(band));
+    const Sampled sampled = sample_image({cast_pixels(array)});
+    const BandShape shape = band_shape(packed.model().bands.at(size_t(band)));
+    const CropBand part = crop_band(sampled.crops.at(0), shape, level);
+    Twin twin(model, network == kChroma ? 2 : 1, sets, precision);
+    if (numbers.size() != twin.size()) throw std::invalid_argument("not so many numbers");
+    twin.set(numbers, false);
+    for (float& share : twin.network().share) share = 1 - 256.0f / 65536;
+    FloatGradient& gradient = twin.clear_gradient(true, true);
+    std::vector<float> inputs, edges[4], residuals;
+    double bits = 0;
+    ContextBlock block{};
+    block.stride = padded(model.layers[0].in);
+    block.set = std::min(level, sets - 1);
+    block.rows.resize(size_t(kContexts * block.stride));
+    for (int64_t first = 0; first < part.pixels(); first += kContexts) {
+        block.count = int(std::min<int64_t>(kContexts, part.pixels() - first));
+        for (int i = 0; i < block.count; i++) {
+            const int64_t at = first + i;
+            kernels.gather(part, int(at / part.columns), int(at % part.columns), network == kChroma, sampled.bounds,
+                           block, i);
+            const float* row = &block.rows[size_t(i * block.stride)];
+            inputs.insert(inputs.end(), row, row + model.layers[0].in);
+            for (size_t c = 0; c < 2; c++) {
+                edges[c].push_back(block.upper[c][i]);
+                edges[2 + c].push_back(block.lower[c][i]);
+            }
+            residuals.push_back(block.residual[i]);
+        }
+        bits += kernels.evaluate(twin.network(), block, nullptr);
+        kernels.evaluate(twin.network(), block, &gradient);
+    }
+    Numbers slopes;
+    twin.find_slopes(slopes);
+    const auto bytes = [](const std::vector<float>& v) { return nb::bytes(v.data(), v.size() * sizeof(float)); };
+    return nb::make_tuple(bytes(inputs), bytes(edges[0]), bytes(edges[1]), bytes(edges[2]), bytes(edges[3]),
+                          bytes(residuals), bits, bytes(slopes));
+}
+
 // Returns bounds and segments of every tile.
 nb::list encode(const ConstPixelArray& array, const nb::list& tile_list, const nb::bytes& adaptation,
                 PackedModel& packed, int threads, const std::string& isa) {
@@ -282,6 +329,8 @@ NB_MODULE(_native, module) {
         .def(nb::init<const nb::list&, const nb::list&>(), nb::arg("bands"), nb::arg("networks"));
     module.def("fit", &fit, nb::arg("pixels"), nb::arg("tiles"), nb::arg("model"), nb::arg("plan"), nb::arg("threads"),
                nb::arg("isa"));
+    module.def("fit_slopes", &fit_slopes, nb::arg("pixels"), nb::arg("model"), nb::arg("network"), nb::arg("band"),
+               nb::arg("level"), nb::arg("numbers"), nb::arg("sets"), nb::arg("precision"), nb::arg("isa"));
     module.def("encode", &encode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("adaptation"), nb::arg("model"),
                nb::arg("threads"), nb::arg("isa"));
     module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("adaptation"),

@@ -10,8 +10,7 @@ namespace {
 
 constexpr int kCropSide = 1024;           // of a crop of an image that is too large to be looked at whole
 constexpr int64_t kMostPixels = 6 << 20;  // of one that is not
-constexpr int kMostCrops = 6;
-constexpr int kAlignment = 256;  // of crops within tiles, so that phases stay the same
+constexpr int kAlignment = 256;           // of crops within tiles, so that phases stay the same
 
 Crop read_crop(const Pixels& tile, int top, int left, int height, int width) {
     Crop crop{height, width, {}};
@@ -64,7 +63,9 @@ Sampled sample_image(const std::vector<Pixels>& tiles) {
     if (sampled.pixels <= double(kMostPixels)) {
         for (const Pixels& tile : tiles) sampled.crops.push_back(read_crop(tile, 0, 0, tile.height, tile.width));
     } else {
-        for (int i = 0; i < kMostCrops; i++) sampled.crops.push_back(read_spread(tiles, i, kMostCrops));
+        const int side = std::min(kCropSide, std::max(tiles[0].height, tiles[0].width));
+        const int count = int(kMostPixels / side / side);
+        for (int i = 0; i < count; i++) sampled.crops.push_back(read_spread(tiles, i, count));
     }
     double looked_at = 0;
     for (const Crop& crop : sampled.crops) {
@@ -92,22 +93,24 @@ BandShape band_shape(const Band& band) {
     return shape;
 }
 
+CropBand crop_band(const Crop& crop, const BandShape& shape, int level) {
+    const auto size = [&](int whole, int parity) { return (((whole + (1 << level) - 1) >> level) + 1 - parity) / 2; };
+    CropBand part{&crop, &shape, level, size(crop.height, shape.row), size(crop.width, shape.column), {}};
+    const auto add = [&](const Offset& place) {
+        part.offsets.push_back((place.row * crop.width + place.column) * (1 << level));
+    };
+    for (const Offset& place : shape.known) add(place);
+    for (const Offset& place : shape.more) add(place);
+    for (const Offset& place : kBack) add(place);
+    return part;
+}
+
 BandPixels::BandPixels(const Sampled& sampled, const Band& band, int sets)
     : sampled_(sampled), shape_(band_shape(band)), share_(sampled.share), sets_(size_t(sets)) {
-    const BandShape& shape = shape_;
     for (const Crop& crop : sampled.crops) {
         for (int level = 0; std::max(crop.height, crop.width) > kMaxLowpass << level; level++) {
-            const auto size = [&](int whole, int parity) {
-                return (((whole + (1 << level) - 1) >> level) + 1 - parity) / 2;
-            };
-            CropBand part{&crop, &shape, level, size(crop.height, shape.row), size(crop.width, shape.column), {}};
+            CropBand part = crop_band(crop, shape_, level);
             if (!part.pixels()) continue;
-            const auto add = [&](const Offset& place) {
-                part.offsets.push_back((place.row * crop.width + place.column) * (1 << level));
-            };
-            for (const Offset& place : shape.known) add(place);
-            for (const Offset& place : shape.more) add(place);
-            for (const Offset& place : kBack) add(place);
             Set& set = sets_[size_t(std::min(level, sets - 1))];
             set.count += part.pixels();
             set.parts.push_back(std::move(part));

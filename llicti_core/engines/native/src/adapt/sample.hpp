@@ -21,6 +21,8 @@ Sampled sample_image(const std::vector<Pixels>& tiles);
 
 BandShape band_shape(const Band& band);
 
+CropBand crop_band(const Crop& crop, const BandShape& shape, int level);
+
 // The pixels of one band in all crops, by set of levels: each set in an order that is spread over the image from
 // everywhere, and goes on without end.
 class BandPixels {
