@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import golden
 import numpy as np
@@ -56,8 +56,9 @@ def slopes_of(
 ) -> Slopes:
     packed = native._packed(model)
     found = _native.fit_slopes(memoryview(pixels), packed, network, band, level, numbers.tolist(), sets, precision, isa)
-    inputs, *edges, bits, slopes = (np.frombuffer(f, np.float32) if isinstance(f, bytes) else f for f in found)
-    residual = edges.pop()
+    *parts, bits, slope_bytes = found
+    inputs, *edges, residual = (np.frombuffer(part, np.float32) for part in parts)
+    slopes = np.frombuffer(slope_bytes, np.float32)
     return Slopes(inputs.reshape(len(residual), -1), np.stack(edges[:2]), np.stack(edges[2:]), residual, bits, slopes)
 
 
@@ -118,13 +119,13 @@ def test_the_gradient_is_torch_s(isa: str, network: int) -> None:
     of = {(p.kind, p.layer, p.level_set): array for p, array in zip(places, arrays, strict=True)}
     layers = list(model.layers(NETWORKS[network], BANDS[band].name))
 
-    def through(x: torch.Tensor) -> torch.Tensor:
+    def through(x: Any) -> Any:
         return x + (torch.floor(x + 0.5) - x).detach()
 
     x = torch.tensor(found.inputs.astype(np.float64))
-    for number, (weight, bias, multiplier) in enumerate(layers):
+    for number, layer in enumerate(layers):
         last = number == len(layers) - 1
-        weight, bias, multiplier = (np.asarray(part).astype(np.float64) for part in (weight, bias, multiplier))
+        weight, bias, multiplier = (np.asarray(part).astype(np.float64) for part in layer)
         unit = multiplier / 2 ** (12 if last else 14)
         shifts = adaptation.weight_shifts(NETWORKS[network], number, last, len(weight)) - precision
         step = torch.tensor(2.0**shifts / 2 ** (12 if last else 14))
@@ -142,7 +143,7 @@ def test_the_gradient_is_torch_s(isa: str, network: int) -> None:
             x = torch.where(inside, total + (rounded - total).detach(), rounded)
     channels = 1 + network
     kinds = value.view(len(value), -1, 5)
-    bits = 0
+    bits = torch.zeros(())
     for c in range(channels):
         spread, mean, logit = (kinds[:, kind * channels + c] for kind in range(3))
         mean = mean / 16
