@@ -69,6 +69,7 @@ def _llc(model: str, effort: int) -> Codec:
         lambda pixels, threads: llicti_core.encode(pixels, model=model, effort=effort, threads=threads),
         lambda data, threads: llicti_core.decode(data, threads=threads),
         threaded=True,
+        slow=effort > 1,
     )
 
 
