@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 import math
 import os
 import time
@@ -19,8 +18,6 @@ from torch import Tensor
 from llicti_core.models.registry import Model
 from llicti_core.training.data import Photographs, cumulative_shares, validation_batch
 from llicti_core.training.network import Contexts, Network
-
-log = logging.getLogger(__name__)
 
 REPLAYS = 50
 """Steps that a captured CUDA graph is replayed for before learning rate and averaging are set anew."""

@@ -17,6 +17,7 @@ from typing import Any
 import golden
 import numpy as np
 import pytest
+from command import failure
 from PIL import Image
 
 import llicti_core
@@ -48,16 +49,6 @@ def photograph(path: Path, mode: str = "RGB") -> Image.Image:
 def run(*arguments: object) -> None:
     """A command that must succeed."""
     assert cli.main([str(argument) for argument in arguments]) == 0
-
-
-def failure(arguments: list[object], capsys: Capture) -> str:
-    """What a command that must fail for one file says."""
-    assert cli.main([str(argument) for argument in arguments]) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("llicti: ")
-    assert err.count("\n") == 1
-    return err
 
 
 def process(*arguments: str | bytes | Path, **options: Any) -> subprocess.CompletedProcess[bytes]:

@@ -10,6 +10,7 @@ from typing import Any
 import images
 import numpy as np
 import pytest
+from command import failure
 from PIL import Image, ImageSequence, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
@@ -38,16 +39,6 @@ def coded(path: Path, mode: str, metadata: Metadata | None = None) -> np.ndarray
     palette = PALETTE if mode in ("P", "PA") else None
     path.write_bytes(llicti_core.encode(pixels, mode=mode, palette=palette, metadata=metadata, effort=0))
     return pixels
-
-
-def failure(arguments: list[object], capsys: Capture) -> str:
-    """What a command that must fail for one file says."""
-    assert cli.main([str(argument) for argument in arguments]) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("llicti: ")
-    assert err.count("\n") == 1
-    return err
 
 
 def run(*arguments: object) -> None:
