@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from _thread import RLock
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -444,7 +445,10 @@ def find_head(source: Source, at: int) -> int | None:
 
 
 class Sections:
-    """The sections of a frame after its header, found one by one; nothing that is in them is read."""
+    """The sections of a frame after its header, found one by one; nothing that is in them is read.
+
+    Several threads may ask at the same time: each method that finds sections does so alone.
+    """
 
     def __init__(self, source: Source, at: int, layout: Sequence[bytes]) -> None:
         """at: where the first section after the header begins. layout: tags of those that the frame must have."""
@@ -455,30 +459,33 @@ class Sections:
         self._passed = array("Q")
         self._checked = 0
         self._front: int | None = None
+        self._lock = RLock()
 
     def front(self) -> Iterator[Section]:
         """The ancillary sections right after the header. Raises FormatError."""
-        if self._front is None:
-            self._pass_ancillary()
-            self._front = len(self._passed)
-        return (find_section(self.source, start) for start in self._passed[: self._front])
+        with self._lock:
+            if self._front is None:
+                self._pass_ancillary()
+                self._front = len(self._passed)
+            return (find_section(self.source, start) for start in self._passed[: self._front])
 
     def nth(self, number: int) -> Section:
         """Where section `number` of the layout is. Raises FormatError where another one is in its place."""
-        self.front()
-        while len(self._found) <= number:
-            tag = self.layout[len(self._found)]
-            self._pass_ancillary()
-            if self._at >= self.source.size:
-                msg = f"file ends before section {tag!r}"
-                raise TruncatedError(msg)
-            section = find_section(self.source, self._at)
-            if section.tag != tag:
-                msg = f"section {section.tag!r} where {tag!r} was expected"
-                raise FormatError(msg)
-            self._found.append(section)
-            self._at = section.end
-        return self._found[number]
+        with self._lock:
+            self.front()
+            while len(self._found) <= number:
+                tag = self.layout[len(self._found)]
+                self._pass_ancillary()
+                if self._at >= self.source.size:
+                    msg = f"file ends before section {tag!r}"
+                    raise TruncatedError(msg)
+                section = find_section(self.source, self._at)
+                if section.tag != tag:
+                    msg = f"section {section.tag!r} where {tag!r} was expected"
+                    raise FormatError(msg)
+                self._found.append(section)
+                self._at = section.end
+            return self._found[number]
 
     def complete(self) -> int:
         """How many of the layout's sections the file holds from beginning to end. Raises FormatError."""
@@ -495,39 +502,45 @@ class Sections:
 
         Raises FormatError where another section is in between.
         """
-        self._to_last()
-        self._pass_ancillary()
-        tag = bytes(self.source.upto(self._at, 4))
-        if not HEAD.startswith(tag):
-            msg = f"section {tag!r} after the last of its frame"
-            raise FormatError(msg)
-        return min(self._at, self.source.size)
+        with self._lock:
+            self._to_last()
+            self._pass_ancillary()
+            tag = bytes(self.source.upto(self._at, 4))
+            if not HEAD.startswith(tag):
+                msg = f"section {tag!r} after the last of its frame"
+                raise FormatError(msg)
+            return min(self._at, self.source.size)
 
     def pass_trailing(self) -> int:
         """Where the last frame of a file ends: after its layout and any undamaged ancillary sections that follow."""
-        self._to_last()
-        try:
-            while self._at < self.source.size and (section := find_section(self.source, self._at)).ancillary:
-                check_section(self.source, section)
-                self._passed.append(section.start)
-                self._at = section.end
-        except FormatError:
-            pass  # bytes that mean nothing
-        return self._at
+        with self._lock:
+            self._to_last()
+            try:
+                while self._at < self.source.size and (section := find_section(self.source, self._at)).ancillary:
+                    check_section(self.source, section)
+                    self._passed.append(section.start)
+                    self._at = section.end
+            except FormatError:
+                pass  # bytes that mean nothing
+            return self._at
 
     def check_ancillary(self) -> None:
         """Compare the checksums of ancillary sections that were passed over and not yet checked. Raises FormatError."""
-        for start in self._passed[self._checked :]:
-            check_section(self.source, find_section(self.source, start))
-        self._checked = len(self._passed)
+        with self._lock:
+            for start in self._passed[self._checked :]:
+                check_section(self.source, find_section(self.source, start))
+            self._checked = len(self._passed)
 
     def front_is_checked(self) -> None:
         """Say that all sections of `front` have been read, and so checked."""
-        self._checked = max(self._checked, self._front or 0)
+        with self._lock:
+            self._checked = max(self._checked, self._front or 0)
 
     def all(self) -> Iterator[Section]:
         """Every section found so far, in the order of the file."""
-        return (find_section(self.source, start) for start in sorted([*self._passed, *(s.start for s in self._found)]))
+        with self._lock:
+            starts = sorted([*self._passed, *(section.start for section in self._found)])
+        return (find_section(self.source, start) for start in starts)
 
     def _to_last(self) -> None:
         if self.layout:

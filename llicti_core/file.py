@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+from _thread import RLock
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -206,7 +207,7 @@ class LlcFrame:
 class LlcFile:
     """A `.llc` file that is open: `file[0]` is its first image. It can be used in a `with` statement.
 
-    Several threads may use one that is in memory, but not one that is on disk.
+    Several threads may use one at the same time; they read one that is on disk by turns.
     """
 
     def __init__(self, data: Data) -> None:
@@ -220,6 +221,7 @@ class LlcFile:
         except BaseException:
             self.close()
             raise
+        self._lock = RLock()  # of the two that follow
         self._last = self._first
         self._starts = [self._first.start]
         self._stated = self._first.info.n_frames
@@ -240,13 +242,14 @@ class LlcFile:
         if not 0 <= index < self._stated:
             msg = f"no frame {index} in a file of {self._stated}"
             raise IndexError(msg)
-        while len(self._starts) <= index:
-            self._find_next()
         if not index:
             return self._first
-        if self._last.index != index:
-            self._last = LlcFrame(self._source, self._starts[index], index, self)
-        return self._last
+        with self._lock:
+            while len(self._starts) <= index:
+                self._find_next()
+            if self._last.index != index:
+                self._last = LlcFrame(self._source, self._starts[index], index, self)
+            return self._last
 
     def __iter__(self) -> Iterator[LlcFrame]:
         return (self[index] for index in range(self._stated))

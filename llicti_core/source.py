@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 from typing import IO, Protocol
 
 from llicti_core.errors import TruncatedError
@@ -37,7 +38,10 @@ class MemorySource:
 
 
 class FileSource:
-    """A file that is open for reading bytes, can seek, and stays the caller's; its position is that of byte 0."""
+    """A file that is open for reading bytes, can seek, and stays the caller's; its position is that of byte 0.
+
+    Threads that read through the same object do so one after the other.
+    """
 
     in_memory = False
 
@@ -47,18 +51,20 @@ class FileSource:
         file.seek(0, os.SEEK_END)
         self.size = max(0, file.tell() - self._offset)
         self._block, self._block_start = b"", 0
+        self._lock = allocate_lock()  # of the file's position, and of the block
 
     def upto(self, at: int, count: int) -> bytes:
         """See Source.upto."""
         count = max(0, min(count, self.size - at))
         if not count:
             return b""  # a section can claim an end that no file can seek to
-        if count > _BLOCK:
-            return self._read(at, count)
-        skip = at - self._block_start
-        if not 0 <= skip <= skip + count <= len(self._block):
-            self._block, self._block_start, skip = self._read(at, min(_BLOCK, self.size - at)), at, 0
-        return self._block[skip : skip + count]
+        with self._lock:
+            if count > _BLOCK:
+                return self._read(at, count)
+            skip = at - self._block_start
+            if not 0 <= skip <= skip + count <= len(self._block):
+                self._block, self._block_start, skip = self._read(at, min(_BLOCK, self.size - at)), at, 0
+            return self._block[skip : skip + count]
 
     def _read(self, at: int, count: int) -> bytes:
         """Bytes from `at` on, fewer only where the file has become shorter. Files without a buffer read in pieces."""

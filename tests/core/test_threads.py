@@ -1,4 +1,4 @@
-"""How many threads are used, and that Ctrl-C ends them all."""
+"""How many threads are used, that Ctrl-C ends them all, and that calls of many threads do not disturb each other."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from images import noise
+from images import noise, smooth
 
 import llicti_core
-from llicti_core import threads
+from llicti_core import DecodeOptions, threads
 
 MANY = 2**16
 
@@ -145,3 +146,70 @@ def test_signals_that_raise_nothing_end_nothing() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert seen
+
+
+# Calls of several threads
+
+
+def _at_once(work: Callable[[int], object], count: int = 16) -> None:
+    """Calls work(0) ... work(count - 1), each on a thread of its own, switched as often as the interpreter can."""
+    barrier = threading.Barrier(count)
+
+    def wait_and_work(number: int) -> object:
+        barrier.wait(60)
+        return work(number)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            list(pool.map(wait_and_work, range(count)))  # raises what one of them has raised
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_sixteen_threads_code_different_images() -> None:
+    """Of different kinds, shapes, models and efforts."""
+
+    def work(number: int) -> None:
+        pixels = (smooth, noise)[number % 2](40 + number, 90 - number, 1 if number % 3 == 0 else 3, seed=number)
+        model, effort = ("best" if number % 4 == 0 else "default"), number % 2
+        data = llicti_core.encode(pixels, model=model, effort=effort, threads=1 + number % 3)
+        np.testing.assert_array_equal(llicti_core.decode(data, threads=1 + number % 2), pixels)
+        np.testing.assert_array_equal(llicti_core.decode(data, scale=4), pixels[::4, ::4])
+
+    _at_once(work)
+
+
+@pytest.mark.parametrize("kept", ["in memory", "on disk"])
+def test_sixteen_threads_share_an_open_file(kept: str, tmp_path: Path) -> None:
+    """Each looks at the frames in an order of its own, of a file that nobody has looked at before."""
+    stack = [smooth(30, 40, seed=number) for number in range(7)]
+    comments = [b"image %d" % number for number in range(7)]
+    data = llicti_core.join(
+        llicti_core.encode(pixels, effort=0, metadata=llicti_core.Metadata(comment=comment))
+        for pixels, comment in zip(stack, comments, strict=True)
+    )
+    (tmp_path / "a.llc").write_bytes(data)
+    for _ in range(5):
+        with llicti_core.open(data if kept == "in memory" else tmp_path / "a.llc") as file:
+
+            def work(number: int, file: llicti_core.LlcFile = file) -> None:
+                for turn in range(14):
+                    index = number * (turn + 1) * 3 % 7
+                    assert file[index].metadata.comment == comments[index]
+                    np.testing.assert_array_equal(file[index].decode(options=DecodeOptions(threads=1)), stack[index])
+
+            _at_once(work)
+
+
+@pytest.mark.skipif(
+    getattr(sys, "_is_gil_enabled", lambda: True)(), reason="this interpreter runs with the global interpreter lock"
+)
+def test_the_lock_stays_off() -> None:
+    """Where the interpreter has started without it, no import of ours switches it on."""
+    code = (
+        "import sys, llicti_core, llicti_plugin, llicti_core.engines.native; "
+        "sys.exit(sys._is_gil_enabled() and 'the lock is on')"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd="/", check=True, timeout=60)

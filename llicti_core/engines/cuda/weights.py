@@ -52,14 +52,15 @@ def pack(model: Model, adaptations: Sequence[AdaptedParameters], channels: int, 
     """
     key = (model.identity, device, channels)
     changed = [adaptation for adaptation in adaptations if adaptation]
-    if changed or key not in _packed:
-        packed = _pack(model, list(adaptations) if changed else [NOT_ADAPTED], channels, device)
-        if changed:
-            return packed
-        _packed[key] = packed
+    if changed:
+        return _pack(model, list(adaptations), channels, device)
+    # Other threads may add to what is kept, and take from it, at any time.
+    packed = _packed.get(key)
+    if packed is None:
+        packed = _packed[key] = _pack(model, [NOT_ADAPTED], channels, device)
         if len(_packed) > _KEPT:
             _packed.popitem(last=False)
-    return _packed[key]
+    return packed
 
 
 def _pack(model: Model, adaptations: list[AdaptedParameters], channels: int, device: torch.device) -> PackedModel:

@@ -70,8 +70,10 @@ public:
 
     // Changed as `adaptation` says, for `kernels`. Throws FormatProblem.
     std::shared_ptr<const PackedNetworks> packed(const Kernels& kernels, const nb::bytes& adaptation, int channels) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        if (!adaptation.size() && kernels_ == &kernels) return packed_;
+        if (!adaptation.size()) {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            if (kernels_ == &kernels) return packed_;
+        }
         const auto* payload = static_cast<const uint8_t*>(adaptation.data());
         const Networks networks = adapt(model_, payload, adaptation.size(), channels);
         auto packed = std::make_shared<PackedNetworks>();
@@ -79,6 +81,7 @@ public:
             for (size_t b = 0; b < kBands; b++) kernels.pack(networks[n][b], NetworkKind(n), (*packed)[n][b]);
         }
         if (!adaptation.size()) {
+            const std::lock_guard<std::mutex> lock(mutex_);
             packed_ = packed;
             kernels_ = &kernels;
         }
@@ -120,7 +123,7 @@ private:
     }
 
     Model model_;
-    std::mutex mutex_;
+    std::mutex mutex_;                  // of the two that follow: calls of several threads share a model
     const Kernels* kernels_ = nullptr;  // that the model itself is packed for
     std::shared_ptr<const PackedNetworks> packed_;
 };
