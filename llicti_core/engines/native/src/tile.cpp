@@ -109,31 +109,26 @@ void put(std::vector<uint8_t>& bytes, uint32_t value, int count) {
 // A stream while it is encoded, from its last symbol to its first.
 struct StreamEncoder {
     uint32_t state[kLanes];
-    std::vector<std::vector<uint16_t>> words;  // by kind of segment, the last one first
+    std::vector<std::vector<std::vector<uint8_t>>> words;  // by kind of segment, parts of it, the last one first
 
     explicit StreamEncoder(size_t kinds) : words(kinds) { std::fill(state, state + kLanes, uint32_t(kStateMin)); }
 
-    void code(const uint32_t* first, const uint32_t* end, std::vector<uint16_t>& out) {
-        while (end != first) {
-            end -= kLanes;
-            for (int lane = kLanes; lane-- > 0;) {
-                const uint32_t cdf_low = end[lane] & 0xFFFF, frequency = end[lane] >> 16;
-                if (!frequency) continue;  // no pixel
-                uint32_t x = state[lane];
-                if (x >> 16 >= frequency) {
-                    out.push_back(uint16_t(x));
-                    x >>= 16;
-                }
-                state[lane] = (x / frequency << 16) + x % frequency + cdf_low;
-            }
-        }
+    // Intervals take four bytes and give two at most: words can take the place of those that are done with.
+    void code(const Kernels& kernels, uint32_t* first, uint32_t* end, size_t kind) {
+        uint8_t* const last = reinterpret_cast<uint8_t*>(end);
+        words[kind].emplace_back(kernels.put_on(first, end, state, last), last);
     }
 
-    std::vector<uint8_t> segment(size_t kind, int lanes) const {
+    std::vector<uint8_t> segment(size_t kind, int lanes) {
         std::vector<uint8_t> bytes;
-        bytes.reserve(2 * words[kind].size() + 4 * size_t(kLanes));
+        size_t size = kind == 0 ? 4 * size_t(lanes) : 0;
+        for (const auto& part : words[kind]) size += part.size();
+        bytes.reserve(size);
         for (int lane = 0; kind == 0 && lane < lanes; lane++) put(bytes, state[lane], 4);
-        for (size_t i = words[kind].size(); i-- > 0;) put(bytes, words[kind][i], 2);
+        for (size_t i = words[kind].size(); i-- > 0;) {
+            bytes.insert(bytes.end(), words[kind][i].begin(), words[kind][i].end());
+        }
+        words[kind] = {};
         return bytes;
     }
 };
@@ -234,8 +229,7 @@ CodedTile<std::vector<uint8_t>> TileCoder::encode(const Pixels& pixels, ThreadPo
                 for (int network = networks_used; network-- > 0;) {
                     const PassPlan passes = plan(network);
                     if (!is_coded(passes, coded.bounds)) continue;
-                    auto& words =
-                        encoders[size_t(stream)].words[size_t(segment_kind(levels, level, network, channels))];
+                    const auto kind = size_t(segment_kind(levels, level, network, channels));
                     for (int b = kBands; b-- > 0;) {
                         const Band& band = model.bands[size_t(b)];
                         if (planes.empty(band.phase)) continue;
@@ -251,7 +245,7 @@ CodedTile<std::vector<uint8_t>> TileCoder::encode(const Pixels& pixels, ThreadPo
                             if (intervals.size() < needed) intervals.resize(std::max(needed, 2 * intervals.size()));
                             used = size_t(kernels.encode(pass, front, kSlice, &intervals[used]) - intervals.data());
                         }
-                        encoders[size_t(stream)].code(intervals.data(), intervals.data() + used, words);
+                        encoders[size_t(stream)].code(kernels, intervals.data(), intervals.data() + used, kind);
                     }
                 }
             });

@@ -5,6 +5,6 @@
 
 namespace llicti {
 
-const Kernels kAvx2Kernels = {"avx2", pack, encode, decode};
+const Kernels kAvx2Kernels = {"avx2", pack, encode, decode, put_on};
 
 }  // namespace llicti

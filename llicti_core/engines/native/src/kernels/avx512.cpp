@@ -5,6 +5,6 @@
 
 namespace llicti {
 
-const Kernels kAvx512Kernels = {"avx512", pack, encode, decode};
+const Kernels kAvx512Kernels = {"avx512", pack, encode, decode, put_on};
 
 }  // namespace llicti

@@ -6,6 +6,6 @@
 
 namespace llicti {
 
-const Kernels kDotprodKernels = {"dotprod", pack, encode, decode};
+const Kernels kDotprodKernels = {"dotprod", pack, encode, decode, put_on};
 
 }  // namespace llicti

@@ -5,6 +5,6 @@
 
 namespace llicti {
 
-const Kernels kGenericKernels = {"generic", pack, encode, decode};
+const Kernels kGenericKernels = {"generic", pack, encode, decode, put_on};
 
 }  // namespace llicti

@@ -132,6 +132,10 @@ struct Kernels {
     // pixel are zero; it returns the end. decode returns false where the words run out.
     uint32_t* (*encode)(const Pass&, Wavefront&, int steps, uint32_t* intervals);
     bool (*decode)(const Pass&, Wavefront&, int steps, StreamDecoder&);
+    // Puts intervals, as encode writes them, on the states of kLanes lanes, the last one first. Writes the words that
+    // this takes, in decoding order, right before `words` and returns where they begin; up to 16 bytes before that may
+    // be overwritten.
+    uint8_t* (*put_on)(const uint32_t* first, const uint32_t* end, uint32_t* state, uint8_t* words);
 };
 
 extern const Kernels kGenericKernels;

@@ -1,4 +1,4 @@
-// The entropy decoder lane by lane, for sets without vectors for it.
+// The entropy coder lane by lane, for sets without vectors for it.
 #pragma once
 
 #include "kernels/kernels.hpp"
@@ -23,6 +23,22 @@ inline bool take_off_by_lane(StreamDecoder& decoder, uint32_t active, const uint
     }
     decoder.words = words;
     return true;
+}
+
+// Puts the intervals of a step on the states, the last lane first, and words before `words`.
+inline uint8_t* put_on_by_lane(const uint32_t* intervals, uint32_t* state, uint8_t* words) {
+    for (int lane = kLanes; lane-- > 0;) {
+        const uint32_t cdf_low = intervals[lane] & 0xFFFF, frequency = intervals[lane] >> 16;
+        if (!frequency) continue;
+        uint32_t x = state[lane];
+        if (x >> 16 >= frequency) {
+            *--words = uint8_t(x >> 8);
+            *--words = uint8_t(x);
+            x >>= 16;
+        }
+        state[lane] = (x / frequency << 16) + x % frequency + cdf_low;
+    }
+    return words;
 }
 
 }  // namespace

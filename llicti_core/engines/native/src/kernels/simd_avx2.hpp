@@ -149,6 +149,52 @@ struct Simd {
         }
         return true;
     }
+    // Puts the intervals of a step on the states, the last lane first, and words before `words`.
+    static uint8_t* put_on(const uint32_t* intervals, uint32_t* state, uint8_t* words) {
+        const __m256i low_half = _mm256_set1_epi32(0xFFFF);
+        for (int lane = kLanes - 8; lane >= 0; lane -= 8) {
+            const __m256i interval = loads(intervals + lane), before = loads(state + lane);
+            const __m256i frequency = _mm256_srli_epi32(interval, 16), high = _mm256_srli_epi32(before, 16);
+            const __m256i unused = _mm256_cmpeq_epi32(frequency, _mm256_setzero_si256());
+            const __m256i fits = _mm256_or_si256(_mm256_cmpgt_epi32(frequency, high), unused);
+            const int full = ~_mm256_movemask_ps(_mm256_castsi256_ps(fits)) & 0xFF;
+            const __m256i places =
+                _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(kLaneOfWord.of[full])));
+            const __m256i taken = _mm256_and_si256(_mm256_permutevar8x32_epi32(before, places), low_half);
+            const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(taken), _mm256_extracti128_si256(taken, 1));
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(words - 16), packed);
+            words -= 2 * __builtin_popcount(unsigned(full));
+            const __m256i x = _mm256_blendv_epi8(high, before, fits);
+            // The quotient is below 2^16 and this estimate less than 2^-5 beside it, so that, rounded, it is right or
+            // one too large.
+            const __m256i divisor = _mm256_or_si256(frequency, _mm256_srli_epi32(unused, 31));
+            const __m256 upper = _mm256_cvtepi32_ps(_mm256_srli_epi32(x, 16));
+            const __m256 lower = _mm256_cvtepi32_ps(_mm256_and_si256(x, low_half));
+            const __m256 dividend = _mm256_add_ps(_mm256_mul_ps(upper, _mm256_set1_ps(65536)), lower);
+            const __m256 quotient = _mm256_div_ps(dividend, _mm256_cvtepi32_ps(divisor));
+            __m256i whole = _mm256_cvttps_epi32(_mm256_add_ps(quotient, _mm256_set1_ps(0.5F)));
+            __m256i rest = _mm256_sub_epi32(x, _mm256_mullo_epi32(whole, divisor));
+            const __m256i too_large = _mm256_srai_epi32(rest, 31);
+            whole = _mm256_add_epi32(whole, too_large);
+            rest = _mm256_add_epi32(rest, _mm256_and_si256(divisor, too_large));
+            const __m256i after = _mm256_add_epi32(_mm256_add_epi32(_mm256_slli_epi32(whole, 16), rest),
+                                                   _mm256_and_si256(interval, low_half));
+            stores(state + lane, _mm256_blendv_epi8(after, before, unused));
+        }
+        return words;
+    }
+    // Of each set of eight lanes, as bits, the lane of each of its words, which are the last of eight.
+    struct LaneOfWord {
+        constexpr LaneOfWord() : of() {
+            for (int set = 0; set < 256; set++) {
+                for (int lane = 8, word = 8; lane-- > 0;) {
+                    if (set >> lane & 1) of[set][--word] = uint8_t(lane);
+                }
+            }
+        }
+        uint8_t of[256][8];
+    };
+    static const LaneOfWord kLaneOfWord;
     // Of each set of eight lanes, as bits, which of its words is each lane's.
     struct WordOfLane {
         constexpr WordOfLane() : of() {
@@ -360,6 +406,7 @@ struct Simd {
 };
 
 constexpr Simd::WordOfLane Simd::kWordOfLane;
+constexpr Simd::LaneOfWord Simd::kLaneOfWord;
 
 }  // namespace
 }  // namespace llicti

@@ -120,6 +120,32 @@ struct Simd {
         }
         return true;
     }
+    // Puts the intervals of a step on the states, the last lane first, and words before `words`.
+    static uint8_t* put_on(const uint32_t* intervals, uint32_t* state, uint8_t* words) {
+        for (int lane = kLanes - 16; lane >= 0; lane -= 16) {
+            const __m512i interval = loads(intervals + lane), before = loads(state + lane);
+            const __m512i frequency = _mm512_srli_epi32(interval, 16), high = _mm512_srli_epi32(before, 16);
+            const __mmask16 used = _mm512_test_epi32_mask(frequency, frequency);
+            const __mmask16 full = _mm512_mask_cmpge_epu32_mask(used, high, frequency);
+            const int count = __builtin_popcount(full);
+            words -= 2 * count;
+            const __m256i taken = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(full, before));
+            _mm256_mask_storeu_epi16(words, __mmask16((1u << count) - 1), taken);
+            const __m512i x = _mm512_mask_blend_epi32(full, before, high);
+            // The quotient is below 2^16 and this estimate less than 2^-5 beside it, so that, rounded, it is right or
+            // one too large.
+            const __m512 quotient = _mm512_maskz_div_ps(used, _mm512_cvtepu32_ps(x), _mm512_cvtepu32_ps(frequency));
+            __m512i whole = _mm512_cvttps_epi32(_mm512_add_ps(quotient, _mm512_set1_ps(0.5F)));
+            __m512i rest = _mm512_sub_epi32(x, _mm512_mullo_epi32(whole, frequency));
+            const __mmask16 too_large = _mm512_movepi32_mask(rest);
+            whole = _mm512_mask_sub_epi32(whole, too_large, whole, _mm512_set1_epi32(1));
+            rest = _mm512_mask_add_epi32(rest, too_large, rest, frequency);
+            const __m512i cdf_low = _mm512_and_si512(interval, _mm512_set1_epi32(0xFFFF));
+            const __m512i after = _mm512_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(whole, 16), rest), cdf_low);
+            _mm512_mask_storeu_epi32(state + lane, used, after);
+        }
+        return words;
+    }
     static __m512i widen(const uint16_t* from) {
         return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
     }

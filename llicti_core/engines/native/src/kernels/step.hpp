@@ -512,6 +512,11 @@ inline uint32_t* encode(const Pass& pass, Wavefront& front, int steps, uint32_t*
     return out;
 }
 
+inline uint8_t* put_on(const uint32_t* first, const uint32_t* end, uint32_t* state, uint8_t* words) {
+    for (; end != first; end -= kLanes) words = Simd::put_on(end - kLanes, state, words);
+    return words;
+}
+
 inline bool decode(const Pass& pass, Wavefront& front, int steps, StreamDecoder& decoder) {
     Scratch scratch;
     Predicted predicted;
