@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib.metadata import files, metadata, version
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,15 @@ def test_version() -> None:
     assert llicti_core.__version__ == version("llicti")
     with pytest.raises(AttributeError, match="'llicti_core' has no attribute 'colour'"):
         llicti_core.colour  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_version_is_stated_in_one_place(pytestconfig: pytest.Config) -> None:
+    """And the changelog begins with it."""
+    root: Path = pytestconfig.rootpath
+    stated = re.findall(r'^version = "(.+)"$', (root / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    assert stated == [version("llicti")]
+    headings = re.findall("^## ([^ ]+)", (root / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert headings[0] == version("llicti")
 
 
 def test_version_is_looked_up_late() -> None:

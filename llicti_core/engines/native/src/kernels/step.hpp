@@ -142,7 +142,7 @@ inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int b
     I16 rest[3 + 10 + 3 + 3];
     int count = 0;
     for (int i = 4 * quad; i < pass.known; i++) rest[count++] = known(i);
-    // W, WW, NW, N, NE: 0 where they are outside the band, or of another stream.
+    // W, WW, NW, N, NE: 0 where they are outside the band, or of another stream, whose thread may be writing them now.
     const int shift = block * kBlock;
     const I16 inside[5] = {Simd::lanes(~front.first >> shift), Simd::lanes(~(front.first | front.second) >> shift),
                            Simd::lanes(~(front.first | front.top) >> shift), Simd::lanes(~front.top >> shift),
