@@ -10,6 +10,7 @@ from bisect import bisect_right
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from llicti_core.engines.base import NOT_ADAPTED, AdaptedParameters
 from llicti_core.errors import FormatError
 from llicti_core.models import Model, ModelSpec, output_size, within_bounds
 from llicti_core.spec import (
@@ -45,12 +46,6 @@ if TYPE_CHECKING:
     from llicti_core.engines.base import TiledImage
 
     Ints = NDArray[np.int64]
-
-AdaptedParameters = bytes
-"""An image's own change of the networks, as a file has it: the payload of ADPT (docs/format.md, 5.2); empty where
-nothing is changed."""
-
-NOT_ADAPTED: AdaptedParameters = b""
 
 WEIGHT, HIDDEN_BIAS, GAIN, BIAS = "weight", "hidden bias", "gain", "bias"
 """What the numbers of an array change: weights of a layer, biases of a hidden layer, gains and biases of outputs."""

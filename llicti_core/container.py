@@ -7,12 +7,12 @@ import zlib
 from _thread import RLock
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from llicti_core.compression import inflate
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.names import is_model_name
 from llicti_core.pyramid import level_count, section_levels
+from llicti_core.records import NamedTuple
 from llicti_core.samples import (
     MODES,
     PALETTE_MODES,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-from llicti_core import engines, fallback, models
-from llicti_core.adaptation import NOT_ADAPTED, AdaptedParameters
+from llicti_core import engines, models
 from llicti_core.container import Coding, Header, Sections
-from llicti_core.engines.base import CodedTile, Engine, TiledImage, TileRect
+from llicti_core.engines.base import NOT_ADAPTED, AdaptedParameters, CodedTile, Engine, TiledImage, TileRect
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.options import DecodeOptions
 from llicti_core.ordinals import Values, join_samples
@@ -23,6 +22,7 @@ from llicti_core.payloads import (
     unpack_lowpass,
 )
 from llicti_core.pyramid import level_count, level_size, network_count
+from llicti_core.records import NamedTuple
 from llicti_core.samples import ChannelGroup
 from llicti_core.spec import (
     ADAPTED,
@@ -37,8 +37,10 @@ from llicti_core.spec import (
     level_tag,
 )
 from llicti_core.threads import thread_count
-from llicti_core.value_table import ValueTable
 from llicti_core.view import TileGrid, View
+
+if TYPE_CHECKING:
+    from llicti_core.value_table import ValueTable
 
 _WORK = 2
 """Times that a pixel may be decoded by a model for each pixel that is allowed: of colour with alpha it is twice, of 255
@@ -236,10 +238,14 @@ class FrameDecoder:
         header = self.header
         if not header.bits:
             return None
+        from llicti_core.value_table import ValueTable
+
         count = header.width * header.height * header.channels
         return ValueTable.read(self._payload(LEVL, -1).reader(), header.bits, header.sample_type, count)
 
     def _decode_fallback(self, group: _Group) -> bytearray:
+        from llicti_core import fallback
+
         payload = self._payload(GENR, group.number)
         return fallback.decode(payload, self.header.height, self.header.width, group.stored, self.view)
 

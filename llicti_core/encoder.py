@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llicti_core import adaptation, engines, fallback, models, ordinals, samples, value_table
-from llicti_core.adaptation import MAX_EFFORT, NOT_ADAPTED
+from llicti_core.adaptation import MAX_EFFORT
 from llicti_core.container import Coding, Header, write_frame, write_start
-from llicti_core.engines.base import CodedTile, Engine, TiledImage
+from llicti_core.engines.base import NOT_ADAPTED, CodedTile, Engine, TiledImage
 from llicti_core.errors import UnsupportedError
 from llicti_core.payloads import pack_levels, pack_palette
 from llicti_core.samples import SAMPLE_NAMES, SAMPLE_TYPES, ChannelGroup

@@ -7,7 +7,7 @@ import os
 from _thread import RLock
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 from llicti_core.container import (
     Section,
@@ -24,6 +24,7 @@ from llicti_core.errors import FormatError, TruncatedError
 from llicti_core.metadata import SHARED_KINDS, SHARED_TAGS, TAGS, Metadata, read_kinds
 from llicti_core.options import MAX_BYTES, MAX_PIXELS, DecodeOptions
 from llicti_core.payloads import Palette, Payload, unpack_palette
+from llicti_core.records import NamedTuple
 from llicti_core.samples import PALETTE_MODES
 from llicti_core.source import Source, exactly, source_of
 from llicti_core.spec import HEAD, MAX_METADATA_BYTES, PLTE

@@ -6,11 +6,12 @@ import math
 import operator
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from llicti_core.compression import deflate, inflate
 from llicti_core.container import Reader, pack_varint
 from llicti_core.errors import FormatError, UnsupportedError
+from llicti_core.records import NamedTuple
 from llicti_core.spec import (
     BLOB_DEFLATED,
     BLOB_STORED,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from llicti_core.records import NamedTuple
 
 MAX_BYTES = 2**32
 """Default limit on the decoded size, in bytes."""

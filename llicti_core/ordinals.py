@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from llicti_core.records import NamedTuple
 from llicti_core.samples import ChannelGroup, SampleType
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from llicti_core.container import Reader, Section, pack_text, pack_varint, read_section
 from llicti_core.engines.base import CodedTile, TileRect
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.pyramid import level_count, level_size, network_count, section_levels, stream_count
+from llicti_core.records import NamedTuple
 from llicti_core.source import Source, exactly
 from llicti_core.spec import CHANNEL_BOUNDS, MAX_PALETTE, PALETTE_CHANNELS, level_tag
 

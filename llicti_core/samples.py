@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from llicti_core.records import NamedTuple
 
 
 class SampleType(NamedTuple):

@@ -54,8 +54,10 @@ EQUAL_CHANNELS = 0x80
 
 MIN_TILE_LOG2, MAX_TILE_LOG2 = 6, 15
 
-MODEL_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}"
-"""Regular expression of what models may be called."""
+MAX_MODEL_NAME = 32
+MODEL_NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+MODEL_NAME_SEPARATORS = "._-"
+"""A model's name has 1 to MAX_MODEL_NAME of these, the first of which is no separator."""
 
 IDENTITY_BYTES = 8
 

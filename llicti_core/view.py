@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from operator import index
-from typing import NamedTuple
 
 from llicti_core.engines.base import TileRect
 from llicti_core.pyramid import level_size
+from llicti_core.records import NamedTuple
 from llicti_core.spec import MAX_VIEW_LEVEL
 
 SCALES = tuple(1 << level for level in range(MAX_VIEW_LEVEL + 1))

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from llicti_core.records import NamedTuple
 
 if TYPE_CHECKING:
     from llicti_core.models import Model
+
+AdaptedParameters = bytes
+"""An image's own change of the networks, as a file has it: the payload of ADPT (docs/format.md, 5.2); empty where
+nothing is changed. adaptation.py makes and reads it."""
+
+NOT_ADAPTED: AdaptedParameters = b""
 
 
 class TileRect(NamedTuple):
@@ -40,13 +48,13 @@ class TiledImage(NamedTuple):
     pixels: contiguous bytes [height, width, 1 or 3]; to be decoded into, they must be writable. A memory view, since
         importing NumPy would be most of the time that decoding a small image takes.
     tiles: without overlap, in the order of the file.
-    adaptation: what llicti_core.adaptation.AdaptedParameters says, the payload of ADPT; an engine checks it.
+    adaptation: an engine checks it.
     """
 
     pixels: memoryview
     tiles: Sequence[TileRect]
     model: Model
-    adaptation: bytes
+    adaptation: AdaptedParameters
 
     @property
     def channels(self) -> int:

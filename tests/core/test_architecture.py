@@ -17,6 +17,7 @@ FLOORS = (
         "llicti_core.errors",
         "llicti_core.names",
         "llicti_core.options",
+        "llicti_core.records",
         "llicti_core.samples",
         "llicti_core.spec",
         "llicti_core.threads",

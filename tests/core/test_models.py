@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -119,9 +120,16 @@ def test_specs_have_one_text() -> None:
     text = '{"chroma":[56,2],"luma":[64,2],"name":"llicti-d3"}'
     assert ModelSpec.from_json(text) == ModelSpec("llicti-d3", (64, 2), (56, 2))
     assert ModelSpec.from_json(text).to_json() == text
+    assert json.loads(text) == {"chroma": [56, 2], "luma": [64, 2], "name": "llicti-d3"}
     with pytest.raises(ValueError, match="one form"):
-        ModelSpec.from_json(text.replace(":", ": "))
-    for wrong in ("{}", "[]", '{"chroma":[1],"luma":[1,1],"name":"a"}', '{"chroma":[1,1],"luma":1,"name":"a"}'):
+        ModelSpec.from_json(text.replace("56", "056"))
+    for wrong in (
+        "{}",
+        "[]",
+        text.replace(":", ": "),
+        '{"chroma":[1],"luma":[1,1],"name":"a"}',
+        '{"chroma":[1,1],"luma":1,"name":"a"}',
+    ):
         with pytest.raises(ValueError, match="not the description"):
             ModelSpec.from_json(wrong)
     for wrong in ('{"chroma":[1,1],"depth":1,"luma":[1,1],"name":"a"}', '{"chroma":[1,1],"luma":["a",1],"name":"a"}'):
@@ -148,6 +156,30 @@ def test_other_files_are_no_models(tmp_path: Path) -> None:
     path.write_bytes(b"not a model at all")
     with pytest.raises(ValueError, match="not a model"):
         models.read_model(path)
+
+
+def test_damaged_files_are_no_models(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    models.write_model(random_model(), path)
+    data = path.read_bytes()
+    begin = data.index(b'"data_offsets":[') + len(b'"data_offsets":[')
+    for damaged in (
+        b"",
+        data[:7],
+        data[:100],
+        data[:-1],
+        b"\xff" * 8 + data[8:],
+        data.replace(b'"I8"', b'"U8"', 1),
+        data.replace(b"llicti", b"other!", 1),
+        data.replace(b'"chroma.11.0.bias"', b'"chroma.11.9.bias"'),
+        data[:begin] + b"-" + data[begin + 1 :],
+        data[:begin] + b"9" + data[begin + 1 :],
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="not a model"):
+            models.read_model(path)
+    path.write_bytes(data)
+    assert models.read_model(path).identity == random_model().identity
 
 
 def test_a_file_with_other_weights_is_not_decoded_by_guess() -> None:

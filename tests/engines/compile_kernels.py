@@ -28,9 +28,8 @@ from triton._C.libtriton import ir
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 
-from llicti_core.adaptation import NOT_ADAPTED
 from llicti_core.engines import cuda
-from llicti_core.engines.base import TiledImage
+from llicti_core.engines.base import NOT_ADAPTED, TiledImage
 from llicti_core.engines.cuda import checksum, launch
 from llicti_core.engines.cuda.layout import FlightTile, Layout, Picture
 from llicti_core.engines.native import NativeEngine

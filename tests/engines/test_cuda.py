@@ -30,9 +30,8 @@ from hypothesis import HealthCheck, given, settings
 
 import llicti_core.torch
 from llicti_core import encoder, engines, models, pyramid, spec
-from llicti_core.adaptation import NOT_ADAPTED
 from llicti_core.engines import cuda
-from llicti_core.engines.base import CodedTile, TiledImage, TileRect
+from llicti_core.engines.base import NOT_ADAPTED, CodedTile, TiledImage, TileRect
 from llicti_core.engines.cuda import CudaEngine, checksum, kernels, launch
 from llicti_core.engines.cuda.layout import Picture
 from llicti_core.engines.native import NativeEngine

@@ -13,9 +13,9 @@ from random_models import random_model
 
 import llicti_core
 from llicti_core import adaptation, color, engines, models
-from llicti_core.adaptation import MAX_EFFORT, NOT_ADAPTED, adapted_model, array_places, fit_plan, unpack
+from llicti_core.adaptation import MAX_EFFORT, adapted_model, array_places, fit_plan, unpack
 from llicti_core.engines import native, reference
-from llicti_core.engines.base import TiledImage, TileRect
+from llicti_core.engines.base import NOT_ADAPTED, TiledImage, TileRect
 from llicti_core.engines.native import _native
 from llicti_core.models import Model
 from llicti_core.spec import BANDS, NETWORKS

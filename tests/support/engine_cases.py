@@ -10,8 +10,7 @@ from images import noise, smooth
 from numpy.typing import NDArray
 from random_models import random_adaptation, random_model
 
-from llicti_core.adaptation import NOT_ADAPTED, AdaptedParameters
-from llicti_core.engines.base import CodedTile, Engine, TiledImage, TileRect
+from llicti_core.engines.base import NOT_ADAPTED, AdaptedParameters, CodedTile, Engine, TiledImage, TileRect
 from llicti_core.models import Model
 from llicti_core.pyramid import level_count, segment_kinds
 from llicti_core.spec import COARSE_LEVEL, MAX_VIEW_LEVEL

@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from llicti_core.adaptation import AdaptedParameters, adapted_model, array_places, pack
+from llicti_core.adaptation import adapted_model, array_places, pack
+from llicti_core.engines.base import AdaptedParameters
 from llicti_core.errors import FormatError
 from llicti_core.models import Model, ModelSpec
 from llicti_core.spec import ACTIVATION_MAX, HIDDEN_SHIFT, MAX_PRECISION

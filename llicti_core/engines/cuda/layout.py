@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llicti_core.adaptation import AdaptedParameters
-from llicti_core.engines.base import TileRect
+from llicti_core.engines.base import AdaptedParameters, TileRect
 from llicti_core.engines.cuda import kernels
 from llicti_core.pyramid import (
     coded_lanes,
