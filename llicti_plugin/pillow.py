@@ -264,13 +264,11 @@ def save_all(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     total = sum(getattr(image, "n_frames", 1) for image in images)
     options = dict(im.encoderinfo)
     if total > 1:
-        for name in ("background", "loop"):
-            value = im.info.get(name)
-            options.setdefault(name, value if pillow_info.is_storable(name, value) else None)
+        options = of_animation(im) | options
     durations = options.get("duration")
     files: list[bytes] = []
     for image in images:
-        with closing(_each_picture(image)) as pictures:
+        with closing(each_picture(image)) as pictures:
             for _ in pictures:
                 if isinstance(durations, (list, tuple)):
                     options["duration"] = durations[len(files)] if len(files) < len(durations) else None
@@ -281,7 +279,13 @@ def save_all(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     fp.write(llicti_core.join(files))
 
 
-def _each_picture(im: Image.Image) -> Generator[None]:
+def of_animation(im: Image.Image) -> dict[str, Any]:
+    """What the first image of several says of all of them, as arguments of `save`; None for what cannot be stored."""
+    found = {name: im.info.get(name) for name in ("background", "loop")}
+    return {name: value if pillow_info.is_storable(name, value) else None for name, value in found.items()}
+
+
+def each_picture(im: Image.Image) -> Generator[None]:
     """Go to every frame of an image in turn that is a picture of its own, then back to where it was."""
     count = getattr(im, "n_frames", 1)
     if count == 1:  # not every image can seek then, such as one that has been unpickled
@@ -330,13 +334,17 @@ def _encoded(im: Image.Image, options: Mapping[str, Any], animated: bool) -> byt
     import numpy as np  # not needed to read, and slow to import
 
     im.load()
-    palette = None
-    if im.mode in ("P", "PA"):
-        mode = im.im.getpalettemode()
-        palette = llicti_core.Palette(mode, im.im.getpalette(mode, mode))
     metadata = pillow_info.from_image(im, options, animated)
     known = {name: options[name] for name in ("model", "effort", "threads", "device") if name in options}
-    return llicti_core.encode(np.asarray(im), mode=im.mode, palette=palette, metadata=metadata, **known)
+    return llicti_core.encode(np.asarray(im), mode=im.mode, palette=palette(im), metadata=metadata, **known)
+
+
+def palette(im: Image.Image) -> llicti_core.Palette | None:
+    """The palette of an image of mode P or PA whose pixels are loaded, else None."""
+    if im.mode not in ("P", "PA"):
+        return None
+    mode = im.im.getpalettemode()
+    return llicti_core.Palette(mode, im.im.getpalette(mode, mode))
 
 
 Image.register_decoder("llc", LlcDecoder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import sys
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from PIL.PngImagePlugin import PngInfo
 
 import llicti_core
 from llicti_plugin import cli
+from llicti_plugin.cli import encode
+from llicti_plugin.cli.batch import Failure
 
 Array = NDArray[Any]
 Capture = pytest.CaptureFixture[str]
@@ -47,9 +50,13 @@ def stored(tmp_path: Path, capsys: Capture) -> Callable[..., tuple[list[Array], 
             assert status == 1
             assert err.count("\n") == 1
             return [], err
-        data = (tmp_path / "a.llc").read_bytes()
+        coded = (tmp_path / "a.llc").read_bytes()
         (tmp_path / "a.llc").unlink()
-        return [llicti_core.decode(data, frame=index) for index in range(llicti_core.inspect(data).n_frames)], err
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            notes = encode.compare(data, coded)
+        assert all(note in err for note in notes)
+        return [llicti_core.decode(coded, frame=index) for index in range(llicti_core.inspect(coded).n_frames)], err
 
     return stored
 
@@ -423,3 +430,48 @@ def test_without_the_extra(missing: str, stored: Stored, monkeypatch: pytest.Mon
     said = stored(file.getvalue())[1]
     assert "`deep`" in said
     assert "pip install 'imagecodecs" in said
+
+
+# Comparison with the source
+
+
+def picture(form: str, image: Image.Image, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def test_comparison_finds_every_difference() -> None:
+    colours = Image.fromarray(deep("uint8", 3))
+    data = picture("PNG", colours, dpi=(300, 300))
+    coded = encode.encoded(data, {"effort": 0})[0]
+    assert encode.compare(data, coded) == []
+    palette = colours.quantize(16)
+    for other, what in (
+        (picture("PNG", Image.fromarray(deep("uint8", 3, seed=1)), dpi=(300, 300)), "pixels"),
+        (picture("TIFF", colours.convert("RGBA"), dpi=(300, 300)), "pixels"),
+        (picture("PNG", colours), "metadata"),
+        (picture("GIF", palette, save_all=True, append_images=[palette.rotate(180)]), "pixels"),
+    ):
+        with pytest.raises(Failure, match=f"its {what}"):
+            encode.compare(other, coded)
+    # The same samples, which mean something else.
+    grey, table = Image.new("L", (3, 3), 1), Image.new("P", (3, 3), 1)
+    table.putpalette([9] * 6)
+    other = table.copy()
+    other.putpalette([9] * 3 + [8] * 3)
+    coded = encode.encoded(picture("PNG", table), {})[0]
+    for image, what in ((grey, "mode"), (other, "palette")):
+        with pytest.raises(Failure, match=f"its {what}"):
+            encode.compare(picture("PNG", image), coded)
+
+
+def test_comparison_of_animations() -> None:
+    frames = [Image.fromarray(deep("uint8", 3, seed=seed)).quantize(8) for seed in range(3)]
+    data = picture("GIF", frames[0], save_all=True, append_images=frames[1:], loop=3, duration=[20, 30, 40])
+    coded = encode.encoded(data, {})[0]
+    assert encode.compare(data, coded) == []
+    fewer = picture("GIF", frames[0], save_all=True, append_images=frames[1:2], loop=3, duration=[20, 30])
+    for shorter, longer in ((fewer, coded), (data, encode.encoded(fewer, {})[0])):
+        with pytest.raises(Failure, match="frames"):
+            encode.compare(shorter, longer)
