@@ -44,7 +44,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes | memoryview, *, durab
         if not _put_in_place(partial, target):
             _write_into(target, data, durable, partial)
         elif durable:
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
     except _HalfWrittenError:
         raise
     except BaseException:
@@ -126,7 +126,7 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: str | Path) -> None:
     """Have the system write to the disk which files are in a folder; Windows does so itself."""
     if os.name != "posix":
         return

@@ -56,9 +56,19 @@ def run(files: Sequence[str], work: Callable[[str], None]) -> int:
 
 @contextmanager
 def _telling(path: str) -> Iterator[None]:
-    """Tell of what libraries have to say of a file that is done, by warnings or in their logs, in a line each."""
+    """Tell of what libraries have to say of a file that is done, in a line each."""
+    with overheard() as lines:
+        yield
+    for line in lines:
+        tell(path, line)
+
+
+@contextmanager
+def overheard() -> Iterator[list[str]]:
+    """What libraries have to say, by warnings or in their logs: a list of lines, which are in it at the end."""
     import logging
 
+    lines: list[str] = []
     logged: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
@@ -68,11 +78,10 @@ def _telling(path: str) -> Iterator[None]:
             warnings.simplefilter("always")
             for category in _OF_PROGRAMMERS:
                 warnings.simplefilter("ignore", category)
-            yield
+            yield lines
     finally:
         logging.getLogger().removeHandler(handler)
-    for message in dict.fromkeys([*(str(warning.message) for warning in caught), *logged]):
-        tell(path, say.one_line(message))
+    lines += [say.one_line(line) for line in dict.fromkeys([*(str(warning.message) for warning in caught), *logged])]
 
 
 def tell(path: str | os.PathLike[str], line: str) -> None:

@@ -131,6 +131,66 @@ def decode(
 
 
 @llicti.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SRC...", type=click.Path(readable=False))
+@click.argument("destination", metavar="DST", type=click.Path(file_okay=False))
+@click.option(
+    "--to",
+    type=click.Choice(["llc", "png", "tiff"]),
+    default="llc",
+    show_default=True,
+    help="What to make: .llc files of images, or of .llc files PNG, where that holds the image, or TIFF.",
+)
+@click.option("--model", default="default", metavar="NAME", help="Name of an installed model; by default `default`.")
+@click.option(
+    "--effort", type=click.IntRange(0, 3), default=1, show_default=True, help="Work that goes into adapting the model."
+)
+@click.option("--lossy", is_flag=True, help="Take files of lossy formats, such as JPEG, too.")
+@click.option("--replace", is_flag=True, help="Remove each source that is kept whole, after the new file is compared.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite files that were not made of these sources.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes, of one thread each; by default one for each processor.",
+)
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Where to write a line of JSON for each file, or Parquet, if it is named so; in DST by default.",
+)
+@click.option("--dry-run", is_flag=True, help="Write nothing; estimate time and space from some of the files.")
+def convert(
+    sources: tuple[str, ...],
+    destination: str,
+    to: str,
+    model: str,
+    effort: int,
+    lossy: bool,
+    replace: bool,
+    force: bool,
+    workers: int | None,
+    report: str | None,
+    dry_run: bool,
+) -> int:
+    """Convert collections: files, patterns, and folders, which DST mirrors.
+
+    Every file that is written is read back and compared. The same command goes on with a run that was stopped.
+    """
+    from llicti_core.threads import available
+    from llicti_plugin.cli import convert
+    from llicti_plugin.collection import Settings
+
+    settings = Settings(to, model, effort, lossy, force, replace)
+    problem = convert.check(sources, settings, report)
+    if problem:
+        raise click.UsageError(problem)
+    if dry_run:
+        return convert.dry_run(sources, destination, settings, workers or available())
+    return convert.run(sources, destination, settings, workers or available(), report)
+
+
+@llicti.command()
 @_files("FILE")
 def info(files: tuple[str, ...]) -> int:
     """Say what the headers of .llc files say."""

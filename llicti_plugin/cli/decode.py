@@ -25,11 +25,11 @@ def file(path: str, where: Targets, options: Mapping[str, Any]) -> None:
         expected = targets.expected(llicti_core.inspect(data))
     if where.skips(where.path(path, expected)):
         return
-    suffix, written, lost = _written(frames(data, **options), suffixes)
+    suffix, made, lost = written(frames(data, **options), suffixes)
     target = where.path(path, suffix)
     if suffix != expected and where.skips(target):
         return
-    where.write(target, written)
+    where.write(target, made)
     if lost:
         tell(path, f"{suffix} does not hold its {', '.join(lost)}")
 
@@ -52,7 +52,7 @@ def frames(
         ]
 
 
-def _written(images: Sequence[Frame], suffixes: Sequence[str]) -> tuple[str, bytes, list[str]]:
+def written(images: Sequence[Frame], suffixes: Sequence[str]) -> tuple[str, bytes, list[str]]:
     """The first of these formats that holds the images: its suffix, a file, and what of the metadata it lacks."""
     failures = []
     for suffix in suffixes:

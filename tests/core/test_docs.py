@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 
 import llicti_core
 import llicti_plugin
+from llicti_plugin import cli
 
 llicti_plugin.register()
 
@@ -71,6 +73,21 @@ def test_plain_examples(name: str, folder: Path) -> None:
             if library in block:
                 pytest.importorskip(library)
         exec(compile(block, name, "exec"), session)
+
+
+def test_collection_examples(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "photos").mkdir()
+    (folder / "photo.png").rename(folder / "photos" / "photo.png")
+    text = (ROOT / "docs" / "collections.md").read_text("utf-8")
+    commands = re.findall(r"^llicti ([^#\n]+)", text, re.MULTILINE)
+    for command in commands:
+        assert cli.main(shlex.split(command)) == 0
+    assert (folder / "restored" / "photo.png").exists()
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert all(f"llicti {command.strip()}" in readme for command in commands)
+    for block in examples(ROOT / "docs" / "collections.md"):
+        exec(compile(block, "docs/collections.md", "exec"), {})
+    assert (folder / "shelf" / "photo.llc").exists()
 
 
 def test_api_names_everything_public() -> None:

@@ -1,0 +1,123 @@
+"""`llicti convert`: converts whole collections, and tells how far it is and what became of the files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+
+from llicti_core import LLCError, models
+from llicti_plugin.cli import batch, say
+from llicti_plugin.cli.amounts import change, in_bytes, in_time
+from llicti_plugin.cli.progress import Progress
+from llicti_plugin.collection import estimate, manifest, report, sources
+from llicti_plugin.collection.manifest import Manifest, Settings
+from llicti_plugin.collection.workers import Engine, LocalProcesses
+
+
+def run(paths: Sequence[str], destination: str, settings: Settings, workers: int, report_path: str | None) -> int:
+    """Convert a collection, or go on with that; returns the exit status. Raises Interrupted and OutputError."""
+    folder = manifest.home(paths, destination, settings)
+    try:
+        planned = manifest.unfinished(folder)
+        if planned:
+            say.err(f"goes on with the run of {planned.files} files that was planned before")
+        else:
+            planned = manifest.plan(paths, destination, settings, folder, workers=workers)
+        return _run(planned, LocalProcesses(workers), report_path or os.path.join(folder, "report.jsonl"))
+    except OSError as error:
+        path = f"{say.shown(error.filename)}: " if error.filename else ""
+        say.err(f"{path}{say.reason(error)}; the same command goes on where this run ends")
+        return 1
+
+
+def _run(planned: Manifest, engine: Engine, report_path: str) -> int:
+    began = time.monotonic()
+    given_up: list[int] = []
+    progress = Progress(planned)
+    try:
+        with progress:
+            given_up = engine.run(planned.folder, planned.pending(), progress.tick)
+    except KeyboardInterrupt as error:
+        _write_report(planned, report_path)
+        raise batch.Interrupted from error
+    totals = _write_report(planned, report_path)
+    for line in _summary(totals, planned, time.monotonic() - began):
+        say.out(line)
+    say.out(f"report: {say.shown(report_path)}")
+    if given_up:
+        say.err(f"{len(given_up)} shards were given up: all processes that worked on them have died")
+    return int(bool(given_up or totals.files[report.FAILED]))
+
+
+def _write_report(planned: Manifest, path: str) -> report.Totals:
+    """Write the report of what is known by now, and sum it up. Raises OSError."""
+    totals = report.Totals()
+
+    def counted() -> Iterator[report.Result]:
+        for result in report.results(planned):
+            totals.add(result)
+            yield result
+
+    report.write(counted(), path)
+    return totals
+
+
+def _summary(totals: report.Totals, planned: Manifest, seconds: float) -> list[str]:
+    """What has been done, in lines."""
+    files = totals.files
+    saving = f": {_saving(totals)}" if files[report.CONVERTED] else ""
+    lines = [f"{files[report.CONVERTED]} of {planned.files} files converted in {in_time(seconds)}{saving}"]
+    for count, words in (
+        (files[report.PRESENT], "had been converted before"),
+        (totals.removed, "sources removed"),
+        (totals.not_removed, "sources not removed, of which not all is kept"),
+        (files[report.LARGER], "left alone, as they would become larger"),
+        (files[report.LOSSY], "left alone, as they are of a lossy format (--lossy takes them)"),
+        (totals.with_notes, "with notes in the report"),
+        (files[report.FAILED], "failed"),
+    ):
+        if count:
+            lines.append(f"{count} {words}")
+    return lines
+
+
+def _saving(totals: report.Totals) -> str:
+    sizes = f"{in_bytes(totals.before)} became {in_bytes(totals.after)}, {change(totals.before, totals.after)}"
+    return f"{totals.pixels / 1e6:.1f} megapixels, {sizes}"
+
+
+def dry_run(paths: Sequence[str], destination: str, settings: Settings, workers: int) -> int:
+    """Tell what a run would do; returns the exit status."""
+    with tempfile.TemporaryDirectory(prefix="llicti-") as folder:
+        planned = manifest.plan(paths, destination, settings, os.path.join(folder, "plan"), workers=workers)
+        found = estimate.estimate(planned)
+    say.out(f"{planned.files} files found, {in_bytes(planned.size)}, in {len(planned.shards)} shards")
+    say.out(
+        f"about {found.files} would be converted in {in_time(found.seconds / workers)} on {workers} workers: "
+        f"{in_bytes(found.before)} would become {in_bytes(found.after)}, {change(found.before, found.after)}"
+    )
+    if found.left:
+        say.out(f"about {found.left} would be left alone, as they are of a lossy format (--lossy takes them)")
+    if found.failed:
+        say.out(f"about {found.failed:.0%} of the files would fail")
+    say.out(f"estimated from {found.sampled} of them; nothing was written")
+    return 0
+
+
+def check(paths: Sequence[str], settings: Settings, report_path: str | None) -> str | None:
+    """What is wrong with these arguments, in words; None where nothing is."""
+    if settings.force and settings.replace:
+        return "--force and --replace exclude each other: what was overwritten could be all that is left of a source"
+    missing = sources.missing(paths)
+    if missing:
+        return f"no such file or folder: {', '.join(map(say.shown, missing))}"
+    try:
+        models.load(settings.model)
+    except LLCError as error:
+        return str(error)
+    if report_path and report_path.endswith(".parquet") and not find_spec("pyarrow"):
+        return "a report in Parquet needs pyarrow: pip install pyarrow"
+    return None

@@ -1,0 +1,201 @@
+"""The plan of a run: a row for each file, cut into shards, in a folder that any process can work from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from itertools import chain, count
+from typing import Any, NamedTuple
+
+from llicti_core.atomic import write_whole
+from llicti_plugin.collection import lossy, sources
+
+_SHARD_FILES, _SHARD_BYTES = 500, 256 << 20
+"""The most files, and about the most bytes, of a shard."""
+
+_SHARDS_A_WORKER = 8
+"""Shards for each worker, where there are files enough: so that all have something to do until near the end."""
+
+_ROWS, _MANIFEST = "rows.jsonl", "manifest.json"
+
+
+class Settings(NamedTuple):
+    """What a run is to do with each file.
+
+    to: "llc"; "png" for PNG where that holds the image, else TIFF; "tiff". model, effort: of llicti_core.encode.
+    lossy: whether lossy sources are taken, too. force: whether targets are overwritten that were not made of their
+    sources as they are now. replace: whether sources are removed.
+    """
+
+    to: str = "llc"
+    model: str = "default"
+    effort: int = 1
+    lossy: bool = False
+    force: bool = False
+    replace: bool = False
+
+
+class Row(NamedTuple):
+    """A file to convert. path: absolute. stem: its target below the destination, without suffix. size, modified: as in
+    files.Stat when the run was planned. error: why it could not be looked at then."""
+
+    path: str
+    stem: str
+    size: int
+    modified: int
+    error: str = ""
+
+
+class Shard(NamedTuple):
+    """A run of rows. start: where they begin, in bytes. files: how many they are. size: of their files together."""
+
+    start: int
+    files: int
+    size: int
+
+
+class Manifest(NamedTuple):
+    """A plan as it is in its folder. destination: absolute. kinds: files and bytes by suffix of the sources."""
+
+    folder: str
+    destination: str
+    settings: Settings
+    shards: list[Shard]
+    kinds: dict[str, tuple[int, int]]
+
+    @classmethod
+    def load(cls, folder: str) -> Manifest:
+        """The plan in a folder. Raises OSError, and ValueError where it is none."""
+        with open(os.path.join(folder, _MANIFEST), encoding="utf-8") as file:
+            stored: dict[str, Any] = json.load(file)
+        return cls(
+            folder,
+            stored["destination"],
+            Settings(**stored["settings"]),
+            [Shard(*shard) for shard in stored["shards"]],
+            {suffix: (files, size) for suffix, (files, size) in stored["kinds"].items()},
+        )
+
+    @property
+    def files(self) -> int:
+        """How many files the run is of."""
+        return sum(shard.files for shard in self.shards)
+
+    @property
+    def size(self) -> int:
+        """The bytes of all sources."""
+        return sum(shard.size for shard in self.shards)
+
+    def rows(self, number: int) -> Iterator[Row]:
+        """The rows of a shard. Raises OSError."""
+        with open(os.path.join(self.folder, _ROWS), encoding="ascii") as file:
+            file.seek(self.shards[number].start)
+            for _ in range(self.shards[number].files):
+                yield Row(*json.loads(file.readline()))
+
+    def sidecar(self, number: int) -> str:
+        """The file of a shard's results, which is there once all of them are."""
+        return os.path.join(self.folder, f"shard-{number:06}.jsonl")
+
+    def journal(self, number: int) -> str:
+        """The file in which a shard's work is noted as it is done."""
+        return os.path.join(self.folder, f"shard-{number:06}.journal")
+
+    def pending(self) -> list[int]:
+        """The shards that are not done."""
+        return [number for number in range(len(self.shards)) if not os.path.exists(self.sidecar(number))]
+
+
+def home(paths: Sequence[str], destination: str, settings: Settings) -> str:
+    """The folder in the destination for the plan of such a run: the same for the same arguments."""
+    named = [[os.path.abspath(path) for path in paths], os.path.abspath(destination), settings]
+    digest = hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
+    return os.path.join(destination, sources.STATE, digest)
+
+
+def unfinished(folder: str) -> Manifest | None:
+    """The plan in a folder, where there is one of which not all is done."""
+    try:
+        manifest = Manifest.load(folder)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return manifest if manifest.pending() else None
+
+
+def plan(
+    paths: Sequence[str], destination: str, settings: Settings, folder: str | None = None, *, workers: int = 1
+) -> Manifest:
+    """Find the files of a collection and write down what is to be done, in place of any earlier plan in `folder`.
+
+    paths: files, folders and patterns. destination: the folder that mirrors them. folder: by default that of `home`.
+    workers: how many will work at once. Takes memory for the names in one folder at a time, and for the places of
+    shards. Raises OSError.
+    """
+    folder = os.path.abspath(folder or home(paths, destination, settings))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    stems = _Stems(settings)
+    files = size = 0
+    kinds: dict[str, tuple[int, int]] = {}
+    with open(os.path.join(folder, _ROWS), "w", encoding="ascii", newline="\n") as rows:
+        for found in sources.find(paths, sources.suffixes(settings.to), destination):
+            if stems.has_seen(found.path):
+                continue
+            suffix = os.path.splitext(found.path)[1].lower()
+            row = Row(found.path, stems.of(found.relative), found.size, found.modified, found.error)
+            rows.write(json.dumps(row) + "\n")
+            files, size = files + 1, size + row.size
+            of_kind = kinds.get(suffix, (0, 0))
+            kinds[suffix] = of_kind[0] + 1, of_kind[1] + row.size
+    parts = _SHARDS_A_WORKER * workers
+    shards = _cut(os.path.join(folder, _ROWS), min(_SHARD_FILES, -(-files // parts)), min(_SHARD_BYTES, size // parts))
+    manifest = Manifest(folder, os.path.abspath(destination), settings, shards, kinds)
+    stored = {**manifest._asdict(), "settings": settings._asdict()}
+    del stored["folder"]  # it may be seen under another name from elsewhere
+    write_whole(os.path.join(folder, _MANIFEST), json.dumps(stored).encode(), durable=True)
+    return manifest
+
+
+class _Stems:
+    """The names of targets without their suffixes, each given once: `a` for a.png, and then `a.tif` for a.tif."""
+
+    def __init__(self, settings: Settings) -> None:
+        # Files that are most likely left alone do not take the short names.
+        self._long: frozenset[str] = frozenset() if settings.lossy else lossy.SUFFIXES
+        self._taken = sqlite3.connect("")  # a file of SQLite's own that goes away by itself
+        self._taken.execute("CREATE TABLE taken (stem TEXT PRIMARY KEY) WITHOUT ROWID")
+
+    def of(self, relative: str) -> str:
+        """The target of the file `relative`, without suffix."""
+        stem, suffix = os.path.splitext(relative)
+        names = (relative,) if suffix.lower() in self._long else (stem, relative)
+        further = (f"{relative}-{number}" for number in count(2))
+        return next(name for name in chain(names, further) if self._take(name))
+
+    def has_seen(self, path: str) -> bool:
+        """Whether a source was named before, which its folder may have been, too."""
+        return not self._take(f"/{path}")  # which no stem begins with
+
+    def _take(self, stem: str) -> bool:
+        """Take a name; whether it was free."""
+        # Names that differ in case alone are the same on some file systems.
+        key = json.dumps(stem.casefold())
+        return self._taken.execute("INSERT OR IGNORE INTO taken VALUES (?)", (key,)).rowcount > 0
+
+
+def _cut(path: str, most_files: int, most_bytes: int) -> list[Shard]:
+    """Cut a file of rows into shards of so many files or bytes."""
+    shards: list[Shard] = []
+    start = at = files = size = 0
+    with open(path, "rb") as rows:
+        for line in rows:
+            at += len(line)
+            files, size = files + 1, size + Row(*json.loads(line)).size
+            if files >= most_files or size >= most_bytes:
+                shards.append(Shard(start, files, size))
+                start, files, size = at, 0, 0
+    return [*shards, Shard(start, files, size)] if files else shards
