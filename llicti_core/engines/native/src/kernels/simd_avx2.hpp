@@ -303,7 +303,7 @@ struct Simd {
         }
         quad.largest = *std::max_element(quad.sums.begin(), quad.sums.end());
         if (quad.largest <= most) {
-            quads.push_back(quad);
+            if (quad.largest) quads.push_back(quad);
             return;
         }
         int half[kRows][4], rest[kRows][4];
@@ -317,34 +317,38 @@ struct Simd {
         add_quad(rest, number, most, quads);
     }
 
-    // Large weights go together with small ones.
+    // To the largest quad left, the largest others that still fit, until there are four.
     static void pack_runs(std::vector<Quad>& quads, int most, PackedLayer& packed) {
         std::stable_sort(quads.begin(), quads.end(),
-                         [](const Quad& a, const Quad& b) { return a.largest < b.largest; });
-        std::vector<const Quad*> runs[3];  // of four, two, one
-        const auto fits = [&](const Quad& large, const Quad* small, int count) {
-            for (size_t i = 0; i < large.sums.size(); i++) {
-                int sum = large.sums[i];
-                for (int k = 0; k < count; k++) sum += small[k].sums[i];
-                if (sum > most) return false;
+                         [](const Quad& a, const Quad& b) { return a.largest > b.largest; });
+        std::vector<Quad> runs[3], left;  // of four, two, one
+        for (; !quads.empty(); quads.swap(left)) {
+            std::vector<Quad> run;
+            std::array<int, 4 * kRows> sums{};
+            left.clear();
+            for (const Quad& quad : quads) {
+                std::array<int, 4 * kRows> sum;
+                for (size_t i = 0; i < sum.size(); i++) sum[i] = sums[i] + quad.sums[i];
+                if (run.size() < 4 && *std::max_element(sum.begin(), sum.end()) <= most) {
+                    run.push_back(quad);
+                    sums = sum;
+                } else {
+                    left.push_back(quad);
+                }
             }
-            return true;
-        };
-        for (size_t low = 0, high = quads.size(); low < high;) {
-            const Quad& large = quads[--high];
-            const int size = high - low >= 3 && fits(large, &quads[low], 3)   ? 4
-                             : high - low >= 1 && fits(large, &quads[low], 1) ? 2
-                                                                              : 1;
-            auto& run = runs[size == 4 ? 0 : size == 2 ? 1 : 2];
-            run.push_back(&large);
-            for (int k = 1; k < size; k++) run.push_back(&quads[low++]);
+            if (run.size() == 3) {
+                left.push_back(run.back());
+                run.pop_back();
+            }
+            auto& same = runs[run.size() == 4 ? 0 : run.size() == 2 ? 1 : 2];
+            same.insert(same.end(), run.begin(), run.end());
         }
         packed.block.push_back({uint32_t(packed.weight.size()), uint16_t(runs[0].size() / 4),
                                 uint16_t(runs[1].size() / 2), uint16_t(runs[2].size())});
         for (const auto& run : runs) {
-            for (const Quad* quad : run) {
-                packed.offset.push_back(uint16_t(4 * kBlock * quad->number));
-                packed.weight.insert(packed.weight.end(), quad->weight, quad->weight + kRows);
+            for (const Quad& quad : run) {
+                packed.offset.push_back(uint16_t(4 * kBlock * quad.number));
+                packed.weight.insert(packed.weight.end(), quad.weight, quad.weight + kRows);
             }
         }
     }
