@@ -152,7 +152,8 @@ def plan(
             of_kind = kinds.get(suffix, (0, 0))
             kinds[suffix] = of_kind[0] + 1, of_kind[1] + row.size
     parts = _SHARDS_A_WORKER * workers
-    shards = _cut(os.path.join(folder, _ROWS), min(_SHARD_FILES, -(-files // parts)), min(_SHARD_BYTES, size // parts))
+    most_files, most_bytes = min(_SHARD_FILES, -(-files // parts)), min(_SHARD_BYTES, 1 + size // parts)
+    shards = _cut(os.path.join(folder, _ROWS), most_files, most_bytes)
     manifest = Manifest(folder, os.path.abspath(destination), settings, shards, kinds)
     stored = {**manifest._asdict(), "settings": settings._asdict()}
     del stored["folder"]  # it may be seen under another name from elsewhere

@@ -1,7 +1,7 @@
 """Converts the files of one shard: what a worker does, needing nothing but the manifest and the files.
 
 What it does is noted in the shard's journal: that a file is begun, and what became of it. A shard that was stopped goes
-on there. A file that was begun twice and never ended has killed two processes, and is left alone as failed.
+on there. A file that was begun three times and never ended has killed three processes, and is left alone as failed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llicti_plugin.collection import conversion, files, lossy, report
 from llicti_plugin.collection.manifest import Manifest, Row, Settings
 from llicti_plugin.collection.report import CONVERTED, FAILED, LARGER, LOSSY, PRESENT, Result
 
-_MOST_STARTS = 2
+_MOST_STARTS = 3
 """How often a file is begun."""
 
 _CLOCK = 2_000_000_000
@@ -83,7 +83,9 @@ def _still_true(result: Result) -> bool:
 def _noted(index: int, row: Row, manifest: Manifest, log: IO[str], starts: int) -> Result:
     """Convert a file, and note in the journal that it is begun and what becomes of it."""
     if starts >= _MOST_STARTS:
-        result = Result(row.path, FAILED, bytes_before=row.size, reason="killed the process that worked on it, twice")
+        result = Result(
+            row.path, FAILED, bytes_before=row.size, reason=f"{starts} processes have died that worked on it"
+        )
     else:
         _note(log, row=index, start=1)
         try:
