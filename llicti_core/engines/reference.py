@@ -84,6 +84,18 @@ class ReferenceEngine:
             part = pixels[max(0, top) :, max(0, left) :][: inside.shape[0], : inside.shape[1]]
             part[...] = inside[: part.shape[0], : part.shape[1]]
 
+    def frequencies(self, image: TiledImage, coded: Sequence[CodedTile]) -> Iterator[tuple[Ints, Ints, Ints]]:
+        """What the entropy coder spends, of tiles whose pixels are known: `coded` is what they were decoded from.
+
+        Yields rows and columns of pixels in the image, and of a value of each the frequency that it is coded with,
+        1 to 65536: a value takes 16 - log2(frequency) bits. The lowpass and channels of one value are not among them.
+        """
+        networks = adapted_model(image.model, image.adaptation, image.channels)
+        pixels = np.asarray(image.pixels)
+        for (y, x, h, w), tile in zip(image.tiles, coded, strict=True):
+            for row, column, frequency in _tile_frequencies(pixels[y : y + h, x : x + w], tile.bounds, networks):
+                yield y + row, x + column, frequency
+
 
 def _encode_tile(pixels: NDArray[np.uint8], networks: Networks) -> CodedTile:
     height, width, channels = pixels.shape
@@ -131,6 +143,25 @@ def _decode_tile(shape: tuple[int, int, int], tile: CodedTile, networks: Network
             decoder.finish()
     known = planes[:: 1 << finest, :: 1 << finest]
     return ycocg_to_rgb(known) if channels == 3 else y_to_grey(known)
+
+
+def _tile_frequencies(
+    pixels: NDArray[np.uint8], bounds: list[tuple[int, int]], networks: Networks
+) -> Iterator[tuple[Ints, Ints, Ints]]:
+    """See ReferenceEngine.frequencies; rows and columns are those in the tile."""
+    height, width, channels = pixels.shape
+    planes = rgb_to_ycocg(pixels) if channels == 3 else grey_to_y(pixels)
+    streams = [_Stream(planes.shape, bounds, number) for number in range(stream_count(height))]
+    for level in range(level_count(height, width) - 1, -1, -1):
+        for predictor in _passes(planes, bounds, level, networks):
+            rows, columns, _ = predictor.pixels.shape
+            for stream in streams:
+                first, last = stream.rows(level)
+                if first < min(last, rows):
+                    row, column = (part.ravel() for part in np.mgrid[first : min(last, rows), :columns])
+                    for _, frequency in _coded_values(predictor, row, column, (first, last)):
+                        band = predictor.band
+                        yield (2 * row + band.row) << level, (2 * column + band.column) << level, frequency
 
 
 def _segment_kind(level: int, network: int) -> tuple[int, int]:
@@ -204,7 +235,7 @@ class _Predictor:
     def __init__(
         self, planes: Planes, bounds: list[tuple[int, int]], level: int, band: Band, network: str, networks: Networks
     ) -> None:
-        self.level, self.bounds, self.weights = level, bounds, networks[network, band.name]
+        self.level, self.band, self.bounds, self.weights = level, band, bounds, networks[network, band.name]
         self.network_number = NETWORKS.index(network)
         self.coded = range(1) if network == "luma" else range(1, 3)
         """Numbers of the channels that the network predicts."""
@@ -363,14 +394,7 @@ def _pass_intervals(predictor: _Predictor, stream: _Stream) -> list[_Interval]:
     if not steps:
         return []
     row, column = (np.concatenate(part) for part in zip(*steps, strict=True))
-    mixture = predictor.mixture(row, column, stream.rows(predictor.level))
-    value = predictor.pixels[row, column][:, predictor.coded.start : predictor.coded.stop].astype(np.int64)
-    coded: list[tuple[Ints, Ints]] = []
-    for channel, (low, high) in enumerate(mixture.bounds):
-        if low < high:
-            centre = mixture.centre(channel, value[:, 0])
-            cdf_low, cdf_high = (mixture.cumulative(channel, centre, value[:, channel] + n) for n in (0, 1))
-            coded.append((cdf_low, cdf_high - cdf_low))
+    coded = _coded_values(predictor, row, column, stream.rows(predictor.level))
     intervals: list[_Interval] = []
     first = 0
     for rows, _ in steps:
@@ -378,6 +402,19 @@ def _pass_intervals(predictor: _Predictor, stream: _Stream) -> list[_Interval]:
         intervals += [_Interval(rows % LANES, low[first:last], frequency[first:last]) for low, frequency in coded]
         first = last
     return intervals
+
+
+def _coded_values(predictor: _Predictor, row: Ints, column: Ints, rows: tuple[int, int]) -> list[tuple[Ints, Ints]]:
+    """cdf_low and frequency of the values of pixels of a stream's `rows`, of each channel that is coded."""
+    mixture = predictor.mixture(row, column, rows)
+    value = predictor.pixels[row, column][:, predictor.coded.start : predictor.coded.stop].astype(np.int64)
+    coded: list[tuple[Ints, Ints]] = []
+    for channel, (low, high) in enumerate(mixture.bounds):
+        if low < high:
+            centre = mixture.centre(channel, value[:, 0])
+            cdf_low, cdf_high = (mixture.cumulative(channel, centre, value[:, channel] + n) for n in (0, 1))
+            coded.append((cdf_low, cdf_high - cdf_low))
+    return coded
 
 
 def _encode_stream(by_kind: list[list[_Interval]], lanes: int) -> list[bytes]:

@@ -192,11 +192,25 @@ def convert(
 
 @llicti.command()
 @_files("FILE")
-def info(files: tuple[str, ...]) -> int:
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object for each file, one a line.")
+@click.option(
+    "--heatmap",
+    type=click.Path(dir_okay=False),
+    metavar="OUT.png",
+    help="Write an image of how many bits each pixel of FILE took; that takes some ten seconds a megapixel.",
+)
+def info(files: tuple[str, ...], as_json: bool, heatmap: str | None) -> int:
     """Say what the headers of .llc files say."""
     from llicti_plugin.cli import inspect
 
-    return batch.run(files, inspect.info)
+    if heatmap is None:
+        return batch.run(files, inspect.info_json if as_json else inspect.info)
+    if as_json or len(files) > 1:
+        msg = "--heatmap is for one file, and not with --json"
+        raise click.UsageError(msg)
+    from llicti_plugin.cli import heatmap as heatmaps
+
+    return batch.run(files, lambda path: heatmaps.file(path, heatmap))
 
 
 @llicti.command()

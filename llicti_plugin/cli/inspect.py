@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import llicti_core
@@ -21,6 +22,32 @@ def info(path: str) -> None:
         f"{say.shown(path)}: {header.width}x{header.height} {header.mode or f'{header.channels} channels'}, "
         f"{header.dtype}, {model}{several}{size} bytes{per_sample}"
     )
+
+
+def info_json(path: str) -> None:
+    """Print what a file's header says as a JSON object in one line. Raises LLCError and OSError.
+
+    bits_per_subpixel is null where the file holds several images, and what belongs to a model where none has coded it.
+    """
+    data = batch.readable(path)
+    header = llicti_core.inspect(data)
+    size = os.path.getsize(data) if isinstance(data, str) else len(data)
+    samples = header.width * header.height * header.channels
+    found = {
+        "path": path,
+        "width": header.width,
+        "height": header.height,
+        "mode": header.mode,
+        "channels": header.channels,
+        "dtype": header.dtype,
+        "model": header.model,
+        "model_identity": header.model_identity,
+        "tile_size": header.tile_size,
+        "n_frames": header.n_frames,
+        "bytes": size,
+        "bits_per_subpixel": round(8 * size / samples, 6) if header.n_frames == 1 else None,
+    }
+    say.out(json.dumps(found))
 
 
 def verify(path: str) -> None:

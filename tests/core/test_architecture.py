@@ -35,7 +35,7 @@ FLOORS = (
     ),
     ("llicti_core.engines",),
     ("llicti_core.decoder", "llicti_core.encoder"),
-    ("llicti_core.file",),
+    ("llicti_core.costs", "llicti_core.file"),
     ("llicti_core", "llicti_core.torch"),
     ("llicti_plugin",),
     ("llicti_core.__main__", "llicti_core.benchmark", "llicti_core.paper", "llicti_core.training"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -199,6 +200,43 @@ def test_info(tmp_path: Path, capsys: Capture) -> None:
     assert out.count("\n") == 1
     assert out.startswith(f"{tmp_path / 'a.llc'}: 47x33 RGB, uint8, model ")
     assert f"{(tmp_path / 'a.llc').stat().st_size} bytes" in out
+
+
+def test_info_as_json(tmp_path: Path, capsys: Capture) -> None:
+    photograph(tmp_path / "a.png")
+    frames = [llicti_core.encode(np.zeros((3, 4), np.uint16), mode="I;16")] * 2
+    (tmp_path / "b.llc").write_bytes(llicti_core.join(frames))
+    with golden.learned():
+        run("encode", tmp_path / "a.png")
+    run("info", "--json", tmp_path / "a.llc", tmp_path / "b.llc")
+    one, several = map(json.loads, capsys.readouterr().out.splitlines())
+    header, size = llicti_core.inspect(tmp_path / "a.llc"), (tmp_path / "a.llc").stat().st_size
+    assert one == {
+        **{name: value for name, value in header._asdict().items() if name != "flat"},
+        "path": str(tmp_path / "a.llc"),
+        "bytes": size,
+        "bits_per_subpixel": pytest.approx(8 * size / (47 * 33 * 3), abs=1e-6),
+    }
+    assert (several["width"], several["height"], several["dtype"], several["n_frames"]) == (4, 3, "uint16", 2)
+    assert several["model"] is several["bits_per_subpixel"] is None
+
+
+def test_heatmap(tmp_path: Path, capsys: Capture) -> None:
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[:, 32:] = np.random.default_rng(0).integers(0, 256, (64, 32, 3))
+    with golden.learned():
+        (tmp_path / "a.llc").write_bytes(llicti_core.encode(pixels, effort=0))
+    run("info", "--heatmap", tmp_path / "b.png", tmp_path / "a.llc")
+    assert " bits per pixel; in " in capsys.readouterr().out
+    with Image.open(tmp_path / "b.png") as image:
+        brightness = np.asarray(image.convert("L"))
+    assert brightness.shape == (64, 64)
+    assert brightness[:, 40:].mean() > 4 * brightness[:, :24].mean()
+    before = (tmp_path / "b.png").read_bytes()
+    assert "b.png: exists" in failure(["info", "--heatmap", tmp_path / "b.png", tmp_path / "a.llc"], capsys)
+    assert (tmp_path / "b.png").read_bytes() == before
+    assert "c.jpg: does not end" in failure(["info", "--heatmap", tmp_path / "c.jpg", tmp_path / "a.llc"], capsys)
+    assert cli.main(["info", "--heatmap", "b.png", "a.llc", "b.llc"]) == 2
 
 
 def test_verify(tmp_path: Path, capsys: Capture) -> None:
