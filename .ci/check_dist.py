@@ -21,7 +21,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 AUTOLOAD = ("llicti_autoload.pth", "llicti_autoload.start")
 # Where what desktops read is installed, and where it is in the tree.
-DESKTOP = {"share/mime/packages/llicti.xml": "llicti_plugin/llicti.xml"}
+DESKTOP = {
+    "share/mime/packages/llicti.xml": "llicti_plugin/llicti.xml",
+    "share/thumbnailers/llicti.thumbnailer": "llicti_plugin/llicti.thumbnailer",
+}
 LICENCES = ("LICENSE", "licenses/nanobind.txt", "licenses/robin-map.txt")
 DIST_INFO = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", *(f"licenses/{name}" for name in LICENCES)}
 NATIVE = "llicti_core/engines/native/"

@@ -25,7 +25,11 @@ def _print_version(context: click.Context, parameter: click.Parameter, wanted: b
     if wanted and not context.resilient_parsing:
         from importlib.metadata import version
 
+        from llicti_plugin.cli import autoloading
+
         click.echo(f"llicti {version('llicti')}")
+        if autoloading.fails():
+            say.err(autoloading.ADVICE)
         context.exit()
 
 
@@ -220,6 +224,20 @@ def verify(files: tuple[str, ...]) -> int:
     from llicti_plugin.cli import inspect
 
     return batch.run(files, inspect.verify)
+
+
+@llicti.command()
+@click.argument("file", metavar="FILE", type=click.Path(readable=False))
+@click.argument("target", metavar="PNG", type=click.Path(readable=False))
+@click.argument("size", type=click.IntRange(1, 4096))
+def thumbnail(file: str, target: str, size: int) -> int:
+    """Make a small PNG of a .llc file, no side longer than SIZE, as file managers ask for.
+
+    What is there as PNG is replaced once the new picture is complete.
+    """
+    from llicti_plugin.cli import thumbnail
+
+    return batch.run((file,), lambda path: thumbnail.file(path, target, size))
 
 
 def _pass_on(name: str, module: str, extra: str, text: str) -> None:

@@ -57,13 +57,8 @@ def out_bytes(data: bytes | memoryview) -> None:
 
 
 def failed_output(error: OSError) -> OutputError:
-    """The error to raise where standard output has failed, after which what it still holds is dropped."""
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-    except (OSError, ValueError, AttributeError):
-        pass  # not a file of the system's: a test's, or a notebook's
+    """The error to raise where standard output has failed."""
+    _drop(sys.stdout)
     return OutputError("" if error.errno == errno.EPIPE else reason(error))
 
 
@@ -73,8 +68,20 @@ def err(line: str) -> None:
         if sys.stderr is not None:
             sys.stderr.write(_encodable(f"llicti: {line}", sys.stderr) + "\n")
             sys.stderr.flush()
-    except (OSError, ValueError):
+    except OSError:
+        _drop(sys.stderr)
+    except ValueError:  # it is closed
         pass
+
+
+def _drop(stream: TextIO) -> None:
+    """Forget what a stream that has failed still holds: Python would try again at its end, and exit with 120."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError, AttributeError):
+        pass  # not a file of the system's: a test's, or a notebook's
 
 
 def _printable(text: str) -> str:

@@ -34,6 +34,12 @@ def test_version_is_looked_up_late() -> None:
     assert printed.stdout.strip() == version("llicti")
 
 
+def test_sources_without_the_engine_say_so(pytestconfig: pytest.Config) -> None:
+    code = f"import sys; sys.path.insert(0, {str(pytestconfig.rootpath)!r}); import llicti_core.engines.native"
+    run = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True, timeout=60)
+    assert "ImportError: the compiled engine cannot be loaded from" in run.stderr
+
+
 def test_urls_are_told() -> None:
     assert "Method, https://arxiv.org/abs/2212.13243" in metadata("llicti").get_all("Project-URL", [])
 

@@ -287,14 +287,16 @@ def test_full_device(arguments: list[str], tmp_path: Path) -> None:
     with open("/dev/full", "wb") as full:
         done = process(*arguments, cwd=tmp_path, stdout=full)
         assert (done.returncode, done.stderr) == (1, b"llicti: standard output: No space left on device\n")
-        assert process("verify", tmp_path / "missing", stderr=full).returncode == 1
+        # Python's streams have a buffer, but where the environment says otherwise.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        assert process("verify", tmp_path / "missing", stderr=full, env=environment).returncode == 1
 
 
 @on_unix
 def test_without_standard_streams(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.llc")
     program = 'exec "$0" verify a.llc missing.llc >&- 2>&-'
-    assert subprocess.run(["sh", "-c", program, COMMAND], cwd=tmp_path, timeout=60).returncode == 1
+    assert subprocess.run(["/bin/sh", "-c", program, COMMAND], cwd=tmp_path, timeout=60).returncode == 1
 
 
 @on_unix
@@ -362,6 +364,16 @@ def test_installed_under_two_names() -> None:
 def test_installed_command(command: list[str | Path], tmp_path: Path) -> None:
     run = subprocess.run([*command, "--version"], check=True, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert run.stdout == f"llicti {version('llicti')}\n"
+
+
+@pytest.mark.parametrize("switched_off", [False, True])
+def test_version_tells_where_libraries_do_not_know_the_format(switched_off: bool) -> None:
+    """As in folders of PYTHONPATH, where Python reads no .pth files; the first line stays what scripts look for."""
+    environment = {**os.environ, "LLICTI_AUTOLOAD": "0" if switched_off else "1"}
+    run = process("--version", env=environment)
+    assert (run.returncode, run.stdout.decode().strip()) == (0, f"llicti {version('llicti')}")
+    assert (b"`import llicti_plugin` makes them" in run.stderr) == switched_off
+    assert bool(run.stderr) == switched_off
 
 
 def test_completion() -> None:

@@ -8,10 +8,18 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from llicti_core.engines.base import CodedTile, TiledImage, TileRect
-from llicti_core.engines.native import _native
 from llicti_core.models import Model
 from llicti_core.pyramid import level_count, level_size
 from llicti_core.spec import BANDS, NETWORKS, PHASES, Band
+
+try:
+    from llicti_core.engines.native import _native
+except ImportError as error:
+    msg = (
+        f"the compiled engine cannot be loaded from {os.path.dirname(__file__)}: it is made when llicti is installed, "
+        f"and is missing in its sources and cannot be in a zip file ({error})"
+    )
+    raise ImportError(msg) from error
 
 if TYPE_CHECKING:
     from llicti_core.adaptation import FitPlan
