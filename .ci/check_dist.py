@@ -25,7 +25,7 @@ DESKTOP = {
     "share/mime/packages/llicti.xml": "llicti_plugin/llicti.xml",
     "share/thumbnailers/llicti.thumbnailer": "llicti_plugin/llicti.thumbnailer",
 }
-LICENCES = ("LICENSE", "licenses/nanobind.txt", "licenses/robin-map.txt")
+LICENCES = ("LICENSE", "licenses/libstdc++.txt", "licenses/nanobind.txt", "licenses/robin-map.txt")
 DIST_INFO = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", *(f"licenses/{name}" for name in LICENCES)}
 NATIVE = "llicti_core/engines/native/"
 

@@ -49,3 +49,4 @@ def test_licences_of_what_is_linked_in_are_installed() -> None:
     assert "Apache License" in texts["LICENSE"]
     assert "Wenzel Jakob" in texts["nanobind.txt"]
     assert "MIT License" in texts["robin-map.txt"]
+    assert "GCC RUNTIME LIBRARY EXCEPTION" in texts["libstdc++.txt"]
