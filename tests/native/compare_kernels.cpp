@@ -168,7 +168,8 @@ bool puts_on_alike(const Kernels& kernels) {
         const uint32_t frequency = one_in(8) ? 0 : random_scale(16);
         interval = frequency << 16 | (frequency ? random_bits() % (65536 - frequency) : 0);
     }
-    uint32_t state[2][kLanes];
+    uint32_t lanes[kSteps], state[2][kLanes];
+    for (uint32_t& step : lanes) step = one_in(2) ? ~uint32_t(0) : uint32_t(random_bits());
     for (int lane = 0; lane < kLanes; lane++) {
         const uint32_t last = intervals[intervals.size() - kLanes + size_t(lane)] >> 16;
         const uint32_t near = last * random_scale(16) + uint32_t(random_int(-1, 1));
@@ -179,8 +180,11 @@ bool puts_on_alike(const Kernels& kernels) {
         const Kernels& set = i ? kGenericKernels : kernels;
         std::vector<uint8_t> memory(16 + 2 * intervals.size());
         uint8_t* const end = memory.data() + memory.size();
-        const uint32_t* const first = intervals.data();
-        words[i].assign(set.put_on(first, first + intervals.size(), state[i], end), end);
+        uint8_t* next = end;
+        for (size_t step = kSteps; step-- > 0;) {
+            next = set.put_on(&intervals[step * kLanes], lanes[step], state[i], next);
+        }
+        words[i].assign(next, end);
     }
     return words[0] == words[1] && std::equal(state[0], state[0] + kLanes, state[1]);
 }

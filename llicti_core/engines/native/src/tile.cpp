@@ -2,6 +2,7 @@
 #include "tile.hpp"
 
 #include <algorithm>
+#include <memory>
 #include <stdexcept>
 
 #include "problem.hpp"
@@ -28,10 +29,31 @@ struct GroupRange {
     int first, count;
 };
 
-// The row groups of a level that a stream codes.
-GroupRange stream_groups(int groups, int streams, int stream) {
+// The row groups of a level that `count` streams code.
+GroupRange stream_groups(int groups, int streams, int stream, int count = 1) {
     const int first = int(int64_t(stream) * groups / streams);
-    return {first, int(int64_t(stream + 1) * groups / streams) - first};
+    return {first, int(int64_t(stream + count) * groups / streams) - first};
+}
+
+// The stream of each row group of a level.
+std::vector<int> group_streams(int groups, int streams) {
+    std::vector<int> stream_of(static_cast<size_t>(groups));
+    for (int stream = 0; stream < streams; stream++) {
+        const GroupRange range = stream_groups(groups, streams, stream);
+        std::fill_n(stream_of.begin() + range.first, range.count, stream);
+    }
+    return stream_of;
+}
+
+// Calls code(first stream, number of streams, part) for as many parts of the streams as there are threads, each of
+// which is to be one wavefront.
+template <class Code>
+void for_each_part(int streams, ThreadPool& pool, bool light, Code code) {
+    const int parts = light ? 1 : std::min(streams, pool.size());
+    pool.run(parts, [&](int part) {
+        const int first = part * streams / parts;
+        code(first, (part + 1) * streams / parts - first, part);
+    });
 }
 
 bool any_coded(const std::vector<Bounds>& bounds) {
@@ -102,6 +124,10 @@ Pass make_pass(const PassPlan& plan, const Band& band, const PackedNetwork& netw
     return pass;
 }
 
+int coded_channels(const Pass& pass) {
+    return int(std::count_if(pass.bounds, pass.bounds + pass.channels, [](const Bounds& c) { return c.coded(); }));
+}
+
 void put(std::vector<uint8_t>& bytes, uint32_t value, int count) {
     for (int i = 0; i < count; i++) bytes.push_back(uint8_t(value >> 8 * i));
 }
@@ -113,10 +139,20 @@ struct StreamEncoder {
 
     explicit StreamEncoder(size_t kinds) : words(kinds) { std::fill(state, state + kLanes, uint32_t(kStateMin)); }
 
-    // Intervals take four bytes and give two at most: words can take the place of those that are done with.
-    void code(const Kernels& kernels, uint32_t* first, uint32_t* end, size_t kind) {
-        uint8_t* const last = reinterpret_cast<uint8_t*>(end);
-        words[kind].emplace_back(kernels.put_on(first, end, state, last), last);
+    // Of a pass over row groups, those from `first` on are the stream's: their intervals become words of a segment.
+    void code(const Kernels& kernels, const Pass& pass, GroupRange groups, const uint32_t* intervals, size_t kind) {
+        const int coded = coded_channels(pass), start = groups.first * pass.period;
+        const int steps = step_count(pass.period, pass.columns, groups.count);
+        const size_t most = 2 * size_t(groups.count) * kLanes * size_t(pass.columns) * size_t(coded) + 16;
+        const std::unique_ptr<uint8_t[]> memory(new uint8_t[most]);
+        uint8_t *const end = memory.get() + most, *next = end;
+        for (int step = steps; step-- > 0;) {
+            const uint32_t lanes = lanes_begun(step) & ~lanes_begun(step - groups.count * pass.period);
+            for (int c = coded; c-- > 0;) {
+                next = kernels.put_on(intervals + (ptrdiff_t(start + step) * coded + c) * kLanes, lanes, state, next);
+            }
+        }
+        words[kind].emplace_back(next, end);
     }
 
     std::vector<uint8_t> segment(size_t kind, int lanes) {
@@ -204,6 +240,7 @@ CodedTile<std::vector<uint8_t>> TileCoder::encode(const Pixels& pixels, ThreadPo
     std::vector<StreamEncoder> encoders(static_cast<size_t>(streams), StreamEncoder(kinds));
     if (levels && any_coded(coded.bounds)) {
         Planes planes(level_geometry(height, width, 0), channels);
+        std::vector<std::vector<uint32_t>> memory(size_t(pool.size()));  // of each part's intervals
         // From the last level to the first, since that is how rANS encodes.
         for (int level = 0; level < levels; level++) {
             const int scale = 1 << level;
@@ -222,10 +259,14 @@ CodedTile<std::vector<uint8_t>> TileCoder::encode(const Pixels& pixels, ThreadPo
                     });
                 }
             });
-            pool.run(streams, [&](int stream) {
-                const GroupRange range = stream_groups(groups, streams, stream);
+            const std::vector<int> stream_of = group_streams(groups, streams);
+            for_each_part(streams, pool, false, [&](int first_stream, int count, int part) {
+                const GroupRange range = stream_groups(groups, streams, first_stream, count);
                 if (!range.count) return;
-                std::vector<uint32_t> intervals;
+                const Geometry& geometry = planes.geometry();
+                const int steps = step_count(geometry.period, geometry.columns, range.count);
+                std::vector<uint32_t>& intervals = memory[size_t(part)];
+                intervals.resize(std::max(intervals.size(), size_t(steps) * kLanes * (channels == 1 ? 1 : 2)));
                 for (int network = networks_used; network-- > 0;) {
                     const PassPlan passes = plan(network);
                     if (!is_coded(passes, coded.bounds)) continue;
@@ -235,17 +276,17 @@ CodedTile<std::vector<uint8_t>> TileCoder::encode(const Pixels& pixels, ThreadPo
                         if (planes.empty(band.phase)) continue;
                         const Pass pass =
                             make_pass(passes, band, networks[size_t(network)][size_t(b)], level, coded.bounds, planes);
-                        Wavefront front;
-                        front.first_group = range.first;
-                        front.groups = range.count;
-                        size_t used = 0;
+                        Wavefront front{range.first, range.count, stream_of.data()};
                         while (!front.done) {
                             pool.check_interruption();
-                            const size_t needed = used + size_t(kSlice) * pass.channels * kLanes;
-                            if (intervals.size() < needed) intervals.resize(std::max(needed, 2 * intervals.size()));
-                            used = size_t(kernels.encode(pass, front, kSlice, &intervals[used]) - intervals.data());
+                            kernels.encode(pass, front, kSlice, intervals.data());
                         }
-                        encoders[size_t(stream)].code(kernels, intervals.data(), intervals.data() + used, kind);
+                        for (int stream = first_stream; stream < first_stream + count; stream++) {
+                            GroupRange own = stream_groups(groups, streams, stream);
+                            if (!own.count) continue;
+                            own.first -= range.first;
+                            encoders[size_t(stream)].code(kernels, pass, own, intervals.data(), kind);
+                        }
                     }
                 }
             });
@@ -314,6 +355,7 @@ void TileCoder::decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, cons
                 std::fill_n(first, geometry.plane_size(), int16_t(tile.bounds[size_t(c)].low));
             }
         }
+        const std::vector<int> stream_of = group_streams(geometry.groups, streams);
         for (int network = 0; network < (channels == 1 ? 1 : 2); network++) {
             const PassPlan passes = plan(network);
             if (level < kCoarseLevel) open(segment_kind(levels, level, network, channels));
@@ -322,15 +364,13 @@ void TileCoder::decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, cons
                 if (planes.empty(band.phase)) continue;
                 const Pass pass =
                     make_pass(passes, band, networks[size_t(network)][size_t(b)], level, tile.bounds, planes);
-                const auto decode_groups = [&](int stream) {
-                    const GroupRange range = stream_groups(geometry.groups, streams, stream);
+                for_each_part(streams, pool, light, [&](int first_stream, int count, int) {
+                    const GroupRange range = stream_groups(geometry.groups, streams, first_stream, count);
                     if (!range.count) return;
-                    Wavefront front;
-                    front.first_group = range.first;
-                    front.groups = range.count;
+                    Wavefront front{range.first, range.count, stream_of.data()};
                     while (!front.done) {
                         pool.check_interruption();
-                        if (!kernels.decode(pass, front, kSlice, decoders[size_t(stream)])) {
+                        if (!kernels.decode(pass, front, kSlice, decoders.data())) {
                             throw FormatProblem("a stream's segment ends before its level does");
                         }
                     }
@@ -338,8 +378,7 @@ void TileCoder::decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, cons
                         if (!pass.bounds[c].coded()) continue;
                         planes.fill_margins(band.phase, passes.first_channel + c, range.first, range.count);
                     }
-                };
-                pool.run(streams, decode_groups, light);
+                });
             }
             const bool last_network = network == (channels == 1 ? 0 : 1);
             if (level < kCoarseLevel || (level == kCoarseLevel && last_network)) close(!level && last_network);

@@ -108,13 +108,27 @@ struct Pass {
     int16_t* target[2];       // the band's own pixels
 };
 
-// Which lanes of a stream have a pixel at each step of a pass, as bits.
+// Steps of a pass over row groups.
+inline int step_count(int period, int columns, int groups) {
+    return (groups - 1) * period + kLaneDelay * (kLanes - 1) + columns;
+}
+
+// Lanes of a row group that have begun `since` steps after its first one: as bits, those from 0 on.
+inline uint32_t lanes_begun(ptrdiff_t since) {
+    return since < 0 ? 0 : (uint32_t(2) << (since < kLaneDelay * kLanes ? since / kLaneDelay : kLanes - 1)) - 1;
+}
+
+// Row groups of consecutive streams, which are coded as if they were one stream's: the first lanes of each group begin
+// while the last ones of the group before are at work still. Which lanes have a pixel at each step of a pass, as bits.
 struct Wavefront {
-    int first_group, groups;  // the stream's
+    int first_group, groups;
+    const int* stream;  // by group of the level
     int step = -1;
     bool done = false;
     uint32_t active = 0;                                // have a pixel
-    uint32_t first = 0, second = 0, last = 0, top = 0;  // in the first, second, last column; in the stream's first row
+    uint32_t first = 0, second = 0, last = 0, top = 0;  // in the first, second, last column; in a stream's first row
+    uint32_t newer = 0;                                 // in row group `group`; others are in the one before
+    int group = 0;
 };
 
 // A stream's lanes while decoding, and the words of the segment being read.
@@ -128,14 +142,14 @@ struct Kernels {
     const char* name;
     void (*pack)(const Network&, NetworkKind, PackedNetwork&);
     // Go on with a pass, `steps` of it at most, until wavefront.done. encode writes (cdf_low | frequency << 16) of the
-    // band's values, for every step and coded channel kLanes entries, in decoding order; entries of lanes without a
-    // pixel are zero; it returns the end. decode returns false where the words run out.
-    uint32_t* (*encode)(const Pass&, Wavefront&, int steps, uint32_t* intervals);
-    bool (*decode)(const Pass&, Wavefront&, int steps, StreamDecoder&);
-    // Puts intervals, as encode writes them, on the states of kLanes lanes, the last one first. Writes the words that
-    // this takes, in decoding order, right before `words` and returns where they begin; up to 16 bytes before that may
-    // be overwritten.
-    uint8_t* (*put_on)(const uint32_t* first, const uint32_t* end, uint32_t* state, uint8_t* words);
+    // band's values, for every step and coded channel kLanes entries, from the wavefront's first step on; entries of
+    // lanes without a pixel are zero. decode, of decoders by stream, returns false where the words run out.
+    void (*encode)(const Pass&, Wavefront&, int steps, uint32_t* intervals);
+    bool (*decode)(const Pass&, Wavefront&, int steps, StreamDecoder*);
+    // Puts the kLanes intervals of a step, as encode writes them, on the states of `lanes`, the last one first. Writes
+    // the words that this takes, in decoding order, right before `words` and returns where they begin; up to 16 bytes
+    // before that may be overwritten.
+    uint8_t* (*put_on)(const uint32_t* intervals, uint32_t lanes, uint32_t* state, uint8_t* words);
 };
 
 extern const Kernels kGenericKernels;

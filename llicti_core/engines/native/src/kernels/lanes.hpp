@@ -25,11 +25,11 @@ inline bool take_off_by_lane(StreamDecoder& decoder, uint32_t active, const uint
     return true;
 }
 
-// Puts the intervals of a step on the states, the last lane first, and words before `words`.
-inline uint8_t* put_on_by_lane(const uint32_t* intervals, uint32_t* state, uint8_t* words) {
+// See Kernels.
+inline uint8_t* put_on_by_lane(const uint32_t* intervals, uint32_t lanes, uint32_t* state, uint8_t* words) {
     for (int lane = kLanes; lane-- > 0;) {
         const uint32_t cdf_low = intervals[lane] & 0xFFFF, frequency = intervals[lane] >> 16;
-        if (!frequency) continue;
+        if (!frequency || !(lanes >> lane & 1)) continue;
         uint32_t x = state[lane];
         if (x >> 16 >= frequency) {
             *--words = uint8_t(x >> 8);

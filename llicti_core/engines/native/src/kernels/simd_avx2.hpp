@@ -149,11 +149,12 @@ struct Simd {
         }
         return true;
     }
-    // Puts the intervals of a step on the states, the last lane first, and words before `words`.
-    static uint8_t* put_on(const uint32_t* intervals, uint32_t* state, uint8_t* words) {
+    // See Kernels.
+    static uint8_t* put_on(const uint32_t* intervals, uint32_t lanes, uint32_t* state, uint8_t* words) {
         const __m256i low_half = _mm256_set1_epi32(0xFFFF);
         for (int lane = kLanes - 8; lane >= 0; lane -= 8) {
-            const __m256i interval = loads(intervals + lane), before = loads(state + lane);
+            const __m256i interval = _mm256_and_si256(loads(intervals + lane), wide_lane_mask(lanes >> lane));
+            const __m256i before = loads(state + lane);
             const __m256i frequency = _mm256_srli_epi32(interval, 16), high = _mm256_srli_epi32(before, 16);
             const __m256i unused = _mm256_cmpeq_epi32(frequency, _mm256_setzero_si256());
             const __m256i fits = _mm256_or_si256(_mm256_cmpgt_epi32(frequency, high), unused);

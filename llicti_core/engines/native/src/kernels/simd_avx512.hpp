@@ -120,12 +120,12 @@ struct Simd {
         }
         return true;
     }
-    // Puts the intervals of a step on the states, the last lane first, and words before `words`.
-    static uint8_t* put_on(const uint32_t* intervals, uint32_t* state, uint8_t* words) {
+    // See Kernels.
+    static uint8_t* put_on(const uint32_t* intervals, uint32_t lanes, uint32_t* state, uint8_t* words) {
         for (int lane = kLanes - 16; lane >= 0; lane -= 16) {
             const __m512i interval = loads(intervals + lane), before = loads(state + lane);
             const __m512i frequency = _mm512_srli_epi32(interval, 16), high = _mm512_srli_epi32(before, 16);
-            const __mmask16 used = _mm512_test_epi32_mask(frequency, frequency);
+            const __mmask16 used = _mm512_mask_test_epi32_mask(__mmask16(lanes >> lane), frequency, frequency);
             const __mmask16 full = _mm512_mask_cmpge_epu32_mask(used, high, frequency);
             const int count = __builtin_popcount(full);
             words -= 2 * count;

@@ -113,8 +113,8 @@ struct Simd {
     static bool take_off(StreamDecoder& decoder, uint32_t active, const uint16_t* cdf_low, const uint16_t* frequency) {
         return take_off_by_lane(decoder, active, cdf_low, frequency);
     }
-    static uint8_t* put_on(const uint32_t* intervals, uint32_t* state, uint8_t* words) {
-        return put_on_by_lane(intervals, state, words);
+    static uint8_t* put_on(const uint32_t* intervals, uint32_t lanes, uint32_t* state, uint8_t* words) {
+        return put_on_by_lane(intervals, lanes, state, words);
     }
 
     static I16 narrow(I32 low, I32 high) { return vqmovn_high_s32(vqmovn_s32(low), high); }

@@ -8,6 +8,7 @@
 // In an anonymous namespace, so that no copy compiled for one instruction set is linked into code for another.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/kernels.hpp"
@@ -83,21 +84,18 @@ inline uint32_t lane_at(const Pass& pass, const Wavefront& front, int since) {
     return (front.first_group + group) * kLanes + lane < pass.rows ? uint32_t(1) << lane : 0;
 }
 
-// To the next step with a pixel.
+// To the next step, in which there need not be a pixel.
 inline void advance(const Pass& pass, Wavefront& front) {
-    const int end = (front.groups - 1) * pass.period + kLaneDelay * (kLanes - 1) + pass.columns;
-    do {
-        const int step = ++front.step;
-        if (step >= end) {
-            front.done = true;
-            return;
-        }
-        front.second = pass.columns > 1 ? front.first : 0;
-        front.first = lane_at(pass, front, step);
-        front.last = lane_at(pass, front, step - pass.columns + 1);
-        front.active = (front.active & ~lane_at(pass, front, step - pass.columns)) | front.first;
-        front.top = step < pass.period ? 1 : 0;
-    } while (!front.active);
+    const int step = ++front.step;
+    front.done = step >= step_count(pass.period, pass.columns, front.groups);
+    front.second = pass.columns > 1 ? front.first : 0;
+    front.first = lane_at(pass, front, step);
+    front.last = lane_at(pass, front, step - pass.columns + 1);
+    front.active = (front.active & ~lane_at(pass, front, step - pass.columns)) | front.first;
+    const int group = std::min(step / pass.period, front.groups - 1);
+    front.newer = lanes_begun(step - group * pass.period);
+    front.group = front.first_group + group;
+    front.top = !group || front.stream[front.group] != front.stream[front.group - 1] ? 1 : 0;
 }
 
 // --- Network ------------------------------------------------------------------------------------
@@ -470,21 +468,19 @@ inline ChannelOutputs channel_outputs(const Pass& pass, int channel, const Predi
     return {first, first + kind, first + 2 * kind, channel ? predicted.output + 3 * kind : nullptr};
 }
 
-inline uint32_t* encode(const Pass& pass, Wavefront& front, int steps, uint32_t* out) {
+inline void encode(const Pass& pass, Wavefront& front, int steps, uint32_t* intervals_of_pass) {
     Scratch scratch;
     Predicted predicted;
+    const int coded =
+        std::count_if(pass.bounds, pass.bounds + pass.channels, [](const Bounds& c) { return c.coded(); });
     for (; steps > 0; steps--) {
         advance(pass, front);
         if (front.done) break;
         const ptrdiff_t slot = ptrdiff_t(front.first_group) * pass.period + front.step;
+        uint32_t* const out = intervals_of_pass + ptrdiff_t(front.step) * coded * kLanes;
         for (int b = 0; b < kBlocks; b++) {
             if (!has_pixels(front.active, b)) {
-                uint32_t* next = out + b * kBlock;
-                for (int c = 0; c < pass.channels; c++) {
-                    if (!pass.bounds[c].coded()) continue;
-                    std::memset(next, 0, kBlock * sizeof(uint32_t));
-                    next += kLanes;
-                }
+                for (int c = 0; c < coded; c++) std::fill_n(out + c * kLanes + b * kBlock, kBlock, uint32_t(0));
                 continue;
             }
             predict(pass, front, slot * kLaneStride, b, scratch, predicted);
@@ -507,17 +503,10 @@ inline uint32_t* encode(const Pass& pass, Wavefront& front, int steps, uint32_t*
                 }
             }
         }
-        for (int c = 0; c < pass.channels; c++) out += pass.bounds[c].coded() ? kLanes : 0;
     }
-    return out;
 }
 
-inline uint8_t* put_on(const uint32_t* first, const uint32_t* end, uint32_t* state, uint8_t* words) {
-    for (; end != first; end -= kLanes) words = Simd::put_on(end - kLanes, state, words);
-    return words;
-}
-
-inline bool decode(const Pass& pass, Wavefront& front, int steps, StreamDecoder& decoder) {
+inline bool decode(const Pass& pass, Wavefront& front, int steps, StreamDecoder* decoders) {
     Scratch scratch;
     Predicted predicted;
     Mixture mixtures[kBlocks]{};
@@ -525,6 +514,12 @@ inline bool decode(const Pass& pass, Wavefront& front, int steps, StreamDecoder&
     for (; steps > 0; steps--) {
         advance(pass, front);
         if (front.done) break;
+        if (!front.active) continue;
+        // Where one stream ends while the next one begins, each has some of the lanes.
+        StreamDecoder* const decoder = &decoders[front.stream[front.group]];
+        const uint32_t older = front.active & ~front.newer;
+        StreamDecoder* const before = older ? &decoders[front.stream[front.group - 1]] : decoder;
+        const uint32_t newer = before == decoder ? front.active : front.active & front.newer;
         const ptrdiff_t slot = ptrdiff_t(front.first_group) * pass.period + front.step;
         for (int b = 0; b < kBlocks; b++) {
             if (has_pixels(front.active, b)) predict(pass, front, slot * kLaneStride, b, scratch, predicted);
@@ -540,8 +535,14 @@ inline bool decode(const Pass& pass, Wavefront& front, int steps, StreamDecoder&
                     centre(outputs.mean, base, outputs.coefficient, residual, b, mixtures[b]);
                     aim(mixtures[b], pass.bounds[c]);
                 }
-                search(mixtures, pass.bounds[c], decoder.state, front.active, found);
-                if (!Simd::take_off(decoder, front.active, found.cdf_low, found.frequency)) return false;
+                alignas(64) uint32_t state[kLanes];
+                std::memcpy(state, decoder->state, sizeof(state));
+                for (int lane = 0; before != decoder && lane < kLanes; lane++) {
+                    if (older >> lane & 1) state[lane] = before->state[lane];
+                }
+                search(mixtures, pass.bounds[c], state, front.active, found);
+                if (!Simd::take_off(*decoder, newer, found.cdf_low, found.frequency)) return false;
+                if (before != decoder && !Simd::take_off(*before, older, found.cdf_low, found.frequency)) return false;
                 put(pass, c, slot, front.active, found.value);
             } else {
                 for (int16_t& value : found.value) value = int16_t(pass.bounds[c].low);
