@@ -264,13 +264,14 @@ nb::list encode(const ConstPixelArray& array, const nb::list& tile_list, const n
                       [&](int i, ThreadPool& pool) { coded[i] = coder.encode(tile_pixels(pixels, tiles[i]), pool); });
     });
     nb::list out;
-    for (const auto& tile : coded) {
+    for (auto& tile : coded) {
         nb::list bounds, segments;
         for (const Bounds& channel : tile.bounds) bounds.append(nb::make_tuple(channel.low, channel.high));
-        for (const auto& level : tile.segments) {
+        for (auto& level : tile.segments) {
             nb::list streams;
             for (const auto& segment : level) streams.append(nb::bytes(segment.data(), segment.size()));
             segments.append(streams);
+            level.clear();
         }
         out.append(nb::make_tuple(bounds, segments));
     }

@@ -35,6 +35,14 @@ void write_row(const int16_t* const* from, int width, int channels, uint8_t* to)
     }
 }
 
+void Planes::put_row(int phase, int channel, int group, int lane, const int16_t* values, ptrdiff_t apart) const {
+    const int width = columns(phase), end = geometry_.columns + 2;
+    int16_t* const to = plane(phase, channel) + geometry_.offset(group, lane);
+    for (int x = -2; x < 0; x++) to[x * kLaneStride] = values[0];
+    for (int x = 0; x < width; x++) to[x * kLaneStride] = values[x * apart];
+    for (int x = width; x < end; x++) to[x * kLaneStride] = values[(width - 1) * apart];
+}
+
 void Planes::fill_margins(int phase, int channel, int first_group, int groups) const {
     if (empty(phase)) return;
     int16_t* const target = plane(phase, channel);

@@ -1,9 +1,9 @@
 // From rows of pixels to planes by lane and back, and the color transform (docs/format.md, clauses 3.1 and 4).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "kernels/kernels.hpp"
 
@@ -60,9 +60,17 @@ public:
         return &values_[(size_t(phase) * channels_ + channel) * geometry_.plane_size() + kOrigin];
     }
 
-    // Fills one row group of a phase, its margins included. row(y, out) gives the values of row y.
-    template <class Row>
-    void fill_group(int phase, int channel, int group, std::vector<int16_t>& scratch, Row row) const;
+    // Calls put(lane, y) for each lane of a row group and of its margins: where row y of `rows` is to be put.
+    template <class Put>
+    void for_each_lane(int group, int rows, Put put) const {
+        for (int lane = -kMarginLanes; lane < kLanes + kMarginLanes; lane++) {
+            const int y = group * kLanes + lane;
+            if (y <= rows + kMarginLanes) put(lane, std::clamp(y, 0, rows - 1));
+        }
+    }
+
+    // A phase's row, its values `apart` from each other, to a lane of a row group, its margins included.
+    void put_row(int phase, int channel, int group, int lane, const int16_t* values, ptrdiff_t apart) const;
 
     // Fills what is around the pixels of `groups` row groups, once those are there.
     void fill_margins(int phase, int channel, int first_group, int groups) const;
@@ -87,21 +95,5 @@ private:
     int height_ = 0, width_ = 0;
     std::unique_ptr<int16_t[]> values_;
 };
-
-template <class Row>
-void Planes::fill_group(int phase, int channel, int group, std::vector<int16_t>& scratch, Row row) const {
-    const int last_row = rows(phase) - 1, width = columns(phase), end = geometry_.columns + 2;
-    scratch.resize(size_t(width));
-    int16_t* const target = plane(phase, channel);
-    for (int lane = -kMarginLanes; lane < kLanes + kMarginLanes; lane++) {
-        const int y = group * kLanes + lane;
-        if (y > last_row + 3) break;
-        row(y < 0 ? 0 : y > last_row ? last_row : y, scratch.data());
-        int16_t* to = target + geometry_.offset(group, lane);
-        for (int x = -2; x < 0; x++) to[x * kLaneStride] = scratch[0];
-        for (int x = 0; x < width; x++) to[x * kLaneStride] = scratch[size_t(x)];
-        for (int x = width; x < end; x++) to[x * kLaneStride] = scratch[size_t(width) - 1];
-    }
-}
 
 }  // namespace llicti

@@ -194,20 +194,6 @@ void close_segment(const StreamDecoder& decoder, bool last) {
     }
 }
 
-std::vector<Bounds> find_bounds(const Raster& raster, ThreadPool& pool) {
-    std::vector<Bounds> bounds(size_t(raster.channels));
-    pool.run(raster.channels, [&](int c) {
-        const int16_t* values = raster.row(c, 0);
-        int16_t low = values[0], high = low;
-        for (size_t i = 0; i < size_t(raster.height) * raster.width; i++) {
-            low = std::min(low, values[i]);
-            high = std::max(high, values[i]);
-        }
-        bounds[size_t(c)] = {low, high};
-    });
-    return bounds;
-}
-
 // Calls visit(y) for every row of `height`, a run of rows a thread.
 template <class Visit>
 void for_each_row(int height, int width, ThreadPool& pool, Visit visit) {
@@ -219,6 +205,61 @@ void for_each_row(int height, int width, ThreadPool& pool, Visit visit) {
     pool.run(parts, visit_part, int64_t(height) * width < 32768);
 }
 
+// Memory for a row of each channel.
+class Rows {
+public:
+    Rows(int width, int channels) : channels_(channels), values_(new int16_t[size_t(width) * channels]) {
+        for (int c = 0; c < channels; c++) row_[c] = &values_[size_t(width) * c];
+    }
+
+    // Every `scale`-th of the first pixels of a row, `width` of them.
+    void read(const Pixels& pixels, int y, int width, int scale) {
+        read_row(pixels.data + y * pixels.stride, width, scale, channels_, row_);
+    }
+    const int16_t* operator[](int channel) const { return row_[channel]; }
+
+private:
+    int channels_;
+    std::unique_ptr<int16_t[]> values_;
+    int16_t* row_[3];
+};
+
+std::vector<Bounds> find_bounds(const Pixels& pixels) {
+    Rows rows(pixels.width, pixels.channels);
+    std::vector<Bounds> bounds(size_t(pixels.channels), {INT16_MAX, INT16_MIN});
+    for (int y = 0; y < pixels.height; y++) {
+        rows.read(pixels, y, pixels.width, 1);
+        for (int c = 0; c < pixels.channels; c++) {
+            int16_t low = INT16_MAX, high = INT16_MIN;
+            for (int x = 0; x < pixels.width; x++) {
+                low = std::min(low, rows[c][x]);
+                high = std::max(high, rows[c][x]);
+            }
+            bounds[size_t(c)] = {std::min(bounds[size_t(c)].low, +low), std::max(bounds[size_t(c)].high, +high)};
+        }
+    }
+    return bounds;
+}
+
+// A row group of all phases of a level of `pixels`.
+void fill_group(const Pixels& pixels, int level, int group, const Planes& planes) {
+    const int width = level_size(pixels.width, level);
+    Rows rows(width, pixels.channels);
+    for (int odd = 0; odd < 2; odd++) {
+        const int count = (level_size(pixels.height, level) + 1 - odd) / 2;
+        if (!count) continue;
+        planes.for_each_lane(group, count, [&](int lane, int y) {
+            rows.read(pixels, (2 * y + odd) << level, width, 1 << level);
+            for (int phase = 0; phase < kPhases; phase++) {
+                if (kPhaseRow[phase] != odd || planes.empty(phase)) continue;
+                for (int c = 0; c < pixels.channels; c++) {
+                    planes.put_row(phase, c, group, lane, rows[c] + kPhaseColumn[phase], 2);
+                }
+            }
+        });
+    }
+}
+
 }  // namespace
 
 int stream_count(int height) {
@@ -227,13 +268,7 @@ int stream_count(int height) {
 
 CodedTile<std::vector<uint8_t>> TileCoder::encode(const Pixels& pixels, ThreadPool& pool) const {
     const int height = pixels.height, width = pixels.width, channels = pixels.channels;
-    Raster raster(height, width, channels);
-    for_each_row(height, width, pool, [&](int y) {
-        int16_t* rows[3];
-        for (int c = 0; c < channels; c++) rows[c] = raster.row(c, y);
-        read_row(pixels.data + y * pixels.stride, width, 1, channels, rows);
-    });
-    CodedTile<std::vector<uint8_t>> coded{find_bounds(raster, pool), {}};
+    CodedTile<std::vector<uint8_t>> coded{find_bounds(pixels), {}};
     const int levels = level_count(height, width), streams = stream_count(height);
     const int networks_used = channels == 1 ? 1 : 2;
     const size_t kinds = size_t(1 + std::min(levels, kCoarseLevel) * networks_used);
@@ -243,22 +278,9 @@ CodedTile<std::vector<uint8_t>> TileCoder::encode(const Pixels& pixels, ThreadPo
         std::vector<std::vector<uint32_t>> memory(size_t(pool.size()));  // of each part's intervals
         // From the last level to the first, since that is how rANS encodes.
         for (int level = 0; level < levels; level++) {
-            const int scale = 1 << level;
             planes.reset(level_geometry(height, width, level), level_size(height, level), level_size(width, level));
             const int groups = planes.geometry().groups;
-            pool.run(groups * channels, [&](int task) {
-                const int group = task / channels, c = task % channels;
-                std::vector<int16_t> scratch;
-                for (int phase = 0; phase < kPhases; phase++) {
-                    if (planes.empty(phase)) continue;
-                    const int count = planes.columns(phase);
-                    planes.fill_group(phase, c, group, scratch, [&](int y, int16_t* out) {
-                        const int16_t* row = raster.row(c, (2 * y + kPhaseRow[phase]) * scale);
-                        row += kPhaseColumn[phase] * scale;
-                        for (int x = 0; x < count; x++) out[x] = row[2 * x * scale];
-                    });
-                }
-            });
+            pool.run(groups, [&](int group) { fill_group(pixels, level, group, planes); });
             const std::vector<int> stream_of = group_streams(groups, streams);
             for_each_part(streams, pool, false, [&](int first_stream, int count, int part) {
                 const GroupRange range = stream_groups(groups, streams, first_stream, count);
@@ -341,10 +363,9 @@ void TileCoder::decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, cons
         const Geometry& geometry = planes.geometry();
         const bool light = int64_t(geometry.rows) * geometry.columns < kAlone;
         const auto fill = [&](int task) {
-            std::vector<int16_t> scratch;
             const int group = task / channels, c = task % channels;
-            planes.fill_group(0, c, group, scratch,
-                              [&](int y, int16_t* out) { std::copy_n(raster.row(c, y), raster.width, out); });
+            planes.for_each_lane(group, geometry.rows,
+                                 [&](int lane, int y) { planes.put_row(0, c, group, lane, raster.row(c, y), 1); });
         };
         pool.run(geometry.groups * channels, fill, light);
         for (int c = 0; c < channels; c++) {
