@@ -325,8 +325,13 @@ def pack_varint(value: int) -> bytes:
 
 def pack_section(tag: bytes, payload: bytes) -> bytes:
     """A section: tag of 4 letters, length, payload, CRC-32 of all three."""
-    body = tag + pack_varint(len(payload)) + payload
-    return body + struct.pack("<I", zlib.crc32(body))
+    return b"".join(_section_parts(tag, payload))
+
+
+def _section_parts(tag: bytes, payload: bytes) -> tuple[bytes, bytes, bytes]:
+    """The same in parts: a large payload is not copied."""
+    start = tag + pack_varint(len(payload))
+    return start, payload, struct.pack("<I", zlib.crc32(payload, zlib.crc32(start)))
 
 
 def write_start() -> bytes:
@@ -357,7 +362,17 @@ def read_start(source: Source) -> int:
 
 def write_frame(header: Header, sections: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A frame: its header and `sections` of (tag, payload)."""
-    return b"".join((pack_section(HEAD, header.pack()), *(pack_section(*section) for section in sections)))
+    return b"".join(_frame_parts(header, sections))
+
+
+def write_file(header: Header, sections: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A file of one frame."""
+    return b"".join((write_start(), *_frame_parts(header, sections)))
+
+
+def _frame_parts(header: Header, sections: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    for section in ((HEAD, header.pack()), *sections):
+        yield from _section_parts(*section)
 
 
 class Section(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llicti_core import adaptation, engines, fallback, models, ordinals, samples, value_table
 from llicti_core.adaptation import MAX_EFFORT
-from llicti_core.container import Coding, Header, write_frame, write_start
+from llicti_core.container import Coding, Header, write_file
 from llicti_core.engines.base import NOT_ADAPTED, CodedTile, Engine, TiledImage
 from llicti_core.errors import UnsupportedError
 from llicti_core.payloads import pack_levels, pack_palette
@@ -117,7 +117,7 @@ class Encoder:
         if header.learned:
             name, identity = self.model.spec.name, self.model.identity
             header = header._replace(tile_log2=TILE_LOG2, model=name, identity=identity)
-        return write_start() + write_frame(header, sections + _group_sections(coded))
+        return write_file(header, sections + _group_sections(coded))
 
     def _groups(self, values: NDArray[np.unsignedinteger], bits: int) -> list[_CodedGroup]:
         """All channel groups of [height, width, channels] `values`, ordinals or indices of so many bits."""
