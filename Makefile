@@ -4,11 +4,12 @@
 # make test-native compare the C++ kernels of this processor with the generic ones, and time them
 # make lint        ruff, mypy, clang-format and the workflow files
 # make docs        build the documentation's site into docs/_build/html, every warning an error
-# make bench       PHOTOS=folder: compare with other formats, and write table and plot to benchmarks/
+# make bench       PHOTOS="folder folder": compare with other formats, and write tables and plot to benchmarks/
 # make clean       remove what make made
 
 PYTHON ?= python3
-# A folder of photographs for the demo, in place of those that scikit-image brings, or for the benchmark.
+# A folder of photographs for the demo, in place of those that scikit-image brings; or folders, without blanks in their
+# names, for the benchmark: each has a table of its own.
 PHOTOS ?=
 # More arguments for pytest: make test PYTEST_ARGS="-x -k container"
 PYTEST_ARGS ?=
@@ -61,8 +62,8 @@ docs: .venv-docs/.installed
 	.venv-docs/$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet docs docs/_build/html
 
 bench: .venv-bench/.installed
-	@test -n "$(PHOTOS)" || { echo "name a folder of photographs: make bench PHOTOS=folder"; exit 2; }
-	.venv-bench/$(BIN)/llicti bench "$(PHOTOS)" --output benchmarks $(BENCH_ARGS)
+	@test -n "$(PHOTOS)" || { echo "name folders of photographs: make bench PHOTOS=\"folder folder\""; exit 2; }
+	.venv-bench/$(BIN)/llicti bench $(PHOTOS) --output benchmarks $(BENCH_ARGS)
 
 clean:
 	rm -rf $(ENVIRONMENTS) build-native demo-output dist docs/_build .mypy_cache .pytest_cache .ruff_cache

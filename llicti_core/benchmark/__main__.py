@@ -1,4 +1,4 @@
-"""`llicti bench PHOTOS`: compare `.llc` with other lossless formats on a folder of photographs."""
+"""`llicti bench FOLDER...`: compare `.llc` with other lossless formats on folders of photographs."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from llicti_core.benchmark import memory, plot, report, speed, startup
-from llicti_core.benchmark.codecs import Codec, Pixels, installed, select
+from llicti_core.benchmark import memory, photos, plot, report, speed, startup
+from llicti_core.benchmark.codecs import Codec, installed, select
 from llicti_core.benchmark.load import OtherPrograms
+
+_LARGE = 1 << 20
+"""Pixels of an image with which nothing is measured that can be left out: memory of slow codecs, repetitions."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="llicti bench", description=__doc__)
-    parser.add_argument("photos", type=Path, help="folder of 8-bit RGB photographs")
+    parser.add_argument("photos", nargs="+", type=Path, metavar="FOLDER", help="RGB photographs, of 8 bits or of more")
     parser.add_argument("--codecs", nargs="+", metavar="NAME", help="names (jxl-7) or families (jxl); default: all")
     parser.add_argument("--rounds", type=_positive, default=3, help="how often each image is coded (default 3)")
     parser.add_argument("--threads", type=_positive, default=os.cpu_count() or 1, help="for codecs that can use them")
-    parser.add_argument("--limit", type=_positive, metavar="N", help="take only the first N photographs")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="take only the first N photographs of each folder")
     parser.add_argument("--output", type=Path, default=Path("benchmarks"), help="folder for the results")
     return parser.parse_args(arguments)
 
@@ -37,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
         codecs = select(options.codecs) if options.codecs else installed()
-        images = photographs(options.photos, options.limit)
-        results = run(codecs, images, options.rounds, options.threads)
+        groups = [group for folder in options.photos for group in photos.read(folder, options.limit)]
+        results = run(codecs, groups, options.rounds, options.threads)
     except (OSError, ValueError, speed.NotLosslessError) as error:
         print(f"llicti bench: {error}", file=sys.stderr)
         return 1
@@ -54,53 +56,48 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def photographs(folder: Path, limit: int | None) -> dict[str, Pixels]:
-    """The RGB images in a folder, by name; says which files it skips. Raises ValueError where there is none."""
-    images: dict[str, Pixels] = {}
-    for path in sorted(folder.iterdir()):
-        if len(images) == limit:
-            break
-        try:
-            with Image.open(path) as image:
-                if image.mode == "RGB":
-                    images[path.name] = np.asarray(image)
-                else:
-                    print(f"skipped {path.name}: mode {image.mode}", file=sys.stderr)
-        except (UnidentifiedImageError, IsADirectoryError):
-            print(f"skipped {path.name}: no image", file=sys.stderr)
-    if not images:
-        msg = f"no RGB image in {folder}"
-        raise ValueError(msg)
-    return images
-
-
-def run(codecs: Sequence[Codec], images: dict[str, Pixels], rounds: int, threads: int) -> dict[str, Any]:
+def run(codecs: Sequence[Codec], groups: Sequence[photos.Group], rounds: int, threads: int) -> dict[str, Any]:
     """Measure everything: what results.json holds. Raises NotLosslessError."""
-    pixels = list(images.values())
-    others = OtherPrograms()
-    runs = speed.measure(codecs, pixels, rounds, threads, lambda done: print(done, file=sys.stderr))
-    other_cores = others.cores()
-    llc, png = startup.measure(np.ascontiguousarray(pixels[0][:64, :64]))
+    small = next((pixels for group in groups if group.bits == 8 for pixels in group.images.values()), None)
     return {
         "machine": report.machine(),
-        "other_programs_cores": other_cores,
         "threads": threads,
         "rounds": rounds,
-        "images": {
-            "count": len(images),
-            "pixels": sum(image.size // 3 for image in pixels),
-            "names": list(images),
-        },
-        "codecs": [asdict(row(codec, runs[codec.name], pixels, threads)) for codec in codecs],
-        "startup": {"llc": llc, "png": png, "runs": startup.RUNS},
+        "startup": None if small is None else startup.measure(np.ascontiguousarray(small[:64, :64])),
+        "groups": [measure(group, codecs, rounds, threads) for group in groups],
     }
 
 
-def row(codec: Codec, runs: Sequence[speed.Runs], images: Sequence[Pixels], threads: int) -> report.Row:
+def measure(group: photos.Group, codecs: Sequence[Codec], rounds: int, threads: int) -> dict[str, Any]:
+    """One group of results.json: every codec that can hold its bits. Raises NotLosslessError."""
+
+    def progress(done: str) -> None:
+        print(f"{group.name}, {group.bits} bits: {done}", file=sys.stderr)
+
+    able = [codec for codec in codecs if group.bits in codec.depths]
+    others = OtherPrograms()
+    runs = speed.measure(able, list(group.images.values()), rounds, threads, progress)
+    other_cores = others.cores()
+    quick = [codec for codec in able if codec.threaded and not codec.slow]
+    gains = speed.gains(quick, group.largest, threads, 1 if group.largest.size // 3 > _LARGE else rounds)
+    return {
+        "name": group.name,
+        "bits": group.bits,
+        "pixels": group.pixels,
+        "images": list(group.images),
+        "unable": [codec.label for codec in codecs if codec not in able],
+        "other_programs_cores": other_cores,
+        "codecs": [asdict(row(codec, group, runs[codec.name], gains.get(codec.name), threads)) for codec in able],
+    }
+
+
+def row(
+    codec: Codec, group: photos.Group, runs: Sequence[speed.Runs], gain: tuple[float, float] | None, threads: int
+) -> report.Row:
     """A codec's results, its peak memory measured now."""
-    largest = max(images, key=lambda image: image.size)
-    peaks = memory.measure(codec, largest, threads)
-    samples = sum(image.size for image in images)
+    largest = group.largest
+    takes_long = codec.slow and largest.size // 3 > _LARGE
+    peaks = None if takes_long else memory.measure(codec, largest, threads)
     size = sum(run.size for run in runs)
     encode, decode = [run.encode for run in runs], [run.decode for run in runs]
     return report.Row(
@@ -109,23 +106,26 @@ def row(codec: Codec, runs: Sequence[speed.Runs], images: Sequence[Pixels], thre
         threads=threads if codec.threaded else 1,
         rounds=len(encode[0]),
         bytes=size,
-        bits_per_subpixel=8 * size / samples,
-        encode_speed=samples / 3e6 / speed.seconds(encode),
-        decode_speed=samples / 3e6 / speed.seconds(decode),
+        bits_per_subpixel=8 * size / (3 * group.pixels),
+        encode_speed=group.pixels / 1e6 / speed.seconds(encode),
+        decode_speed=group.pixels / 1e6 / speed.seconds(decode),
         encode_spread=speed.spread(encode),
         decode_spread=speed.spread(decode),
-        encode_memory=peaks[0] / largest.size if peaks else None,
-        decode_memory=peaks[1] / largest.size if peaks else None,
+        encode_gain=gain[0] if gain else None,
+        decode_gain=gain[1] if gain else None,
+        encode_memory=peaks[0] / largest.nbytes if peaks else None,
+        decode_memory=peaks[1] / largest.nbytes if peaks else None,
     )
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
-    """Write results.json, results.md and, where matplotlib is installed, results.png."""
+    """Write results.json, results.md and, where matplotlib is installed, results.png: of the first group."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (folder / "results.md").write_text(report.table(results), encoding="utf-8")
+    (folder / "results.md").write_text(report.document(results), encoding="utf-8")
     if find_spec("matplotlib"):
-        plot.save([report.Row(**row) for row in results["codecs"]], folder / "results.png")
+        first = results["groups"][0]
+        plot.save([report.Row(**row) for row in first["codecs"]], first["name"], folder / "results.png")
     else:
         print("llicti bench: no plot, since matplotlib is not installed", file=sys.stderr)
 

@@ -11,14 +11,14 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 import llicti_core
 from llicti_core import models
 from llicti_core.adaptation import MAX_EFFORT
+from llicti_core.benchmark.photos import Pixels
 
-Pixels = NDArray[np.uint8]
+_DEEP = (8, 16)
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ class Codec:
 
     name: what the command line and the results call it: the family, and after a hyphen the setting.
     label: the same for readers, the setting in brackets.
-    encode, decode: uint8 pixels (height, width, 3) to bytes and back. The second argument is the number of
-    threads, which codecs that cannot use threads ignore.
+    encode, decode: pixels to bytes and back. The second argument is the number of threads, which codecs that cannot
+    use threads ignore.
+    depths: the bits of a sample that it can hold.
     threaded: whether it can use threads.
     slow: takes seconds an image, and so is timed in one round only.
     """
@@ -37,6 +38,7 @@ class Codec:
     label: str
     encode: Callable[[Pixels, int], bytes]
     decode: Callable[[bytes, int], Pixels]
+    depths: tuple[int, ...] = _DEEP
     threaded: bool = False
     slow: bool = False
 
@@ -47,9 +49,12 @@ class Codec:
 
 
 def installed() -> list[Codec]:
-    """Every codec that can run here: Pillow's PNG, our models, and what imagecodecs has where it is installed."""
+    """Every codec that can run here: Pillow's PNG, our models, and what imagecodecs has where it is installed.
+
+    Of what it has, those that photographs are kept in, or could be.
+    """
     ours = [_llc(model, effort) for model in models.available() for effort in range(MAX_EFFORT + 1)]
-    return [Codec("png", "PNG (Pillow)", _encode_png, _decode_png), *_peers(), *_paper(), *ours]
+    return [Codec("png", "PNG (Pillow)", _encode_png, _decode_png, depths=(8,)), *_peers(), *_paper(), *ours]
 
 
 def select(names: Sequence[str]) -> list[Codec]:
@@ -90,6 +95,7 @@ def _paper() -> list[Codec]:
             "the paper's LLICTI-A (torch, torchac)",
             lambda pixels, _: codec.encode(network, pixels, coder),
             lambda data, _: codec.decode(network, data, coder),
+            depths=(8,),
             slow=True,
         )
     ]
@@ -134,6 +140,34 @@ def _peers() -> list[Codec]:
             lambda pixels, _: ic.jpegls_encode(pixels),
             lambda data, _: ic.jpegls_decode(data),
         ),
+        Codec(
+            "htj2k",
+            "HTJ2K",
+            lambda pixels, _: ic.htj2k_encode(pixels, reversible=True),
+            lambda data, _: ic.htj2k_decode(data),
+        ),
+        Codec(
+            "jpegxr",
+            "JPEG XR",
+            lambda pixels, _: ic.jpegxr_encode(pixels),  # lossless where it is given no level
+            lambda data, _: ic.jpegxr_decode(data),
+        ),
+        Codec(
+            "tiff",
+            "TIFF (deflate, predictor)",
+            lambda pixels, _: ic.tiff_encode(pixels, compression="deflate", predictor=True),
+            lambda data, _: ic.tiff_decode(data),
+        ),
+        Codec(
+            "avif",
+            "AVIF (speed 6)",
+            lambda pixels, threads: ic.avif_encode(pixels, level=100, speed=6, numthreads=threads),
+            lambda data, threads: ic.avif_decode(data, numthreads=threads),
+            depths=(8,),
+            threaded=True,
+            slow=True,
+        ),
+        Codec("qoi", "QOI", lambda pixels, _: ic.qoi_encode(pixels), lambda data, _: ic.qoi_decode(data), depths=(8,)),
     ]
 
 
@@ -143,6 +177,7 @@ def _webp(ic: Any, method: int, quality: int) -> Codec:
         f"WebP (m{method}, q{quality})",
         lambda pixels, threads: ic.webp_encode(pixels, lossless=True, method=method, level=quality, numthreads=threads),
         lambda data, _: ic.webp_decode(data),
+        depths=(8,),
         threaded=True,
         slow=method == 6,
     )

@@ -15,7 +15,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from llicti_core.benchmark.codecs import Codec, Pixels, installed
+from llicti_core.benchmark.codecs import Codec, installed
+from llicti_core.benchmark.photos import Pixels
 
 _T = TypeVar("_T")
 

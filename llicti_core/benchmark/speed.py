@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from llicti_core.benchmark.codecs import Codec, Pixels
+from llicti_core.benchmark.codecs import Codec
+from llicti_core.benchmark.photos import Pixels
 
 _T = TypeVar("_T")
 
@@ -46,6 +47,24 @@ def measure(
                     _run(codec, pixels, threads, runs[codec.name][number])
             progress(f"round {turn + 1} of {rounds}, image {number + 1} of {len(images)}")
     return runs
+
+
+def gains(codecs: Sequence[Codec], pixels: Pixels, threads: int, rounds: int) -> dict[str, tuple[float, float]]:
+    """How many times as fast each codec encodes and decodes an image with that many threads as with one, by name.
+
+    Medians of the rounds, in which each has its turn both ways. None are run where `threads` is 1.
+    """
+    if threads == 1:
+        return {}
+    found = {}
+    for codec in codecs:
+        alone, together = Runs(), Runs()
+        for _ in range(rounds):
+            _run(codec, pixels, 1, alone)
+            _run(codec, pixels, threads, together)
+        encode = median(alone.encode) / median(together.encode)
+        found[codec.name] = encode, median(alone.decode) / median(together.decode)
+    return found
 
 
 def seconds(rounds: Sequence[list[float]]) -> float:
