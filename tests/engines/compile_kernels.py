@@ -4,7 +4,8 @@
 
 The arguments are the compute capability and the width of a model; its depth is nothing that kernels are compiled for.
 `quick` leaves out what differs little. Prints a JSON object for each kernel: its name, what it was compiled for, the
-bytes of shared memory and of stack and the registers that it takes, and whether it uses tensor cores.
+bytes of shared memory and of stack and the registers that it takes, its barriers, whether it uses tensor cores, and
+whether what it stores in 16 bits can be loaded after its last barrier.
 """
 
 from __future__ import annotations
@@ -105,6 +106,14 @@ def registers_and_stack(cubin: bytes) -> list[int]:
     return [int(number) for number in found]
 
 
+def stores_are_visible(ptx: str) -> bool:
+    """Whether a barrier comes between the last of the stores of 16 bits and the next branch, that to the next step, and
+    no load bypasses the caches that stores go through."""
+    after = ptx[ptx.rfind("st.global.b16") :]
+    following = re.search(r"bar\.sync|\bbra\b", after)
+    return "ld.global.nc" not in ptx and following is not None and following[0] == "bar.sync"
+
+
 def pointers(signature: Any, place: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
     """Where the pointers are in a signature."""
     for index, found in enumerate(signature):
@@ -128,8 +137,10 @@ def main(capability: int, width: int, quick: bool) -> None:
         assert compiled.asm["cubin"]
         wide = "wgmma" in compiled.asm["ptx"] or "mma.sync" in compiled.asm["ptx"]
         registers, stack = registers_and_stack(compiled.asm["cubin"])
+        barriers = compiled.asm["ptx"].count("bar.sync")
         facts = {"kernel": kernel.__name__, "options": {**constants, **options}, "shared": compiled.metadata.shared}
-        print(json.dumps({**facts, "registers": registers, "stack": stack, "tensor cores": wide}), flush=True)
+        facts |= {"registers": registers, "stack": stack, "barriers": barriers, "tensor cores": wide}
+        print(json.dumps({**facts, "visible": stores_are_visible(compiled.asm["ptx"])}), flush=True)
 
 
 if __name__ == "__main__":

@@ -273,6 +273,10 @@ def test_every_kernel_compiles(tmp_path: Path, capability: str) -> None:
     assert len({kernel["kernel"] for kernel in compiled}) == 8
     # Networks run on tensor cores.
     assert {kernel["kernel"] for kernel in compiled if kernel["tensor cores"]} == {"encode_pass", "decode_pass"}
+    passes = [kernel for kernel in compiled if kernel["kernel"] == "decode_pass"]
+    assert all(kernel["visible"] for kernel in passes)
+    # The search for a value has none: it would have some at each of its nine turns.
+    assert max(kernel["barriers"] for kernel in passes) < 60
 
 
 @needs_gpu

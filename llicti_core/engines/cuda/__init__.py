@@ -155,7 +155,7 @@ class _Flight:
                 kind_starts.append((one.kind, number))
                 coder = (intervals, self._put(first_rows[number]))
                 blocks = triton.cdiv(int(tables.steps[one.band].max()), _ENCODED)
-                problem = (self.dense, self.skewed, streams, bounds, self.model.tables)
+                problem = (self.dense, self.skewed, streams, bounds)
                 self._start_pass(
                     kernels.encode_pass, layout.streams * blocks, one, problem, coder, (blocks,), STEPS=_ENCODED
                 )
@@ -211,7 +211,7 @@ class _Flight:
                     self._skew(tables, table, int(name[0]), int(name[1]), phase, 0, self.channels)
             for one in layout.passes(tables):
                 kind, band = layout.kinds.index(one.kind), BANDS[one.band]
-                problem = (self.dense, self.skewed, streams, bounds, self.model.tables)
+                problem = (self.dense, self.skewed, streams, bounds)
                 coder = (states, cursors[kind], stops[kind], stored)
                 self._start_pass(kernels.decode_pass, layout.streams, one, problem, coder)
                 channels = (1, 3) if one.network else (0, 1)
@@ -277,7 +277,7 @@ class _Flight:
         **options: int,
     ) -> None:
         """Start the kernel of a pass, where that has any steps."""
-        band, network = BANDS[one.band], self.model.networks[one.network][one.band]
+        band, network = BANDS[one.band], self.model[one.network][one.band]
         if not programs:
             return
         launch.start(

@@ -20,14 +20,18 @@ has no such level; TILE: its number; ADAPTATION: which of the adapted networks.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import triton
 import triton.language as tl
+
+from llicti_core.spec import CDF_TAIL, SPREAD_MANTISSA, WEIGHT_SHARE
 
 LANES = tl.constexpr(32)
 DENSE = tl.constexpr(4)
 PITCH = tl.constexpr(36)
 MARGIN = tl.constexpr(6)
-COLUMNS = tl.constexpr(16)
+COLUMNS = tl.constexpr(8)
 """Columns that a mixture's components take, and the outputs of one parameter kind of one channel; five are used."""
 COMPONENTS = tl.constexpr(5)
 
@@ -46,9 +50,9 @@ must have to the left and right of the pixel, and the rows of the stream above i
 After them: phases [4] and places [4] of the four nearest neighbours."""
 WINDOW_ROWS = tl.constexpr(10)
 
-MANTISSAS, KNOTS, SHARES = map(tl.constexpr, (0, 8, 24))
-"""Where the tables of clause 6 begin in the int32 numbers of `tables`: SPREAD_MANTISSA; TAIL[j] * 2**16 + TAIL[j] -
-TAIL[j + 1]; WEIGHT_SHARE."""
+KNOTS = tl.constexpr(tuple(tail << 16 | tail - after for tail, after in pairwise(CDF_TAIL)))
+MANTISSAS, SHARES = map(tl.constexpr, (SPREAD_MANTISSA, WEIGHT_SHARE))
+"""The tables of clause 6. KNOTS[j] is TAIL[j] * 2**16 + TAIL[j] - TAIL[j + 1]."""
 
 
 @triton.jit
@@ -331,12 +335,14 @@ def _hidden(a, b, weights, numbers, bias_level, depth, KA: tl.constexpr, KB: tl.
 
 
 @triton.jit
-def _output(h, weights, numbers, bias_level, kind, KINDS: tl.constexpr, W: tl.constexpr):
+def _output(outputs, kind, KINDS: tl.constexpr, W: tl.constexpr):
     """Adapted outputs int32 [LANES, COLUMNS] of one parameter kind of one channel; 0 in the columns that are not used.
 
-    weights: int8 [KINDS, COLUMNS, W]. numbers: int32 [16, KINDS, COLUMNS], biases [5], multipliers, gains [5] with 64
-    added, and biases of the adaptation [5] times 512, with 512 added.
+    outputs: the last hidden activations, weights, numbers, bias_level. weights: int8 [KINDS, COLUMNS, W]. numbers:
+    int32 [16, KINDS, COLUMNS], biases [5], multipliers, gains [5] with 64 added, and biases of the adaptation [5] times
+    512, with 512 added.
     """
+    h, weights, numbers, bias_level = outputs
     o = kind * COLUMNS + tl.arange(0, COLUMNS)
     bias = tl.load(numbers + bias_level * (KINDS * COLUMNS) + o)
     multiplier = tl.load(numbers + 5 * (KINDS * COLUMNS) + o)
@@ -380,7 +386,7 @@ def _predict(
     W: tl.constexpr,
     CHROMA: tl.constexpr,
 ):
-    """The last hidden activations of a step's pixels, where weights and numbers of the outputs begin, and the bases.
+    """What _output takes of a step's pixels, and their bases of Y, Co and Cg.
 
     network: window, weights, numbers. pixel: rows from the stream's first, and columns.
     """
@@ -403,37 +409,69 @@ def _predict(
     weights += adaptation * (before + KINDS * COLUMNS * W)
     numbers += adaptation * (depth * 6 * W + 16 * KINDS * COLUMNS)
     h = _hidden(a, b, weights, numbers, bias_level, depth, KA, KB, W)
-    return h, weights + before, numbers + depth * 6 * W, bases
+    return (h, weights + before, numbers + depth * 6 * W, bias_level), bases
 
 
 # Mixture (6).
 
 
 @triton.jit
-def _mixture(
-    h, weights, numbers, tables, bias_level, q, low, high, COUNT: tl.constexpr, KINDS: tl.constexpr, W: tl.constexpr
-):
-    """Of the components of channel q of COUNT: mean, scale of its spread, and weight uint32, all [LANES, COLUMNS]."""
-    spread = _clamp(_output(h, weights, numbers, bias_level, q, KINDS, W), 0, 87)
-    mean = _output(h, weights, numbers, bias_level, COUNT + q, KINDS, W)
-    logit = _output(h, weights, numbers, bias_level, 2 * COUNT + q, KINDS, W)
+def _looked_up(index, TABLE: tl.constexpr, BITS: tl.constexpr):
+    """TABLE[index % 2**BITS], BITS 3 or 4.
+
+    By choosing among constants: loads have a layout of their own, and to bring an index there and a number back from
+    it takes a program's threads several barriers each time.
+    """
+    bits = ((index & 1) != 0, (index & 2) != 0, (index & 4) != 0, (index & 8) != 0)
+    return _chosen(bits, TABLE, 0, BITS)
+
+
+@triton.jit
+def _chosen(bits, TABLE: tl.constexpr, FIRST: tl.constexpr, BITS: tl.constexpr):
+    if BITS == 1:
+        return tl.where(bits[0], TABLE[FIRST + 1], TABLE[FIRST])
+    else:
+        low = _chosen(bits, TABLE, FIRST, BITS - 1)
+        high = _chosen(bits, TABLE, FIRST + (1 << (BITS - 1)), BITS - 1)
+        return tl.where(bits[BITS - 1], high, low)
+
+
+@triton.jit
+def _mixture(outputs, bounds, base, co, Q: tl.constexpr, CHROMA: tl.constexpr, W: tl.constexpr):
+    """The mixture of Y, or of channel Q of Co and Cg: (base [LANES]; of the components centre, scale of the spread, and
+    weight uint32, all [LANES, COLUMNS]; low, high).
+
+    bounds: int32 [channels, 2]. co: Co less its base, for Cg.
+    """
+    COUNT: tl.constexpr = 2 if CHROMA else 1
+    KINDS: tl.constexpr = 7 if CHROMA else 3
+    CHANNEL: tl.constexpr = Q + 1 if CHROMA else 0
+    low, high = tl.load(bounds + 2 * CHANNEL), tl.load(bounds + 2 * CHANNEL + 1)
+    spread = _clamp(_output(outputs, Q, KINDS, W), 0, 87)
+    centre = _output(outputs, COUNT + Q, KINDS, W)
+    if Q == 1:
+        coefficient = _clamp(_output(outputs, 6, KINDS, W), -256, 255)
+        centre += (coefficient * co[:, None] + 2) >> 2
+    centre = _clamp(centre, -16383, 16383)
+    logit = _output(outputs, 2 * COUNT + Q, KINDS, W)
     used = (tl.arange(0, COLUMNS) < COMPONENTS)[None, :]
     top = tl.max(tl.where(used, logit, -32768), axis=1)[:, None]
     steps = _clamp(top - logit, 0, 191)
-    share = tl.where(used, tl.load(tables + SHARES + (steps & 15)) >> (steps >> 4), 0)
+    share = tl.where(used, _looked_up(steps, SHARES, 4) >> (steps >> 4), 0)
     # At most 2**27 / 2**11 * 2**16, which takes 32 bits without a sign.
     reciprocal = (134217727 // tl.sum(share, axis=1)).to(tl.uint32)
     unit = (reciprocal * (65535 - (high - low)).to(tl.uint32)) >> 16
     weight = (share.to(tl.uint32) * unit[:, None]) >> 11
-    return mean, tl.load(tables + MANTISSAS + (spread & 7)) >> (spread >> 3), weight
+    return base, centre, _looked_up(spread, MANTISSAS, 3) >> (spread >> 3), weight, low, high
 
 
 @triton.jit
-def _cumulative(value, base, centre, scale, weight, low, high, tables):
+def _cumulative(value, mixture):
     """Of 65536, what values below `value` [LANES] have."""
+    base, centre, scale, weight, low, high = mixture
     distance = (16 * (value - base) - 8)[:, None] - centre
     position = tl.minimum((tl.abs(distance) * scale) >> 7, 4095)
-    knot = tl.load(tables + KNOTS + (position >> 8))
+    knot = _looked_up(position >> 8, KNOTS, 4)
     tail = (knot >> 16) - (((knot & 65535) * (position & 255)) >> 8)
     logistic = tl.where(distance < 0, tail, 65535 - tail)
     part = ((weight * logistic.to(tl.uint32)) >> 16).to(tl.int32)
@@ -449,21 +487,14 @@ def _bits(number):
     return bits + (number > 63).to(tl.int32) + (number > 127).to(tl.int32) + (number > 255).to(tl.int32)
 
 
-@triton.jit
-def _shift(h, weights, numbers, bias_level, co, W: tl.constexpr):
-    """What Co, less its base, adds to the means of Cg."""
-    coefficient = _clamp(_output(h, weights, numbers, bias_level, 6, 7, W), -256, 255)
-    return (coefficient * co[:, None] + 2) >> 2
-
-
 # Passes: one network in one band.
 
 
 @triton.jit
-def _interval(value, base, centre, scale, weight, low, high, tables, active):
+def _interval(value, mixture, active):
     """cdf_low | frequency << 16 of values, int32 [LANES]; 0 where nothing is coded."""
-    below = _cumulative(value, base, centre, scale, weight, low, high, tables)
-    above = _cumulative(value + 1, base, centre, scale, weight, low, high, tables)
+    below, above = _cumulative(value, mixture), _cumulative(value + 1, mixture)
+    low, high = mixture[4], mixture[5]
     interval = below.to(tl.uint32) | ((above - below).to(tl.uint32) << 16)
     # A constant channel has the interval 0..65536, whose frequency does not fit: it is not coded.
     return tl.where(active & (low < high), interval, 0).to(tl.int32, bitcast=True)
@@ -490,7 +521,7 @@ def encode_pass(
 ):
     """Intervals of a pass (7.1), from skewed planes that hold the whole level; STEPS steps of a stream a program.
 
-    problem: dense, skewed, streams, bounds, tables. network: window, weights, numbers. coder: intervals int32 [rows,
+    problem: dense, skewed, streams, bounds. network: window, weights, numbers. coder: intervals int32 [rows,
     LANES], and first_row int64 [streams], where each stream's of this pass begin: a row a step, in chroma two.
     """
     stream = tl.program_id(0) // blocks
@@ -499,16 +530,14 @@ def encode_pass(
     steps, rows, columns = band
     if first_step >= steps:
         return
-    bounds, tables = problem[3] + tile * (2 * channels), problem[4]
+    bounds = problem[3] + tile * (2 * channels)
     intervals, first_row = coder
     lane = tl.arange(0, LANES)
-    COUNT: tl.constexpr = 2 if CHROMA else 1
-    KINDS: tl.constexpr = 7 if CHROMA else 3
     target = intervals + tl.load(first_row + stream) * LANES + lane
     for step in range(first_step, tl.minimum(first_step + STEPS, steps)):
         y, x, _, active = _lanes(step, size[1], level, groups[0], groups[1], rows, columns)
         source = place[0] + ((place[2] + step) * PITCH + 2)
-        h, weights, numbers, bases = _predict(
+        outputs, bases = _predict(
             network, source, place[1], (y - 32 * groups[0], x), columns, active, bias_level, depth, adaptation,
             channels, KA, KB, W, CHROMA,
         )  # fmt: skip
@@ -516,32 +545,24 @@ def encode_pass(
         if CHROMA:
             co = tl.load(own + place[1], mask=active, other=0).to(tl.int32)
             cg = tl.load(own + 2 * place[1].to(tl.int64), mask=active, other=0).to(tl.int32)
-            low, high = tl.load(bounds + 2), tl.load(bounds + 3)
-            mean, scale, weight = _mixture(h, weights, numbers, tables, bias_level, 0, low, high, COUNT, KINDS, W)
-            centre = _clamp(mean, -16383, 16383)
-            interval = _interval(co, bases[1], centre, scale, weight, low, high, tables, active)
-            tl.store(target + step * (2 * LANES), interval)
-            low, high = tl.load(bounds + 4), tl.load(bounds + 5)
-            mean, scale, weight = _mixture(h, weights, numbers, tables, bias_level, 1, low, high, COUNT, KINDS, W)
-            centre = mean + _shift(h, weights, numbers, bias_level, co - bases[1], W)
-            centre = _clamp(centre, -16383, 16383)
-            interval = _interval(cg, bases[2], centre, scale, weight, low, high, tables, active)
-            tl.store(target + step * (2 * LANES) + LANES, interval)
+            mixture = _mixture(outputs, bounds, bases[1], co, 0, CHROMA, W)
+            tl.store(target + step * (2 * LANES), _interval(co, mixture, active))
+            mixture = _mixture(outputs, bounds, bases[2], co - bases[1], 1, CHROMA, W)
+            tl.store(target + step * (2 * LANES) + LANES, _interval(cg, mixture, active))
         else:
             value = tl.load(own, mask=active, other=0).to(tl.int32)
-            low, high = tl.load(bounds), tl.load(bounds + 1)
-            mean, scale, weight = _mixture(h, weights, numbers, tables, bias_level, 0, low, high, COUNT, KINDS, W)
-            centre = _clamp(mean, -16383, 16383)
-            interval = _interval(value, bases[0], centre, scale, weight, low, high, tables, active)
-            tl.store(target + step * LANES, interval)
+            mixture = _mixture(outputs, bounds, bases[0], value, 0, CHROMA, W)
+            tl.store(target + step * LANES, _interval(value, mixture, active))
 
 
 @triton.jit
-def _decode_values(state, cursor, words, end, base, centre, scale, weight, low, high, tables, active):
+def _decode_values(coder, mixture, active):
     """Decode a value of each active lane. Returns states uint32, the next word, and the values.
 
-    words: int16; none is read from `end`, that of the segment, on.
+    coder: states, the next word, words int16, and `end`, that of the segment, from which on none is read.
     """
+    state, cursor, words, end = coder
+    low, high = mixture[4], mixture[5]
     slot = (state & 65535).to(tl.int32)
     # The greatest value whose cumulative is at most the slot, by halving what is left of the bounds. `above` is the
     # cumulative of the least value known to be too great: at the end of the one after `found`.
@@ -551,7 +572,7 @@ def _decode_values(state, cursor, words, end, base, centre, scale, weight, low, 
     bits = _bits(high - low)
     for bit in range(bits):
         trial = found + ((1 << (bits - 1)) >> bit)
-        inside = _cumulative(trial, base, centre, scale, weight, low, high, tables)
+        inside = _cumulative(trial, mixture)
         fits = inside <= slot
         found = tl.where(fits, trial, found)
         below = tl.where(fits, inside, below)
@@ -601,7 +622,7 @@ def decode_pass(
     stream = tl.program_id(0)
     size, groups, band, place, tile, adaptation = _prologue(problem, stream, level, row, column)
     steps, rows, columns = band
-    bounds, tables = problem[3] + tile * (2 * channels), problem[4]
+    bounds = problem[3] + tile * (2 * channels)
     if CHROMA:
         varies = (tl.load(bounds + 2) < tl.load(bounds + 3)) | (tl.load(bounds + 4) < tl.load(bounds + 5))
     else:
@@ -609,8 +630,6 @@ def decode_pass(
     if (steps == 0) | (varies == 0):
         return
     lane = tl.arange(0, LANES)
-    COUNT: tl.constexpr = 2 if CHROMA else 1
-    KINDS: tl.constexpr = 7 if CHROMA else 3
     states, cursors, ends, words = coder
     end = tl.load(ends + stream)
     state = tl.load(states + stream * LANES + lane).to(tl.uint32, bitcast=True)
@@ -620,7 +639,7 @@ def decode_pass(
     for step in range(steps):
         y, x, group, active = _lanes(step, size[1], level, groups[0], groups[1], rows, columns)
         source = place[0] + ((place[2] + step) * PITCH + 2)
-        h, weights, numbers, bases = _predict(
+        outputs, bases = _predict(
             network, source, place[1], (y - 32 * groups[0], x), columns, active, bias_level, depth, adaptation,
             channels, KA, KB, W, CHROMA,
         )  # fmt: skip
@@ -631,31 +650,21 @@ def decode_pass(
         copy = own + ((group_steps - 64) * PITCH - LANES)
         copied = active & (lane == LANES - 1) & (group + 1 < groups[0] + groups[1])
         if CHROMA:
-            low, high = tl.load(bounds + 2), tl.load(bounds + 3)
-            mean, scale, weight = _mixture(h, weights, numbers, tables, bias_level, 0, low, high, COUNT, KINDS, W)
-            centre = _clamp(mean, -16383, 16383)
-            state, cursor, co = _decode_values(
-                state, cursor, words, end, bases[1], centre, scale, weight, low, high, tables, active
-            )
-            low, high = tl.load(bounds + 4), tl.load(bounds + 5)
-            mean, scale, weight = _mixture(h, weights, numbers, tables, bias_level, 1, low, high, COUNT, KINDS, W)
-            centre = mean + _shift(h, weights, numbers, bias_level, co - bases[1], W)
-            centre = _clamp(centre, -16383, 16383)
-            state, cursor, cg = _decode_values(
-                state, cursor, words, end, bases[2], centre, scale, weight, low, high, tables, active
-            )
+            mixture = _mixture(outputs, bounds, bases[1], y, 0, CHROMA, W)
+            state, cursor, co = _decode_values((state, cursor, words, end), mixture, active)
+            mixture = _mixture(outputs, bounds, bases[2], co - bases[1], 1, CHROMA, W)
+            state, cursor, cg = _decode_values((state, cursor, words, end), mixture, active)
             _keep(target + 1, own + place[1], copy + place[1], co, active, copied)
             twice = 2 * place[1].to(tl.int64)
             _keep(target + 2, own + twice, copy + twice, cg, active, copied)
         else:
-            low, high = tl.load(bounds), tl.load(bounds + 1)
-            mean, scale, weight = _mixture(h, weights, numbers, tables, bias_level, 0, low, high, COUNT, KINDS, W)
-            centre = _clamp(mean, -16383, 16383)
-            state, cursor, value = _decode_values(
-                state, cursor, words, end, bases[0], centre, scale, weight, low, high, tables, active
-            )
+            mixture = _mixture(outputs, bounds, bases[0], y, 0, CHROMA, W)
+            state, cursor, value = _decode_values((state, cursor, words, end), mixture, active)
             _keep(target, own, copy, value, active, copied)
-        tl.debug_barrier()  # the next step's inputs are read by other threads
+        # The next step's inputs are read by other threads of the program. The barrier makes what was stored before it
+        # visible to all of them; loads and stores go through the first cache of the one multiprocessor that they share.
+        # num_stages=1 keeps the compiler from loading them ahead of it. No step reads what the same step stores.
+        tl.debug_barrier()
     tl.store(states + stream * LANES + lane, state.to(tl.int32, bitcast=True))
     tl.store(cursors + stream, cursor)
 

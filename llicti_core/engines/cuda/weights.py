@@ -36,12 +36,8 @@ class PackedNetwork(NamedTuple):
     depth: int
 
 
-class PackedModel(NamedTuple):
-    """networks: [network][band]. tables: int32, those of kernels.py."""
-
-    networks: list[list[PackedNetwork]]
-    tables: Tensor
-
+PackedModel = list[list[PackedNetwork]]
+"""Of a model, [network][band]."""
 
 _packed: OrderedDict[tuple[Any, ...], PackedModel] = OrderedDict()
 
@@ -77,13 +73,7 @@ def _pack(model: Model, adaptations: list[AdaptedParameters], channels: int, dev
             window = _on(device, _window(band, network, channels, sum(sizes)))
             bands.append(PackedNetwork(window, weights, numbers, sizes, _padded(width), depth))
         networks.append(bands)
-    return PackedModel(networks, _on(device, _tables()))
-
-
-def _tables() -> NDArray[np.int32]:
-    tail = np.array(spec.CDF_TAIL)
-    knots = tail[:-1] * 65536 + tail[:-1] - tail[1:]
-    return np.concatenate((spec.SPREAD_MANTISSA, knots, spec.WEIGHT_SHARE)).astype(np.int32)
+    return networks
 
 
 def _on(device: torch.device, array: NDArray[Any]) -> Tensor:
