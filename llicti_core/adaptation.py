@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from llicti_core.engines.base import NOT_ADAPTED, AdaptedParameters
-from llicti_core.errors import FormatError
+from llicti_core.errors import DeviceError, FormatError
 from llicti_core.models import Model, ModelSpec, output_size, within_bounds
 from llicti_core.spec import (
     ADAPTED_MAX,
@@ -362,15 +362,26 @@ def fit_plan(effort: int, pixels: int) -> FitPlan | None:
     )
 
 
-def fit(image: TiledImage, effort: int, threads: int) -> AdaptedParameters:
+def fit(image: TiledImage, effort: int, threads: int, device: str = "cpu") -> AdaptedParameters:
     """An adaptation of `image.model` that makes `image` smaller; `image.adaptation` is not looked at.
 
-    effort: 0 to MAX_EFFORT; more work the higher, none at 0. The result does not depend on `threads`, nor on the
-    engine that codes with it; it may differ between processors, whose instruction sets add floats in different orders.
+    effort: 0 to MAX_EFFORT; more work the higher, none at 0. device: where to search, as of `llicti_core.encode`. The
+    result does not depend on `threads`, nor on the engine that codes with it; it may differ between devices, and
+    between processors, whose instruction sets add floats in different orders. Raises DeviceError, but not on "auto".
     """
     plan = fit_plan(effort, sum(tile.height * tile.width for tile in image.tiles))
     if plan is None:
         return NOT_ADAPTED
+    if device != "cpu":
+        from llicti_core import engines
+
+        try:
+            (found,) = engines.fit_on(device, [image], effort)
+        except DeviceError:
+            if device != "auto":
+                raise
+        else:
+            return found
     from llicti_core.engines import native
 
     return native.fit(image, plan, threads)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from llicti_core import adaptation, engines, fallback, models, ordinals, samples, value_table
 from llicti_core.adaptation import MAX_EFFORT
 from llicti_core.container import Coding, Header, write_file
-from llicti_core.engines.base import NOT_ADAPTED, CodedTile, Engine, TiledImage
+from llicti_core.engines.base import NOT_ADAPTED, AdaptedParameters, CodedTile, Engine, TiledImage
 from llicti_core.errors import UnsupportedError
 from llicti_core.payloads import pack_levels, pack_palette
 from llicti_core.samples import SAMPLE_NAMES, SAMPLE_TYPES, ChannelGroup
@@ -63,28 +63,60 @@ class _CodedGroup(NamedTuple):
     tiles: list[CodedTile] = []  # noqa: RUF012  # never changed
 
 
+Learned = tuple[AdaptedParameters, list[CodedTile]]
+"""What a learned group becomes: its adaptation, and its tiles coded with that."""
+
+Result = TypeVar("Result")
+
+Steps = Generator[TiledImage, Learned, Result]
+"""Work that stops for each learned group, and goes on when it is sent what that became."""
+
+
 class Encoder:
     """Codes images with one model, at one effort, on one engine."""
 
     def __init__(
-        self, model: str = "default", effort: int = 1, threads: int | None = None, engine: Engine | None = None
+        self,
+        model: str = "default",
+        effort: int = 1,
+        threads: int | None = None,
+        engine: Engine | None = None,
+        device: str = "cpu",
     ) -> None:
-        """As for `llicti_core.encode`; engine: by default the CPU's. Raises ValueError or UnknownModelError."""
+        """As for `llicti_core.encode`; engine: by default that of the device. Raises as that does."""
         if not 0 <= effort <= MAX_EFFORT:
             msg = f"effort must be 0 to {MAX_EFFORT}, not {effort}"
             raise ValueError(msg)
         self.model, self.effort = models.load(model), effort
-        self.threads, self.engine = thread_count(threads), engine or engines.get()
+        self.threads, self.device, self.engine = thread_count(threads), device, engine or engines.on(device)
 
-    def encode(
+    def encode(self, pixels: NDArray[Any], **image: Any) -> bytes:
+        """A `.llc` file of one image, see `steps`."""
+        steps = self.steps(pixels, **image)
+        try:
+            group = next(steps)
+            while True:
+                group = steps.send(self._learned(group))
+        except StopIteration as done:
+            data: bytes = done.value
+            return data
+
+    def _learned(self, group: TiledImage) -> Learned:
+        """A group adapted as far as the effort goes, and coded."""
+        adapted = adaptation.fit(group, self.effort, self.threads, self.device)
+        return adapted, self.engine.encode(group._replace(adaptation=adapted), self.threads)
+
+    def steps(
         self,
         pixels: NDArray[Any],
         *,
         mode: str | None = None,
         palette: Palette | None = None,
         metadata: Metadata | None = None,
-    ) -> bytes:
-        """A `.llc` file of one image, [height, width] or [height, width, channels]. Raises UnsupportedError."""
+    ) -> Steps[bytes]:
+        """The work for a `.llc` file of one image, [height, width] or [height, width, channels], but for what the model
+        does: each group that it is to code is given out, not adapted. Raises UnsupportedError.
+        """
         sections = metadata.sections() if metadata else []
         array, mode = _checked(pixels, mode, palette)
         height, width, channels = array.shape
@@ -95,10 +127,10 @@ class Encoder:
             sections.append((PLTE, pack_palette(palette)))
         found = value_table.find_table(values) if sample_type.size > 1 else None
         if found is None or height * width <= SMALL:
-            coded = self._groups(values, sample_type.bits)
+            coded = yield from self._groups(values, sample_type.bits)
         if found is not None:
             (table, payload), least = found, value_table.index_bits(len(found[0]))
-            dense = self._groups(value_table.to_indices(values, table), least)
+            dense = yield from self._groups(value_table.to_indices(values, table), least)
             if not coded or _size(dense) + len(payload) + 10 < _size(coded):
                 coded, bits = dense, least
                 sections.append((LEVL, payload))
@@ -119,15 +151,17 @@ class Encoder:
             header = header._replace(tile_log2=TILE_LOG2, model=name, identity=identity)
         return write_file(header, sections + _group_sections(coded))
 
-    def _groups(self, values: NDArray[np.unsignedinteger], bits: int) -> list[_CodedGroup]:
+    def _groups(self, values: NDArray[np.unsignedinteger], bits: int) -> Steps[list[_CodedGroup]]:
         """All channel groups of [height, width, channels] `values`, ordinals or indices of so many bits."""
         coded: list[_CodedGroup] = []
         for group in samples.channel_groups(bits, values.shape[2]):
             previous = coded[-1] if coded else None
-            coded.append(self._group(ordinals.plane(values, group), group, previous))
+            coded.append((yield from self._group(ordinals.plane(values, group), group, previous)))
         return coded
 
-    def _group(self, values: NDArray[np.uint8], group: ChannelGroup, previous: _CodedGroup | None) -> _CodedGroup:
+    def _group(
+        self, values: NDArray[np.uint8], group: ChannelGroup, previous: _CodedGroup | None
+    ) -> Steps[_CodedGroup]:
         """A group coded the way that makes it smallest; `previous` is the one before it in the list of groups."""
         equal = _channels_equal(values)
         if equal:
@@ -136,21 +170,16 @@ class Encoder:
             return _CodedGroup(group, values, Coding(CONSTANT, equal, values[0, 0].tobytes()))
         if previous and _may_be_copy(previous.group, group) and _same(previous.values, values):
             return _CodedGroup(group, values, Coding(COPIED))
-        candidates = [self._learned(values, group, equal)] if group.top else []
+        candidates = []
+        if group.top:
+            tiles = list(TileGrid(values.shape[1], values.shape[0], 1 << TILE_LOG2))
+            adapted, coded = yield TiledImage(memoryview(values), tiles, self.model, NOT_ADAPTED)
+            coding = Coding(ADAPTED if adapted else LEARNED, equal)
+            candidates.append(_CodedGroup(group, values, coding, adapted, coded))
         if not group.top or may_be_fallback(values, _size(candidates)):
             payload = fallback.encode(values, thorough=self.effort > 1)
             candidates.append(_CodedGroup(group, values, Coding(FALLBACK, equal), payload))
         return min(candidates, key=lambda candidate: _size([candidate]))
-
-    def _learned(self, values: NDArray[np.uint8], group: ChannelGroup, equal: bool) -> _CodedGroup:
-        """A group coded by the model, adapted to it as far as the effort goes."""
-        height, width, _ = values.shape
-        tiles = list(TileGrid(width, height, 1 << TILE_LOG2))
-        image = TiledImage(memoryview(values), tiles, self.model, NOT_ADAPTED)
-        adapted = adaptation.fit(image, self.effort, self.threads)
-        coded = self.engine.encode(image._replace(adaptation=adapted), self.threads)
-        coding = Coding(ADAPTED if adapted else LEARNED, equal)
-        return _CodedGroup(group, values, coding, adapted, coded)
 
 
 def _checked(pixels: NDArray[Any], mode: str | None, palette: Palette | None) -> tuple[NDArray[Any], str]:
@@ -274,12 +303,12 @@ def encode(
     effort: how much work goes into adapting the model to the image, 0 (none) to 3. Decoding is as
         fast whatever it is.
     threads: how many to use; by default see `set_threads`. The bytes do not depend on it.
-    device: "cpu"; "auto" for a GPU where one can be used, else the CPU; "cuda", or "cuda:1" and so on. The
-        bytes do not depend on it.
+    device: "cpu"; "auto" for a GPU where one can be used, else the CPU; "cuda", or "cuda:1" and so on. At effort 0
+        the bytes do not depend on it; above, what the search for an adaptation finds may, as it may on the processor.
 
     Returns the bytes of a `.llc` file of one image; `join` makes one of many. Raises UnsupportedError for other
     pixels and for metadata that cannot be stored, UnknownModelError for an unknown model, DeviceError where the GPU
     cannot be used or fails.
     """
-    encoder = Encoder(model, effort, threads, engines.on(device))
+    encoder = Encoder(model, effort, threads, device=device)
     return encoder.encode(pixels, mode=mode, palette=palette, metadata=metadata)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import llicti_core
 from llicti_core import engines
 from llicti_core.container import Header
+from llicti_core.encoder import Encoder, Learned, Steps
 from llicti_core.errors import DeviceError, FormatError
 from llicti_core.file import Data, LlcFile, LlcFrame
 from llicti_core.models import Model
@@ -24,9 +25,11 @@ from llicti_core.view import View
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from llicti_core.engines.base import CodedTile, TileRect
+    from llicti_core.engines.base import CodedTile, TiledImage, TileRect
     from llicti_core.engines.cuda import CudaEngine
     from llicti_core.engines.cuda.layout import Picture
+
+Result = TypeVar("Result")
 
 
 def decode(
@@ -83,13 +86,13 @@ def encode(
 ) -> bytes:
     """The bytes of a `.llc` file of `samples` [channels, height, width] or [height, width], wherever they are.
 
-    device: where the model runs; what remains, and fitting the model to the image, is done on the CPU. The bytes do
-    not depend on it. Other arguments, and errors: as for `llicti_core.encode`.
+    device: where the model runs, and is adapted to the image; what remains is done on the CPU. Other arguments, and
+    errors: as for `llicti_core.encode`.
     """
-    array = samples.detach().cpu()
-    array = array.movedim(0, -1) if array.ndim == 3 else array
-    pixels = (array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array).contiguous().numpy()
-    return llicti_core.encode(pixels, mode=mode, model=model, effort=effort, threads=threads, device=device)
+    if device == "cpu":
+        (pixels,) = _arrays([samples])
+        return llicti_core.encode(pixels, mode=mode, model=model, effort=effort, threads=threads)
+    return encode_batch([samples], mode=mode, model=model, effort=effort, threads=threads, device=device)[0]
 
 
 def encode_batch(
@@ -102,18 +105,86 @@ def encode_batch(
     threads: int | None = None,
     device: str = "cuda",
 ) -> list[bytes]:
-    """What `encode` gives for each of `samples`, several at a time: as many as `threads`."""
+    """What `encode` gives for each of `samples`; on a GPU all at once, and the model is adapted to those of the same
+    size together. On the CPU as many at a time as `threads`.
 
-    def work(one: Tensor) -> bytes:
-        # A stream of its own lets the GPU work for several images at once.
-        with torch.cuda.stream(torch.cuda.Stream()) if torch.cuda.is_available() else nullcontext():
-            return encode(one, mode=mode, model=model, effort=effort, threads=1, device=device)
+    At efforts above 0 a file may differ a little from that of `encode`, since sums of floats depend on how many images
+    are adapted to together.
+    """
 
-    if not samples:
-        return []
-    first = work(samples[0])  # compiles kernels that no image before has needed
-    with ThreadPoolExecutor(thread_count(threads)) as pool:
-        return [first, *pool.map(work, samples[1:])]
+    def on_cpu() -> list[bytes]:
+        def work(pixels: NDArray[Any]) -> bytes:
+            return llicti_core.encode(pixels, mode=mode, model=model, effort=effort, threads=1)
+
+        with ThreadPoolExecutor(thread_count(threads)) as pool:
+            return list(pool.map(work, _arrays(samples)))
+
+    def on_gpu(engine: CudaEngine) -> list[bytes]:
+        encoder = Encoder(model, effort, threads, engine)
+        with ThreadPoolExecutor(encoder.threads) as pool:
+            steps = [encoder.steps(pixels, mode=mode) for pixels in _arrays(samples)]
+            return _complete(steps, lambda groups: _code_together(groups, effort, engine), pool)
+
+    return _on_device(device, on_gpu, on_cpu)
+
+
+def _arrays(samples: Sequence[Tensor]) -> list[NDArray[Any]]:
+    """Samples in memory, as `llicti_core.encode` takes them. The host waits for each device that has some."""
+    arrays: list[NDArray[Any]] = []
+    for tensor in samples:
+        if tensor.device.type == "cuda":
+            pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            arrays.append(pinned.copy_(tensor.detach(), non_blocking=True).numpy())
+        else:
+            arrays.append(tensor.detach().numpy())
+    for device in {tensor.device for tensor in samples if tensor.device.type == "cuda"}:
+        torch.cuda.current_stream(device).synchronize()
+    return [_last_channel(array) for array in arrays]
+
+
+def _last_channel(array: NDArray[Any]) -> NDArray[Any]:
+    """[channels, height, width] to [height, width, channels], or to [height, width] if there is one channel."""
+    if array.ndim != 3:
+        return array
+    return array[0] if len(array) == 1 else np.ascontiguousarray(np.moveaxis(array, 0, -1))
+
+
+def _complete(
+    works: Sequence[Steps[bytes]], code: Callable[[list[TiledImage]], list[Learned]], pool: Executor
+) -> list[bytes]:
+    """The results of works, whose groups are coded together; between these, each goes on in a thread."""
+    done: dict[int, bytes] = {}
+    answers: dict[int, Learned | None] = dict.fromkeys(range(len(works)))
+
+    def go_on(number: int) -> TiledImage | None:
+        try:
+            answer = answers[number]
+            return works[number].send(answer) if answer else next(works[number])
+        except StopIteration as end:
+            done[number] = end.value
+            return None
+
+    while answers:
+        groups = dict(zip(answers, pool.map(go_on, list(answers)), strict=True))
+        waiting = {number: group for number, group in groups.items() if group}
+        coded = code(list(waiting.values())) if waiting else []
+        answers = dict(zip(waiting, coded, strict=True))
+    return [done[number] for number in range(len(works))]
+
+
+def _code_together(groups: list[TiledImage], effort: int, engine: CudaEngine) -> list[Learned]:
+    """What learned groups of one model become."""
+    from llicti_core.engines.cuda import search
+
+    adapted = search.fit(groups, effort, engine.device)
+    groups = [group._replace(adaptation=payload) for group, payload in zip(groups, adapted, strict=True)]
+    alike: defaultdict[int, list[int]] = defaultdict(list)
+    for number, group in enumerate(groups):
+        alike[group.channels].append(number)
+    coded: dict[int, list[CodedTile]] = {}
+    for numbers in alike.values():
+        coded |= zip(numbers, engine.encode_images([groups[number] for number in numbers]), strict=True)
+    return [(payload, coded[number]) for number, payload in enumerate(adapted)]
 
 
 class _Resident(NamedTuple):
@@ -128,8 +199,8 @@ class _Resident(NamedTuple):
 
 
 def _on_device(
-    device: str, on_gpu: Callable[[CudaEngine], list[Tensor]], on_cpu: Callable[[], list[Tensor]]
-) -> list[Tensor]:
+    device: str, on_gpu: Callable[[CudaEngine], list[Result]], on_cpu: Callable[[], list[Result]]
+) -> list[Result]:
     """The result of one of the two; on "auto", of the second where the first raises DeviceError."""
     if device == "cpu":
         return on_cpu()
@@ -143,17 +214,21 @@ def _on_device(
 
 
 def _decode_batch(data: Sequence[Data], engine: CudaEngine, options: DecodeOptions) -> list[Tensor]:
-    decoded: dict[int, Tensor] = {}
+    """The host waits for the device once, for checksums of what was decoded there."""
+    from llicti_core.engines.cuda.launch import current, put, reported
+
     resident: defaultdict[tuple[bytes, int], list[_Resident]] = defaultdict(list)
+    on_host: dict[int, NDArray[Any]] = {}
     for number, one in enumerate(data):
         with LlcFile(one) as file:
             found = _read_resident(number, file[0], options)
             if found:
                 resident[found.model.identity, found.channels].append(found)
             else:
-                decoded[number] = _as_tensor(file[0].decode(options=options)).to(engine.device)
-    for together in resident.values():
-        decoded |= _decode_resident(together, engine)
+                on_host[number] = file[0].decode(options=options)
+    decoded = _decode_resident(list(resident.values()), engine)
+    with reported(engine.device), current(engine.device):
+        decoded |= {number: _channels_first(put(array, engine.device)) for number, array in on_host.items()}
     return [decoded[number] for number in range(len(data))]
 
 
@@ -177,21 +252,31 @@ def _read_resident(number: int, frame: LlcFrame, options: DecodeOptions) -> _Res
     return _Resident(number, header, group.channels, picture, tiles, decoder.model)
 
 
-def _decode_resident(files: Sequence[_Resident], engine: CudaEngine) -> dict[int, Tensor]:
-    """The samples of files of one model and number of channels, by their numbers. Raises FormatError."""
+def _decode_resident(batches: Sequence[Sequence[_Resident]], engine: CudaEngine) -> dict[int, Tensor]:
+    """The samples of files, by their numbers; batches are of one model and number of channels. Raises FormatError."""
+    from llicti_core.engines import cuda
     from llicti_core.engines.cuda import checksum
-    from llicti_core.engines.cuda.launch import current, reported
+    from llicti_core.engines.cuda.launch import current, fetch, reported
 
-    decoded = {}
-    pictures, coded = [file.picture for file in files], [file.tiles for file in files]
-    raw = engine.decode_pictures(files[0].channels, pictures, coded, files[0].model)
+    decoded: dict[int, Tensor] = {}
+    checked: list[Tensor] = []
+    for files in batches:
+        pictures, coded = [file.picture for file in files], [file.tiles for file in files]
+        start = engine.start_decoding(files[0].channels, pictures, coded, files[0].model)
+        checked.append(start.wrong)
+        with reported(engine.device), current(engine.device):
+            for file, pixels in zip(files, start.pixels, strict=True):
+                whole = pixels.expand(-1, -1, file.header.channels).contiguous()
+                checked.append(checksum.start(whole.flatten()))
+                decoded[file.number] = _channels_first(whole)
     with reported(engine.device), current(engine.device):
-        for file, pixels in zip(files, raw, strict=True):
-            whole = pixels.expand(-1, -1, file.header.channels).contiguous()
-            if checksum.crc32(whole.flatten()) != file.header.checksum:
+        found = iter(fetch(checked))
+    for files in batches:
+        cuda.check(next(found))
+        for file in files:
+            if checksum.finish(next(found), decoded[file.number].numel()) != file.header.checksum:
                 msg = "decoded pixels do not match the checksum in the header"
                 raise FormatError(msg)
-            decoded[file.number] = whole.movedim(-1, 0).contiguous()
     return decoded
 
 
@@ -202,5 +287,8 @@ def _decode_on_host(data: Data, options: DecodeOptions) -> Tensor:
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:
-    samples: Tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+    return _channels_first(torch.from_numpy(array if array.flags.writeable else array.copy()))
+
+
+def _channels_first(samples: Tensor) -> Tensor:
     return samples.unsqueeze(0) if samples.ndim == 2 else samples.movedim(-1, 0).contiguous()

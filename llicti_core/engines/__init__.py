@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from llicti_core.errors import DeviceError
 
 if TYPE_CHECKING:
-    from llicti_core.engines.base import Engine
+    from llicti_core.engines.base import Engine, TiledImage
 
 
 def get(name: str | None = None) -> Engine:
@@ -46,11 +48,28 @@ def on(device: str) -> Engine:
     raise ValueError(msg)
 
 
+def fit_on(device: str, images: Sequence[TiledImage], effort: int) -> list[bytes]:
+    """Adaptations of `images`, found on a CUDA device, or on the current one for "auto": see adaptation.fit.
+
+    Raises DeviceError.
+    """
+    with _needing_torch(device):
+        from llicti_core.engines.cuda import search
+    return search.fit(images, effort, "cuda" if device == "auto" else device)
+
+
 def _cuda(device: str) -> Engine:
     """The engine of a CUDA device. Raises DeviceError."""
-    try:
+    with _needing_torch(device):
         from llicti_core.engines.cuda import CudaEngine
+    return CudaEngine(device)
+
+
+@contextmanager
+def _needing_torch(device: str) -> Iterator[None]:
+    """Turn what an import raises into a DeviceError."""
+    try:
+        yield
     except ImportError as error:
         msg = f"device {device!r} needs PyTorch and Triton (pip install torch): {error}"
         raise DeviceError(msg) from error
-    return CudaEngine(device)

@@ -43,6 +43,7 @@ FLOORS = (
 """From the ground up. A package stands for all that is in it, but for what is named itself."""
 
 UPWARDS = {
+    ("llicti_core.adaptation", "llicti_core.engines"): "on a device, the search for an adaptation is its engine's",
     ("llicti_core.adaptation", "llicti_core.engines.native"): "the search for an adaptation is native code",
 }
 """Imports that may run up, each inside a function, and why."""

@@ -77,7 +77,7 @@ def starts(width: int) -> list[tuple[Any, ...]]:
         layout = Layout([Picture(70, 40, tiles, NOT_ADAPTED)], [FlightTile(0, 0)], channels)
         flight = cuda._Flight(layout, model, device)
         raw = torch.from_numpy(pixels).flatten()
-        checksum.crc32(raw)
+        checksum.start(raw)
         flight.encode(raw)
         try:
             flight.decode(coded, raw)

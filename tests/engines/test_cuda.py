@@ -164,7 +164,8 @@ def test_bad_data_is_refused_and_read_no_further() -> None:
 def test_checksums(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(checksum, "CHUNK", 16)
     data = noise(1, size, 1)
-    assert checksum.crc32(torch.from_numpy(data).flatten().to(ENGINE.device)) == zlib.crc32(data)
+    (chunks,) = launch.fetch([checksum.start(torch.from_numpy(data).flatten().to(ENGINE.device))])
+    assert checksum.finish(chunks, size) == zlib.crc32(data)
 
 
 def test_kernels_have_the_numbers_of_the_format() -> None:
@@ -241,7 +242,7 @@ def test_tensors_of_a_batch_become_the_same_files() -> None:
 
 @pytest.mark.usefixtures("learned")
 def test_wrong_pixels_are_found_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checksum, "crc32", lambda data: 1)
+    monkeypatch.setattr(checksum, "finish", lambda chunks, size: 1)
     with pytest.raises(FormatError, match="checksum"):
         llicti_core.torch.decode(llicti_core.encode(smooth(2, 2), effort=0))
 

@@ -6,7 +6,7 @@ With TRITON_INTERPRET=1 the kernels run in Triton's interpreter instead, on the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -46,15 +46,21 @@ class CudaEngine:
 
     def encode(self, image: TiledImage, threads: int) -> list[CodedTile]:
         """See Engine.encode. Raises DeviceError too."""
-        pixels = np.asarray(image.pixels)
-        return self.encode_pictures([pixels], [_picture(image)], image.model)[0]
+        return self.encode_images([image])[0]
+
+    def encode_images(self, images: Sequence[TiledImage]) -> list[list[CodedTile]]:
+        """What `encode` gives for each of `images`, which are of one model and number of channels."""
+        pixels = [np.asarray(image.pixels) for image in images]
+        return self.encode_pictures(pixels, list(map(_picture, images)), images[0].model)
 
     def decode(self, image: TiledImage, coded: Sequence[CodedTile], threads: int, level: int = 0) -> None:
         """See Engine.decode. Raises DeviceError too."""
         target = np.asarray(image.pixels)
-        decoded = self.decode_pictures(image.channels, [_picture(image)], [coded], image.model, level, [target])[0]
-        with reported(self.device):
-            torch.from_numpy(target).copy_(decoded)
+        start = self.start_decoding(image.channels, [_picture(image)], [coded], image.model, level, [target])
+        with reported(self.device), current(self.device):
+            wrong, decoded = launch.fetch([start.wrong, *start.pixels])
+        check(wrong)
+        np.copyto(target, decoded)
 
     def encode_pictures(
         self, pixels: Sequence[NDArray[np.uint8]], pictures: Sequence[Picture], model: Model
@@ -67,7 +73,7 @@ class CudaEngine:
         coded: list[list[CodedTile]] = [[] for _ in pictures]
         with reported(self.device), current(self.device):
             # Copied first, since arrays may be read only, which PyTorch does not take.
-            raw = launch.put(np.concatenate([part.ravel() for part in pixels]), self.device)
+            raw = launch.put_joined(pixels, self.device)
             for tiles in flights(pictures, channels, 0, self._at_once()):
                 flight = _Flight(Layout(pictures, tiles, channels), model, self.device)
                 found = flight.encode(raw)
@@ -92,29 +98,59 @@ class CudaEngine:
         """The pixels of `pictures` on the device, uint8 [rows, columns, channels]; see Engine.decode.
 
         initial: what they are where no tile is. Raises FormatError where no encoder can have written the data of one
-        of them, and DeviceError.
+        of them, and DeviceError. The host waits for the device once, to know that.
         """
+        start = self.start_decoding(channels, pictures, coded, model, level, initial)
+        with reported(self.device), current(self.device):
+            (wrong,) = launch.fetch([start.wrong])
+        check(wrong)
+        return start.pixels
+
+    def start_decoding(
+        self,
+        channels: int,
+        pictures: Sequence[Picture],
+        coded: Sequence[Sequence[CodedTile]],
+        model: Model,
+        level: int = 0,
+        initial: Sequence[NDArray[np.uint8]] | None = None,
+    ) -> Decoding:
+        """As decode_pictures, but the host does not wait: `check` is to be given what is wrong."""
         sizes = [picture.rows * picture.columns * channels for picture in pictures]
         with reported(self.device), current(self.device):
             if initial is None:
                 raw = torch.empty(sum(sizes), dtype=torch.uint8, device=self.device)
             else:
-                raw = launch.put(np.concatenate([part.ravel() for part in initial]), self.device)
+                raw = launch.put_joined(initial, self.device)
+            wrong = torch.zeros((), dtype=torch.bool, device=self.device)
             for tiles in flights(pictures, channels, level, self._at_once()):
                 flight = _Flight(Layout(pictures, tiles, channels, level), model, self.device)
-                flight.decode([coded[number][tile] for number, tile in tiles], raw)
-            return [
+                wrong |= flight.decode([coded[number][tile] for number, tile in tiles], raw)
+            pixels = [
                 one.view(picture.rows, picture.columns, channels)
                 for one, picture in zip(raw.split(sizes), pictures, strict=True)
             ]
+            return Decoding(pixels, wrong)
 
     def _at_once(self) -> int:
         """Bytes that may be in flight, for the memory that the device has left."""
         if self.device.type != "cuda":
             return MOST_AT_ONCE
-        free, _ = torch.cuda.mem_get_info(self.device)
-        kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-        return max(1, min(MOST_AT_ONCE, int(free + kept) // 2))
+        return max(1, min(MOST_AT_ONCE, launch.free_bytes(self.device) // 2))
+
+
+class Decoding(NamedTuple):
+    """What is being decoded on a device: pixels, and a bool, whether no encoder can have written the data."""
+
+    pixels: list[Tensor]
+    wrong: Tensor
+
+
+def check(wrong: NDArray[np.bool_]) -> None:
+    """Raises FormatError where Decoding.wrong, copied to memory, says so."""
+    if wrong:
+        msg = "a stream's segment does not end where its level does"
+        raise FormatError(msg)
 
 
 def _picture(image: TiledImage) -> Picture:
@@ -160,8 +196,7 @@ class _Flight:
                     kernels.encode_pass, layout.streams * blocks, one, problem, coder, (blocks,), STEPS=_ENCODED
                 )
                 number += 1
-        states, words = self._code(intervals, first_rows, kind_starts)
-        found = bounds.cpu().numpy()
+        found, states, words = self._code(bounds, intervals, first_rows, kind_starts)
         for stream, lanes in enumerate(layout.lanes(found)):
             words[0][stream] = states[stream, :lanes].tobytes() + words[0][stream]
         coded = []
@@ -173,9 +208,16 @@ class _Flight:
         return coded
 
     def _code(
-        self, intervals: Tensor, first_rows: NDArray[np.int64], kind_starts: list[tuple[tuple[int, int], int]]
-    ) -> tuple[NDArray[Any], list[list[bytes]]]:
-        """The last states "<u4" [streams, LANES], and the words of every kind of segment and stream."""
+        self,
+        bounds: Tensor,
+        intervals: Tensor,
+        first_rows: NDArray[np.int64],
+        kind_starts: list[tuple[tuple[int, int], int]],
+    ) -> tuple[NDArray[np.int32], NDArray[Any], list[list[bytes]]]:
+        """Copies of `bounds`, last states "<u4" [streams, LANES], and the words of every kind of segment and stream.
+
+        The host waits for the device twice: for how many words there are, and for the words.
+        """
         count, kinds = self.layout.streams, self.layout.kinds
         starts = dict(reversed(kind_starts))  # the first of a kind stays
         # A kind without passes, which only the first can be, begins where the next one does.
@@ -188,12 +230,14 @@ class _Flight:
         launch.start(kernels.encode_streams, count, *arguments, num_warps=1)
         stops = torch.cat((cursors[1:], first_row[-1:] * LANES))
         lengths = stops - cursors
-        packed = self._packed(words, cursors.flatten(), lengths.flatten())
-        pieces = _cut(packed.cpu().numpy().astype("<i2", copy=False).tobytes(), (2 * lengths).tolist())
-        return states.cpu().numpy().astype("<i4", copy=False), pieces
+        found, last, counts = launch.fetch([bounds, states, lengths])
+        (packed,) = launch.fetch([self._packed(words, cursors.flatten(), lengths.flatten(), counts)])
+        pieces = _cut(packed.astype("<i2", copy=False).tobytes(), (2 * counts).tolist())
+        return found, last.astype("<i4", copy=False), pieces
 
-    def decode(self, tiles: Sequence[CodedTile], raw: Tensor) -> None:
-        """Decode `tiles` into `raw`, the buffer of pixels. Raises FormatError."""
+    def decode(self, tiles: Sequence[CodedTile], raw: Tensor) -> Tensor:
+        """Decode `tiles` into `raw`, the buffer of pixels. Returns a bool, whether no encoder can have written them; of
+        what that can be seen in before, raises FormatError."""
         layout = self.layout
         limits = np.array([tile.bounds for tile in tiles], np.int32)
         heads, words, starts, ends = _read_segments(tiles, layout, layout.lanes(limits))
@@ -221,14 +265,12 @@ class _Flight:
         wrong = torch.stack([cursor != stop for cursor, stop in zip(cursors, stops, strict=True)]).any()
         if layout.scale == 0:
             wrong |= (states != STATE_MIN).any()
-        if wrong.item():
-            msg = "a stream's segment does not end where its level does"
-            raise FormatError(msg)
+        return wrong
 
     def _place_lowpass(self, tiles: Sequence[CodedTile], bounds: NDArray[np.int32]) -> None:
         """Fill the dense planes with constant channels' values, and the stored pixels."""
         layout = self.layout
-        counts = torch.tensor([rows * columns for rows, columns in layout.sizes], device=self.device)
+        counts = self._put(np.array([rows * columns for rows, columns in layout.sizes]))
         low = np.zeros((len(tiles), kernels.DENSE.value), np.int16)
         low[:, : self.channels] = bounds[..., 0]
         self.dense.copy_(torch.repeat_interleave(self._put(low), counts, dim=0, output_size=layout.dense))
@@ -288,10 +330,10 @@ class _Flight:
             num_stages=1, **options,
         )  # fmt: skip
 
-    def _packed(self, words: Tensor, sources: Tensor, lengths: Tensor) -> Tensor:
-        """The runs of `words` one after the other."""
+    def _packed(self, words: Tensor, sources: Tensor, lengths: Tensor, counts: NDArray[np.int64]) -> Tensor:
+        """The runs of `words` one after the other; `counts` are their lengths too."""
         targets = torch.cumsum(lengths, 0) - lengths
-        total, longest = int(lengths.sum()), int(lengths.max())
+        total, longest = int(counts.sum()), int(counts.max())
         packed = self._empty(torch.int16, total)
         blocks = triton.cdiv(longest, _COPIED)
         if blocks:

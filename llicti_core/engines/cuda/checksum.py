@@ -22,23 +22,24 @@ _ONES = 0xFFFFFFFF
 Words = NDArray[np.uint32]
 
 
-def crc32(data: Tensor) -> int:
-    """CRC-32 of uint8 `data` [bytes]."""
+def start(data: Tensor) -> Tensor:
+    """What `finish` makes the CRC-32 of uint8 `data` [bytes] of, computed on its device: int32 [chunks]."""
     size = data.numel()
     chunks = triton.cdiv(size, CHUNK)
     remainders = torch.empty(chunks, dtype=torch.int32, device=data.device)
-    table = torch.from_numpy(_byte_table().view(np.int32)).to(data.device)
+    table = launch.put(_byte_table().view(np.int32), data.device)
     arguments = (data, table, remainders, size, chunks)
     launch.start(kernels.chunk_remainders, triton.cdiv(chunks, _LANES), *arguments, CHUNK=CHUNK, BLOCK=_LANES)
-    return _finish(remainders.cpu().numpy().view(np.uint32), size)
+    return remainders
 
 
-def _finish(remainders: Words, size: int) -> int:
-    """The CRC-32 of `size` bytes from the remainders of their chunks.
+def finish(chunks: NDArray[np.int32], size: int) -> int:
+    """The CRC-32 of `size` bytes from the remainders of their chunks, copied to memory.
 
     A remainder is linear: that of A behind which B stands is A's, moved on by the length of B, and B's, added without
     carries. Zeros in front change none.
     """
+    remainders: Words = chunks.view(np.uint32)
     length = CHUNK
     while len(remainders) > 1:
         if len(remainders) % 2:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -73,6 +73,31 @@ def start(kernel: Any, programs: int, *arguments: Tensor | int, **options: int) 
 
 
 def put(array: NDArray[Any], device: torch.device) -> Tensor:
-    """A copy of `array` on `device`, made while the CPU goes on where that is a GPU."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.clone()
+    """A copy of `array` on `device`, made while the CPU goes on where that is a GPU; for the current stream alone."""
+    return put_joined([array], device).view(array.shape)
+
+
+def put_joined(arrays: Sequence[NDArray[Any]], device: torch.device) -> Tensor:
+    """Copies of arrays of one type, one after the other, as `put` makes them."""
+    dtype = torch.from_numpy(np.empty(0, arrays[0].dtype)).dtype
+    # Arrays may be read only, which PyTorch does not take. Pinned memory is taken again only after the copy from it.
+    host = torch.empty(sum(array.size for array in arrays), dtype=dtype, pin_memory=device.type == "cuda")
+    np.concatenate([array.ravel() for array in arrays], out=host.numpy())
+    return host.to(device, non_blocking=True)
+
+
+def fetch(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
+    """Copies of tensors in memory. On a GPU, this is where the host waits for what has been started before, once."""
+    if not tensors or tensors[0].device.type != "cuda":
+        return [tensor.numpy().copy() for tensor in tensors]
+    copies = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
+    for copy, tensor in zip(copies, tensors, strict=True):
+        copy.copy_(tensor, non_blocking=True)
+    torch.cuda.current_stream(tensors[0].device).synchronize()
+    return [copy.numpy() for copy in copies]
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory of a GPU that PyTorch can still give."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))

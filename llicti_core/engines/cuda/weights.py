@@ -15,6 +15,7 @@ from llicti_core import spec
 from llicti_core.adaptation import AdaptedNetwork, adapted_model
 from llicti_core.engines.base import NOT_ADAPTED, AdaptedParameters
 from llicti_core.engines.cuda import kernels
+from llicti_core.engines.cuda.launch import put
 from llicti_core.models import Model
 from llicti_core.spec import BACK, BANDS, COMPONENTS, GAIN_SHIFT, NETWORKS, PHASES, Band
 
@@ -54,7 +55,10 @@ def pack(model: Model, adaptations: Sequence[AdaptedParameters], channels: int, 
     # Other threads may add to what is kept, and take from it, at any time.
     packed = _packed.get(key)
     if packed is None:
-        packed = _packed[key] = _pack(model, [NOT_ADAPTED], channels, device)
+        packed = _pack(model, [NOT_ADAPTED], channels, device)
+        if device.type == "cuda":
+            torch.cuda.current_stream(device).synchronize()  # any stream may read what is kept
+        _packed[key] = packed
         if len(_packed) > _KEPT:
             _packed.popitem(last=False)
     return packed
@@ -69,15 +73,11 @@ def _pack(model: Model, adaptations: list[AdaptedParameters], channels: int, dev
         for band in BANDS:
             sizes = _split(model.spec.layer_shapes(network, band)[0][1])
             packed = {one: _pack_network(found[network, band.name], sizes) for one, found in different.items()}
-            weights, numbers = (_on(device, np.stack([packed[one][part] for one in adaptations])) for part in range(2))
-            window = _on(device, _window(band, network, channels, sum(sizes)))
+            weights, numbers = (put(np.stack([packed[one][part] for one in adaptations]), device) for part in range(2))
+            window = put(_window(band, network, channels, sum(sizes)), device)
             bands.append(PackedNetwork(window, weights, numbers, sizes, _padded(width), depth))
         networks.append(bands)
     return networks
-
-
-def _on(device: torch.device, array: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
 
 def _padded(size: int) -> int:

@@ -22,6 +22,9 @@ except ImportError as error:
     raise ImportError(msg) from error
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from llicti_core.adaptation import FitPlan
 
 
@@ -59,6 +62,11 @@ def fit(image: TiledImage, plan: FitPlan, threads: int, isa: str | None = None) 
     tiles = list(map(tuple, image.tiles))
     wanted = isa or os.environ.get("LLICTI_ISA", "")
     return _native.fit(image.pixels, tiles, _packed(image.model), list(plan), threads, wanted)
+
+
+def pack_numbers(sets: int, precision: int, arrays: Sequence[NDArray[np.int8]]) -> bytes:
+    """What adaptation.pack gives for these arrays, without checks; empty where no number is other than 0."""
+    return _native.pack_numbers(sets, precision, [array.tobytes() for array in arrays])
 
 
 def instruction_sets() -> list[str]:

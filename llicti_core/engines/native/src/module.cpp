@@ -12,6 +12,7 @@
 #include <stdexcept>
 
 #include "adapt/optimiser.hpp"
+#include "adapt/payload.hpp"
 #include "adapt/twin.hpp"
 #include "adaptation.hpp"
 #include "dispatch.hpp"
@@ -188,6 +189,17 @@ void for_each_tile(const std::vector<TileRect>& tiles, int threads, Interruption
     for (int i = together; i < count; i++) code(i, pool);
 }
 
+// arrays: bytes, of which each is a number. Returns the payload of ADPT, or nothing where all are 0.
+nb::bytes pack_numbers(int sets, int precision, const std::vector<nb::bytes>& arrays) {
+    std::vector<std::vector<int8_t>> numbers;
+    for (const nb::bytes& array : arrays) {
+        const auto* first = static_cast<const int8_t*>(array.data());
+        numbers.emplace_back(first, first + array.size());
+    }
+    const std::vector<uint8_t> payload = fitting::pack_numbers(sets, precision, numbers);
+    return nb::bytes(payload.data(), payload.size());
+}
+
 // plan: the numbers of a FitPlan. Returns the payload of ADPT.
 nb::bytes fit(const ConstPixelArray& array, const nb::list& tile_list, const PackedModel& packed,
               const std::vector<int>& plan, int threads, const std::string& isa) {
@@ -333,6 +345,7 @@ NB_MODULE(_native, module) {
         .def(nb::init<const nb::list&, const nb::list&>(), nb::arg("bands"), nb::arg("networks"));
     module.def("fit", &fit, nb::arg("pixels"), nb::arg("tiles"), nb::arg("model"), nb::arg("plan"), nb::arg("threads"),
                nb::arg("isa"));
+    module.def("pack_numbers", &pack_numbers, nb::arg("sets"), nb::arg("precision"), nb::arg("arrays"));
     module.def("fit_slopes", &fit_slopes, nb::arg("pixels"), nb::arg("model"), nb::arg("network"), nb::arg("band"),
                nb::arg("level"), nb::arg("numbers"), nb::arg("sets"), nb::arg("precision"), nb::arg("isa"));
     module.def("encode", &encode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("adaptation"), nb::arg("model"),
