@@ -68,9 +68,10 @@ def select(names: Sequence[str]) -> list[Codec]:
 
 
 def _llc(model: str, effort: int) -> Codec:
+    known_as = next((alias for alias, name in models.ALIASES.items() if name == model), model)
     return Codec(
         f"llc-{model}-{effort}",
-        f"LLC {model} (effort {effort})",
+        f"LLC {known_as} (effort {effort})",
         lambda pixels, threads: llicti_core.encode(pixels, model=model, effort=effort, threads=threads),
         lambda data, threads: llicti_core.decode(data, threads=threads),
         threaded=True,

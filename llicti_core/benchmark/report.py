@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llicti_core.engines.native import instruction_sets
+from llicti_core.models import ALIASES
 
 BASELINE = "jxl-7"
 """The codec that the table's relative columns refer to: JPEG XL at its default effort."""
@@ -67,6 +68,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": _versions(),
+        "models": ALIASES,
     }
 
 
@@ -104,10 +106,11 @@ def document(results: dict[str, Any]) -> str:
 def _preamble(results: dict[str, Any]) -> str:
     machine = results["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    models = ", ".join(f"{alias} is {name}" for alias, name in machine["models"].items())
     return (
         f"{results['threads']} threads for the codecs that can use them, on {machine['cores']} cores: "
         f"{machine['processor']} ({machine['instruction_set']}), {machine['system']}, Python {machine['python']}, "
-        f"{versions}.\n\n"
+        f"{versions}. Models: {models}.\n\n"
         "Every decoded image was compared with the original, pixel for pixel, every time. In each round each image "
         "went through one codec after the other; times are medians over the rounds, file access left out."
     )

@@ -1,6 +1,7 @@
 """Models: finding the one a file asks for, and what one is made of."""
 
 from llicti_core.models.registry import (
+    ALIASES,
     DEFAULT,
     Layer,
     Model,
@@ -16,6 +17,7 @@ from llicti_core.models.registry import (
 )
 
 __all__ = [
+    "ALIASES",
     "DEFAULT",
     "Layer",
     "Model",

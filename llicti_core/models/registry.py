@@ -51,7 +51,7 @@ _EXTENSION = ".safetensors"
 _DTYPES = {"b": "I8", "i": "I32"}
 """What safetensors files call the formats of tensors."""
 
-_ALIASES = {DEFAULT: "llicti-d3", "best": "llicti-b3"}
+ALIASES = {DEFAULT: "llicti-d3", "best": "llicti-b3"}
 """Names that stand for a bundled model."""
 
 
@@ -283,7 +283,7 @@ def _little_endian(tensor: memoryview) -> bytes:
 
 def load(name: str = DEFAULT) -> Model:
     """The installed model called `name`. Raises UnknownModelError."""
-    for path in _find(_ALIASES.get(name, name)):
+    for path in _find(ALIASES.get(name, name)):
         return _read_installed(path)
     msg = f"model {name!r} is not installed (there are: {', '.join(available())})"
     raise UnknownModelError(msg)

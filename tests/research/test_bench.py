@@ -75,7 +75,7 @@ def test_results(photographs: Path, deep: Path, tmp_path: Path, monkeypatch: pyt
     results = json.loads((output / "results.json").read_text())
     assert (results["rounds"], results["threads"]) == (2, 2)
     assert results["startup"]["llc"] > 0
-    assert {"processor", "cores", "instruction_set", "versions"} <= results["machine"].keys()
+    assert {"processor", "cores", "instruction_set", "versions", "models"} <= results["machine"].keys()
     small, large = results["groups"]
     assert (small["name"], small["bits"], small["images"]) == ("photos", 8, ["a.png", "b.png"])
     assert small["pixels"] == 70 * 90 + 80 * 40
@@ -105,6 +105,11 @@ def test_every_installed_codec_is_lossless(bits: int) -> None:
     able = [codec for codec in codecs.installed() if bits in codec.depths]
     assert able
     speed.measure(able, [image], 1, 2, lambda _: None)
+
+
+def test_our_models_are_called_what_users_call_them() -> None:
+    labels = {codec.label for codec in codecs.installed() if codec.family == "llc"}
+    assert {"LLC default (effort 0)", "LLC best (effort 3)"} <= labels
 
 
 def test_threads_gain_what_they_gain(images: list[photos.Pixels]) -> None:
