@@ -256,8 +256,10 @@ constexpr Simd::Table kShares([](int i) { return 2 * kWeightShare[i]; });
 constexpr Simd::Table kDivisors([](int i) { return 32768 >> i; });
 constexpr Simd::Table kTails([](int i) { return kCdfTail[i]; });
 constexpr Simd::Table kSlopes([](int i) { return kCdfTail[i] - kCdfTail[i + 1]; });
-// By the power, 512 >> octave, up to 15: a spread of 2**octave / 16 is 32 / power values.
-constexpr Simd::Table kWidths([](int i) { return i < 1 ? 32 : i < 2 ? 16 : i < 4 ? 8 : i < 8 ? 4 : i < 15 ? 2 : 1; });
+// 6144 log(p / (1 - p)) for p = (i + 1/2) / 16: where a logistic distribution has its 16 parts, with half as much again
+// for the other components beside it, and for spreads, which are up to 1.83 times 2**octave / 16.
+constexpr int kLogit[8] = {769, 2331, 3973, 5765, 7821, 10360, 13939, 21100};
+constexpr Simd::Table kLogits([](int i) { return i < 8 ? -kLogit[7 - i] : kLogit[i - 8]; });
 
 // The weights, and everything about spreads. spread, logit: of component 0, in rows of kLanes.
 inline void prepare(const Bounds& bounds, const int16_t (*spread)[kLanes], const int16_t (*logit)[kLanes], int block,
@@ -345,18 +347,20 @@ struct Found {
     alignas(64) uint16_t cdf_low[kLanes], frequency[kLanes];
 };
 
-// Where to look first: at the mean of the heaviest component, then as far from it as that component is wide.
-inline void aim(Mixture& mixture, const Bounds& bounds) {
-    I16 most = mixture.weight[0], origin = mixture.origin[0], power = mixture.power[0];
+// Where to look first: where the slot would be if the heaviest component were all there is; then as far from it as that
+// component is wide.
+inline void aim(Mixture& mixture, const Bounds& bounds, I16 slot) {
+    I16 most = mixture.weight[0], origin = mixture.origin[0], limit = mixture.limit[0];
     for (int k = 1; k < kComponents; k++) {
         const auto heavier = Simd::greater_unsigned(mixture.weight[k], most);
         most = Simd::blend(heavier, mixture.weight[k], most);
         origin = Simd::blend(heavier, mixture.origin[k], origin);
-        power = Simd::blend(heavier, mixture.power[k], power);
+        limit = Simd::blend(heavier, mixture.limit[k], limit);
     }
-    const I16 mean = Simd::sra<kFineShift>(origin);
-    mixture.start = Simd::min(Simd::max(mean, Simd::set(int16_t(bounds.low + 1))), Simd::set(int16_t(bounds.high)));
-    mixture.step = Simd::lookup(kWidths, Simd::index(Simd::min(power, Simd::set(15))));
+    const I16 away = Simd::mulhi(limit, Simd::lookup(kLogits, Simd::index(Simd::srl<12>(slot))));
+    const I16 guess = Simd::sra<kFineShift>(Simd::add(origin, away));
+    mixture.start = Simd::min(Simd::max(guess, Simd::set(int16_t(bounds.low + 1))), Simd::set(int16_t(bounds.high)));
+    mixture.step = Simd::max(Simd::srl<8>(limit), Simd::set(2));
 }
 
 inline void search(const Mixture* mixtures, const Bounds& bounds, const uint32_t* state, uint32_t active,
@@ -529,16 +533,16 @@ inline bool decode(const Pass& pass, Wavefront& front, int steps, StreamDecoder*
             const int16_t* base = predicted.base[pass.bases - pass.channels + c];
             if (pass.bounds[c].coded()) {
                 const ChannelOutputs outputs = channel_outputs(pass, c, predicted);
-                for (int b = 0; b < kBlocks; b++) {
-                    if (!has_pixels(front.active, b)) continue;
-                    prepare(pass.bounds[c], outputs.spread, outputs.logit, b, mixtures[b]);
-                    centre(outputs.mean, base, outputs.coefficient, residual, b, mixtures[b]);
-                    aim(mixtures[b], pass.bounds[c]);
-                }
                 alignas(64) uint32_t state[kLanes];
                 std::memcpy(state, decoder->state, sizeof(state));
                 for (int lane = 0; before != decoder && lane < kLanes; lane++) {
                     if (older >> lane & 1) state[lane] = before->state[lane];
+                }
+                for (int b = 0; b < kBlocks; b++) {
+                    if (!has_pixels(front.active, b)) continue;
+                    prepare(pass.bounds[c], outputs.spread, outputs.logit, b, mixtures[b]);
+                    centre(outputs.mean, base, outputs.coefficient, residual, b, mixtures[b]);
+                    aim(mixtures[b], pass.bounds[c], Simd::low_halves(state + b * kBlock));
                 }
                 search(mixtures, pass.bounds[c], state, front.active, found);
                 if (!Simd::take_off(*decoder, newer, found.cdf_low, found.frequency)) return false;
