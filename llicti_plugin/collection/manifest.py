@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import chain, count
 from typing import Any, NamedTuple
 
@@ -138,10 +139,12 @@ def plan(
     folder = os.path.abspath(folder or home(paths, destination, settings))
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
-    stems = _Stems(settings)
     files = size = 0
     kinds: dict[str, tuple[int, int]] = {}
-    with open(os.path.join(folder, _ROWS), "w", encoding="ascii", newline="\n") as rows:
+    with (
+        closing(_Stems(settings)) as stems,
+        open(os.path.join(folder, _ROWS), "w", encoding="ascii", newline="\n") as rows,
+    ):
         for found in sources.find(paths, sources.suffixes(settings.to), destination):
             if stems.has_seen(found.path):
                 continue
@@ -169,6 +172,10 @@ class _Stems:
         self._long: frozenset[str] = frozenset() if settings.lossy else lossy.SUFFIXES
         self._taken = sqlite3.connect("")  # a file of SQLite's own that goes away by itself
         self._taken.execute("CREATE TABLE taken (stem TEXT PRIMARY KEY) WITHOUT ROWID")
+
+    def close(self) -> None:
+        """Forget the names."""
+        self._taken.close()
 
     def of(self, relative: str) -> str:
         """The target of the file `relative`, without suffix."""
