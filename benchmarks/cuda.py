@@ -1,11 +1,12 @@
-"""The CUDA engine on a GPU, in one call: tests, exactness over a folder both ways, speed, kernels, the GPU's ceilings.
+"""The CUDA engine on a GPU, in one call: exactness over a folder both ways, speeds, adaptation, kernels, tests.
 
     python benchmarks/cuda.py FOLDER_OF_PHOTOGRAPHS --minutes 14 --output cuda.md
 
 Takes a checkout that is installed, with its extra `cuda`, pytest, hypothesis and scikit-image; installs nothing. Each
-step is a process with a time limit of its own, and adds what it finds, as it finds it, to the output, in Markdown: what
-is there stays, whatever happens to a later step. Compiled kernels are kept in Triton's cache for the next one. With
-TRITON_INTERPRET=1 it runs on tiny images without a GPU, to try itself out.
+step is a process with a time limit of its own, and adds rows to one table, as it finds them, in Markdown: what is there
+stays, whatever happens to a later step. Kernels that a step compiles are kept in Triton's cache for the next ones; the
+tests come last, since they compile the most. With TRITON_INTERPRET=1 it runs on tiny images without a GPU, to try
+itself out.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,9 +31,12 @@ from PIL import Image
 
 import llicti_core
 import llicti_core.torch
-from llicti_core import models
-from llicti_core.engines.cuda import CudaEngine, weights
+from llicti_core import adaptation, models
+from llicti_core.engines import native
+from llicti_core.engines.base import NOT_ADAPTED, TiledImage
+from llicti_core.engines.cuda import CudaEngine, kernels, search, weights
 from llicti_core.errors import DeviceError
+from llicti_core.view import TileGrid
 
 Pixels = NDArray[np.uint8]
 
@@ -39,10 +44,9 @@ ROOT = Path(__file__).resolve().parent.parent
 TRIAL = triton.knobs.runtime.interpret
 ROUNDS = 1 if TRIAL else 5
 BATCH, BATCH_SIZE, LARGE_SIZE = (2, (3, 5), (5, 6)) if TRIAL else (64, (1250, 1600), (3000, 4000))
-MODELS = ("default", "best")
-
-SHARES = {"tests": 1 / 3, "exactness": 1 / 4, "batch": 1 / 4, "large": 1 / 6, "kernels": 1 / 8, "ceilings": 1 / 12}
-"""Of the time, what each step may take at most; all of them take less together where nothing is wrong."""
+FITTED_SIZE = (32, 40) if TRIAL else BATCH_SIZE
+"""Of images that a model is adapted to: smaller ones are left alone."""
+MODELS = ("default",) if TRIAL else ("default", "best")
 
 
 def main() -> int:
@@ -50,53 +54,60 @@ def main() -> int:
     parser.add_argument("photos", type=Path, help="folder of photographs")
     parser.add_argument("--minutes", type=float, default=14, help="time for all steps (default: 14)")
     parser.add_argument("--output", type=Path, default=Path("cuda.md"), help="where results go (default: cuda.md)")
-    parser.add_argument("--step", choices=SHARES, help="this one alone, in this process")
+    parser.add_argument("--step", choices=STEPS, help="this one alone, in this process")
+    parser.add_argument("--seconds", type=float, default=600, help="with --step: time that it has (default: 600)")
     chosen = parser.parse_args()
     if chosen.step:
-        report = Report(chosen.output)
-        return STEPS[chosen.step](report, chosen.photos)
-    return run_steps(chosen.photos, chosen.minutes, chosen.output)
-
-
-def run_steps(photos: Path, minutes: float, output: Path) -> int:
+        work = STEPS[chosen.step].work
+        return work(Report(chosen.output, chosen.step), chosen.photos, time.monotonic() + chosen.seconds)
     device = CudaEngine().device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "Interpreter"
-    output.write_text(f"# {name}\n\nPyTorch {torch.__version__}, Triton {triton.__version__}\n", encoding="utf-8")
-    report = Report(output)
-    end = time.monotonic() + 60 * minutes
-    failed = False
-    for step, share in SHARES.items():
-        limit = min(60 * minutes * share, end - time.monotonic())
-        report.line(f"\n## {step.capitalize()}\n")
-        if limit < 5:
-            report.line("**Not run: no time was left.**")
-            failed = True
-            continue
-        began = time.monotonic()
-        command = [sys.executable, __file__, photos, "--output", output, "--step", step]
-        # A group of its own, so that what a step has started ends with it.
-        with subprocess.Popen(command, start_new_session=True) as process:
-            try:
-                code = process.wait(limit)
-                result = f"exit status {code}" if code else ""
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                result = f"cut off after {limit:.0f} s"
-        failed |= bool(result)
-        report.line(f"\n{step}: {time.monotonic() - began:.0f} s{f', **{result}**' if result else ''}")
-    return 1 if failed else 0
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "Triton's interpreter"
+    title = f"{name}, PyTorch {torch.__version__}, Triton {triton.__version__}"
+    command = [sys.executable, __file__, str(chosen.photos), "--output", str(chosen.output), "--step"]
+    commands = {step: ([*command, step], STEPS[step].share) for step in STEPS}
+    return run_steps(title, commands, 60 * chosen.minutes, chosen.output)
 
 
 class Report:
-    """A file to which lines are added; they are printed too."""
+    """A table, to which a step adds rows; they are printed too."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, step: str) -> None:
+        self.path, self.step = path, step
 
-    def line(self, text: str) -> None:
-        print(text, flush=True)
+    def row(self, what: str, result: str, remark: str = "") -> None:
+        line = f"| {self.step} | {what} | {result} | {remark} |"
+        print(line, flush=True)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+            file.write(line + "\n")
+
+
+def run_steps(title: str, commands: Mapping[str, tuple[Sequence[str], float]], seconds: float, output: Path) -> int:
+    """Run the command of each step, with `--seconds` added, which may take its share of the time at most. Writes the
+    table's head, and of each step how long it took and how it ended. Returns 1 where one failed, else 0."""
+    output.write_text(f"# {title}\n\n| step | what | result | remark |\n|---|---|---|---|\n", encoding="utf-8")
+    end = time.monotonic() + seconds
+    failed = []
+    for step, (command, share) in commands.items():
+        report = Report(output, step)
+        limit = min(seconds * share, end - time.monotonic())
+        if limit < seconds / 100:
+            report.row("the step", "**not run**", "no time was left")
+            failed.append(step)
+            continue
+        began = time.monotonic()
+        # A group of its own, so that what a step has started ends with it.
+        with subprocess.Popen([*command, "--seconds", f"{limit:.0f}"], start_new_session=True) as process:
+            try:
+                code = process.wait(limit)
+                result = f"**failed**: exit status {code}" if code else "done"
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                result = "**cut off**"
+        report.row("the step", result, f"{time.monotonic() - began:.1f} s of {limit:.0f}")
+        if result != "done":
+            failed.append(step)
+    Report(output, "all").row("the steps", f"**failed**: {', '.join(failed)}" if failed else "done")
+    return 1 if failed else 0
 
 
 def read_photos(folder: Path) -> Iterator[tuple[str, Pixels]]:
@@ -107,47 +118,57 @@ def read_photos(folder: Path) -> Iterator[tuple[str, Pixels]]:
             yield path.name, pixels[:3, :5] if TRIAL else pixels
 
 
-def run_tests(report: Report, photos: Path) -> int:
-    """The tests marked for a GPU; each one that ends is a line."""
-    if TRIAL:
-        report.line("Left out without a GPU.")
-        return 0
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "pytest",
-        "-v",
-        "-m",
-        "cuda",
-        "tests/engines/test_cuda.py",
-        "-k",
-        "not compiles",
-    ]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
-        assert run.stdout
-        for line in run.stdout:
-            print(line, end="", flush=True)
-            if any(word in line for word in ("PASSED", "FAILED", "ERROR", "SKIPPED", " passed", " failed")):
-                report.line(f"- {line.strip()}")
-    return run.returncode
+def start_up(report: Report, photos: Path, end: float) -> int:
+    """One small image both ways: what the first compilation takes, and whether anything works at all."""
+    _, pixels = next(read_photos(photos))
+    pixels = np.ascontiguousarray(pixels[:128, :96])
+    expected = llicti_core.encode(pixels, effort=0)
+    failed = False
+    for round_name in ("first", "second"):
+        began = time.perf_counter()
+        right = bool((llicti_core.decode(expected, device="cuda") == pixels).all())
+        middle = time.perf_counter()
+        same = llicti_core.encode(pixels, effort=0, device="cuda") == expected
+        taken = time.perf_counter() - middle
+        report.row(
+            f"{round_name} decode of {pixels.shape[1]} x {pixels.shape[0]}", alike(right), f"{middle - began:.2f} s"
+        )
+        report.row(f"{round_name} encode", alike(same), f"{taken:.2f} s")
+        failed |= not (right and same)
+    return 1 if failed else 0
 
 
-def compare(report: Report, photos: Path) -> int:
-    """GPU and CPU write the same files and read each other's, in colour and in grey, with and without adaptation."""
-    differing = 0
+def alike(same: bool) -> str:
+    return "alike" if same else "**different**"
+
+
+def tiled(pixels: Pixels, model: str = "default", adapted: bytes = NOT_ADAPTED) -> TiledImage:
+    tiles = list(TileGrid(pixels.shape[1], pixels.shape[0], 1024))
+    return TiledImage(memoryview(pixels), tiles, models.load(model), adapted)
+
+
+def compare(report: Report, photos: Path, end: float) -> int:
+    """GPU and CPU write the same files and read each other's, in colour and in grey, with and without an adaptation,
+    of the CPU's search and of the GPU's."""
+    engine = CudaEngine()
+    count = differing = 0
     for name, colour in read_photos(photos):
-        for pixels, effort, model in ((colour, 1, "default"), (colour[..., 1], 0, "default"), (colour, 0, "best")):
-            expected = llicti_core.encode(pixels, effort=effort, model=model)
-            written = llicti_core.encode(pixels, effort=effort, model=model, device="cuda")
-            read = llicti_core.torch.decode(expected).cpu().numpy()
-            right = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-            results = {"encoded": written == expected, "decoded": bool(np.array_equal(read, right))}
-            differing += not all(results.values())
-            found = ", ".join(f"{what} {'alike' if same else '**differently**'}" for what, same in results.items())
-            report.line(f"- {name}, {'grey' if pixels.ndim == 2 else 'colour'}, {model}, effort {effort}: {found}")
-    report.line(f"\n{differing} differ")
-    return 1 if differing else 0
+        grey = np.ascontiguousarray(colour[..., 1:2])
+        colour = np.ascontiguousarray(colour)
+        images = {"colour": tiled(colour), "grey": tiled(grey)} | {model: tiled(colour, model) for model in MODELS[1:]}
+        images["adapted"] = tiled(colour, "default", adaptation.fit(tiled(colour), 1, os.cpu_count() or 1))
+        images["adapted on the device"] = tiled(colour, "default", *search.fit([tiled(colour)], 1, "cuda"))
+        wrong = []
+        for kind, image in images.items():
+            coded = native.NativeEngine().encode(image, os.cpu_count() or 1)
+            decoded = np.zeros_like(np.asarray(image.pixels))
+            engine.decode(image._replace(pixels=memoryview(decoded)), coded, 1)
+            wrong += [f"{kind} encoded"] if engine.encode(image, 1) != coded else []
+            wrong += [f"{kind} decoded"] if not np.array_equal(decoded, image.pixels) else []
+        report.row(name, alike(not wrong), ", ".join(wrong or images))
+        count, differing = count + 1, differing + bool(wrong)
+    report.row(f"{count} photographs", f"{differing} differ" if differing else "all alike")
+    return 1 if differing or not count else 0
 
 
 def seconds(work: Callable[[], object]) -> list[float]:
@@ -177,57 +198,81 @@ def resized(photos: list[Pixels], number: int, size: tuple[int, int]) -> Pixels:
 
 
 class Sample(NamedTuple):
-    """Images of one size: tensors, their number of pixels, their files."""
+    """Images of one size: arrays, tensors on the device, and how many pixels they have in all."""
 
+    images: list[Pixels]
     tensors: list[torch.Tensor]
     pixels: int
-    files: list[bytes]
 
 
-def sample(photos: Path, count: int, size: tuple[int, int], model: str = "default") -> Sample:
+def sample(photos: Path, count: int, size: tuple[int, int]) -> Sample:
     found = [pixels for _, pixels in read_photos(photos)]
     images = [resized(found, number, size) for number in range(count)]
-    tensors = [torch.from_numpy(image).permute(2, 0, 1).contiguous() for image in images]
-    files = llicti_core.torch.encode_batch(tensors, effort=0, model=model)
-    return Sample(tensors, count * size[0] * size[1], files)
+    device = CudaEngine().device
+    tensors = [torch.from_numpy(image).permute(2, 0, 1).contiguous().to(device) for image in images]
+    return Sample(images, tensors, count * size[0] * size[1])
 
 
-def measure_batch(report: Report, photos: Path) -> int:
-    return measure(report, photos, BATCH, BATCH_SIZE)
+def measure_batch(report: Report, photos: Path, end: float) -> int:
+    return measure(report, sample(photos, BATCH, BATCH_SIZE))
 
 
-def measure_large(report: Report, photos: Path) -> int:
-    return measure(report, photos, 1, LARGE_SIZE)
+def measure_large(report: Report, photos: Path, end: float) -> int:
+    return measure(report, sample(photos, 1, LARGE_SIZE))
 
 
-def measure(report: Report, photos: Path, count: int, size: tuple[int, int]) -> int:
-    report.line(
-        f"{count} x {size[1]} x {size[0]} pixels:\n\n| what | median | best | Mpixel/s (median) |\n|---|---|---|---|"
-    )
+def measure(report: Report, images: Sample) -> int:
+    height, width, _ = images.images[0].shape
+    label = f"{len(images.images)} of {width} x {height}"
     for model in MODELS:
-        images = sample(photos, count, size, model)
-        time_line(report, f"decode, {model}", images.pixels, decoding(images))
-        time_line(report, f"encode, {model}, effort 0", images.pixels, encoding(images, model, 0))
-    time_line(report, "encode, default, effort 1", images.pixels, encoding(images, "default", 1))
+        files = llicti_core.torch.encode_batch(images.tensors, effort=0, model=model)
+
+        def decode(files: list[bytes] = files) -> object:
+            return llicti_core.torch.decode_batch(files)
+
+        def encode(model: str = model) -> object:
+            return llicti_core.torch.encode_batch(images.tensors, model=model, effort=0)
+
+        speed(report, f"decode {label}, `{model}`", images.pixels, decode)
+        speed(report, f"encode {label}, `{model}`, effort 0", images.pixels, encode)
     return 0
 
 
-def decoding(images: Sample) -> Callable[[], object]:
-    return lambda: llicti_core.torch.decode_batch(images.files)
-
-
-def encoding(images: Sample, model: str, effort: int) -> Callable[[], object]:
-    return lambda: llicti_core.torch.encode_batch(images.tensors, model=model, effort=effort)
-
-
-def time_line(report: Report, label: str, pixels: int, work: Callable[[], object]) -> None:
+def speed(report: Report, label: str, pixels: int, work: Callable[[], object]) -> None:
     times = seconds(work)
     middle = statistics.median(times)
-    report.line(f"| {label} | {middle * 1e3:.1f} ms | {min(times) * 1e3:.1f} ms | {pixels / middle / 1e6:.1f} |")
+    spread = f"median {middle * 1e3:.1f} ms, best {min(times) * 1e3:.1f} ms"
+    report.row(label, f"{pixels / middle / 1e6:.1f} Mpixel/s", spread)
 
 
-def measure_ceilings(report: Report, photos: Path) -> int:
-    """What the GPU itself can do: multiply-accumulates of bytes and bytes of memory a second."""
+def measure_adaptation(report: Report, photos: Path, end: float) -> int:
+    """How fast the model is adapted to a batch and to one image, and by how much the first image becomes smaller."""
+    threads = os.cpu_count() or 1
+    search.fit([tiled(pixels) for pixels in sample(photos, 1, FITTED_SIZE).images], 1, "cuda")  # loads libraries
+    for count in (BATCH, 1):
+        images = [tiled(pixels) for pixels in sample(photos, count, FITTED_SIZE).images]
+        pixels = count * FITTED_SIZE[0] * FITTED_SIZE[1]
+        before = coded_size(images[0])
+        for effort in (1, 3):
+            began = time.perf_counter()
+            found = search.fit(images, effort, "cuda")
+            taken = time.perf_counter() - began
+            here = coded_size(images[0]._replace(adaptation=found[0]))
+            there = coded_size(images[0]._replace(adaptation=adaptation.fit(images[0], effort, threads)))
+            gain = f"-{100 * (1 - here / before):.2f} %, on the CPU -{100 * (1 - there / before):.2f} %"
+            speeds = f"{count / taken:.2f} images/s, {pixels / taken / 1e6:.2f} Mpixel/s"
+            report.row(f"{count} of {FITTED_SIZE[1]} x {FITTED_SIZE[0]}, effort {effort}", speeds, gain)
+    return 0
+
+
+def coded_size(image: TiledImage) -> int:
+    """Bytes of an image, and of the change of its model."""
+    coded = native.NativeEngine().encode(image, os.cpu_count() or 1)
+    return len(image.adaptation) + sum(len(part) for tile in coded for kind in tile.segments for part in kind)
+
+
+def measure_kernels(report: Report, photos: Path, end: float) -> int:
+    """What the GPU itself can do, and each kernel's time for a batch each way, beside that."""
     device = CudaEngine().device
     side, size = (64, 1 << 10) if TRIAL else (8192, 1 << 30)
     a = torch.ones((side, side), dtype=torch.int8, device=device)
@@ -235,48 +280,89 @@ def measure_ceilings(report: Report, photos: Path) -> int:
     target = torch.empty_like(source)
     products = side**3 / min(seconds(lambda: torch._int_mm(a, a.t())))
     copied = 2 * size / min(seconds(lambda: target.copy_(source)))
-    report.line("| ceiling | measured |\n|---|---|")
-    report.line(f"| 8-bit multiply-accumulates (torch._int_mm, {side} cubed) | {products / 1e12:.2f} T/s |")
-    report.line(f"| memory, read and written (copy of {size >> 20} MiB) | {copied / 1e9:.0f} GB/s |\n")
-    packed = weights.pack(models.load(), [b""], 3, device)
-    pixel = sum(
-        (sum(band.inputs) + (band.depth - 1) * band.width + 16 * (3 if network == 0 else 7)) * band.width / 4
-        for network, bands in enumerate(packed.networks)
-        for band in bands
-    )
-    # A level has a quarter of the pixels of the one before it.
-    report.line(f"`default` takes {pixel * 4 / 3:.0f} multiply-accumulates a pixel, padding included.")
-    return 0
-
-
-def profile(report: Report, photos: Path) -> int:
-    """A table of the kernels of one call each way."""
+    report.row(f"ceiling: torch._int_mm, {side} cubed", f"{products / 1e12:.2f} T/s", "multiply-accumulates of bytes")
+    report.row(f"ceiling: copy of {size >> 20} MiB", f"{copied / 1e9:.0f} GB/s", "read and written")
     images = sample(photos, max(1, BATCH // 4), BATCH_SIZE)
+    files = llicti_core.torch.encode_batch(images.tensors, effort=0)
+    activity = torch.profiler.ProfilerActivity
     for label, work in (
-        ("decode", decoding(images)),
-        ("encode, effort 0", encoding(images, "default", 0)),
+        ("decode", lambda: llicti_core.torch.decode_batch(files)),
+        ("encode", lambda: llicti_core.torch.encode_batch(images.tensors, effort=0)),
     ):
         work()
-        activity = torch.profiler.ProfilerActivity
         with torch.profiler.profile(activities=[activity.CPU if TRIAL else activity.CUDA]) as profiler:
             work()
             synchronise()
-        report.line(f"\nKernels, {label}, {images.pixels / 1e6:.0f} Mpixel:\n\n| kernel | calls | ms | ns a pixel |")
-        report.line("|---|---|---|---|")
         averages = sorted(profiler.key_averages(), key=lambda event: -event.self_device_time_total)
-        for event in averages[: 3 if TRIAL else 16]:
+        for event in averages[: 2 if TRIAL else 12]:
             taken = event.self_device_time_total / 1e6
-            report.line(f"| {event.key[:60]} | {event.count} | {taken * 1e3:.2f} | {taken / images.pixels * 1e9:.3f} |")
+            reached = ceiling_share(event.key, images.pixels, taken, products, copied)
+            what = f"{label} {images.pixels / 1e6:.0f} Mpixel: {event.key[:40]}"
+            report.row(what, f"{taken * 1e3:.2f} ms", f"{event.count} calls{reached}")
     return 0
 
 
-STEPS: dict[str, Callable[[Report, Path], int]] = {
-    "tests": run_tests,
-    "exactness": compare,
-    "batch": measure_batch,
-    "large": measure_large,
-    "kernels": profile,
-    "ceilings": measure_ceilings,
+def ceiling_share(kernel: str, pixels: int, taken: float, products: float, copied: float) -> str:
+    """What share of a ceiling a kernel reaches, where that is known."""
+    levels = 4 / 3  # each has a quarter of the pixels of the one before it
+    moved = {"split_colours": 3 + 8, "merge_colours": 8 + 3, "skew": levels * 3 * (2 + 2)}
+    if taken and kernel.startswith(("decode_pass", "encode_pass")):
+        return f", {100 * levels * pixels * products_per_pixel() / taken / products:.1f} % of the products"
+    for name, per_pixel in moved.items():
+        if taken and kernel.startswith(name):
+            return f", {100 * pixels * per_pixel / taken / copied:.1f} % of the copy"
+    return ""
+
+
+def products_per_pixel() -> float:
+    """Multiply-accumulates of `default` for a pixel of the finest level, padding included."""
+    networks = weights.pack(models.load(), [NOT_ADAPTED], 3, CudaEngine().device)
+    total = 0.0
+    for bands, kinds in zip(networks, (3, 7), strict=True):
+        for band in bands:
+            channels = sum(band.inputs) + (band.depth - 1) * band.width + kernels.COLUMNS.value * kinds
+            total += channels * band.width / 4
+    return total
+
+
+def run_tests(report: Report, photos: Path, end: float) -> int:
+    """The tests marked for a GPU; those that fail are rows, and how many did not. What only compiles is left out."""
+    chosen = "kernels_have or nothing_is_searched" if TRIAL else "not compiles"
+    files = ("tests/engines/test_cuda.py", "tests/engines/test_cuda_search.py")
+    command = [sys.executable, "-P", "-m", "pytest", "-vv", "-m", "cuda", *files, "-k", chosen]
+    counts = dict.fromkeys(("PASSED", "FAILED", "ERROR", "SKIPPED"), 0)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        assert run.stdout
+        stopper = threading.Timer(max(1, end - time.monotonic() - 5), run.kill)
+        stopper.start()
+        for line in run.stdout:
+            print(line, end="", flush=True)
+            for word in counts:
+                if "::" in line and f" {word}" in line and not line.startswith(word):
+                    counts[word] += 1
+                    if word in ("FAILED", "ERROR"):
+                        report.row(line.split()[0], f"**{word.lower()}**")
+        stopper.cancel()
+    report.row("pytest -m cuda", ", ".join(f"{count} {word.lower()}" for word, count in counts.items() if count))
+    return run.returncode
+
+
+class Step(NamedTuple):
+    """work: what it does, for a report, photographs and the time when it is to end; returns 0 where all is well. share:
+    of the whole time, what it may take at most; all of them take less together where nothing is wrong."""
+
+    work: Callable[[Report, Path, float], int]
+    share: float
+
+
+STEPS = {
+    "start-up": Step(start_up, 1 / 4),
+    "exactness": Step(compare, 1 / 4),
+    "batch": Step(measure_batch, 1 / 5),
+    "large": Step(measure_large, 1 / 8),
+    "adaptation": Step(measure_adaptation, 1 / 6),
+    "kernels": Step(measure_kernels, 1 / 8),
+    "tests": Step(run_tests, 1),
 }
 
 
