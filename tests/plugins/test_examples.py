@@ -27,12 +27,18 @@ def run(name: str, *arguments: object, cwd: Path) -> str:
 
 
 @pytest.mark.slow
-def test_torch_dataset(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("torch_dataset.py", ["--workers", 2]), ("torch_device_dataset.py", ["--device", "cpu"])],
+)
+def test_torch_datasets(name: str, options: list[object], tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    images = [smooth(32, 32, seed=seed) for seed in range(3)]
-    for number, pixels in enumerate(images):
+    images = [smooth(32, 32, seed=seed) for seed in range(2)]
+    images.append(np.repeat(smooth(32, 32, 1)[..., np.newaxis], 3, axis=2))
+    for number, pixels in enumerate(images[:2]):
         iio.imwrite(tmp_path / f"{number}.llc", pixels)
-    printed = run("torch_dataset.py", tmp_path, "--crop", 32, "--batch", 2, "--workers", 2, cwd=tmp_path)
+    iio.imwrite(tmp_path / "grey.llc", images[2][..., 0])
+    printed = run(name, tmp_path, "--crop", 32, "--batch", 2, *options, cwd=tmp_path)
     red, green, blue = np.mean(images, axis=(0, 1, 2))
     assert printed.startswith("3 photographs in 2 batches")
     assert f"mean red {red:.3f}, green {green:.3f}, blue {blue:.3f}" in printed
