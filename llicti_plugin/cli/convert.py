@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 
 from llicti_core import LLCError, models
@@ -41,7 +42,8 @@ def _run(planned: Manifest, engine: Engine, report_path: str) -> int:
         with progress:
             given_up = engine.run(planned.folder, planned.pending(), progress.tick)
     except KeyboardInterrupt as error:
-        _write_report(planned, report_path)
+        with suppress(OSError):
+            _write_report(planned, report_path)
         raise batch.Interrupted from error
     totals = _write_report(planned, report_path)
     for line in _summary(totals, planned, time.monotonic() - began):

@@ -169,10 +169,10 @@ def _compare_frames(wanted: _Frame, found: llicti_core.LlcFrame, pixels: NDArray
             raise Failure(msg)
 
 
-def _samples(pixels: NDArray[Any]) -> tuple[str, tuple[int, ...], bytes]:
-    """An array's type, height and width, and samples, whatever their order of bytes."""
-    little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
-    return little.dtype.name, little.shape[:2], little.tobytes()
+def _samples(pixels: NDArray[Any]) -> tuple[str, tuple[int, ...], memoryview]:
+    """An array's type, height and width, and samples as bytes, whatever their order."""
+    little = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
+    return little.dtype.name, little.shape[:2], memoryview(little.reshape(-1).view(np.uint8))
 
 
 def _examined(image: ImageFile, data: bytes) -> depth.Finding:

@@ -46,7 +46,7 @@ class LocalFiles:
             return file.read(most)
 
     def write(self, path: str, data: bytes, like: str) -> None:
-        """Write a file, with times and permissions of the file `like`; folders are made.
+        """Write a file, with times of the file `like`, and its permissions, if it can have them; folders are made.
 
         It is there, or replaces what was there, only once it has been read back from the disk and compared. Raises
         OSError, or Failure where it comes back changed; then nothing is left behind. A process that is killed leaves a
@@ -59,7 +59,10 @@ class LocalFiles:
             with open(partial, "wb") as file:
                 file.write(data)
                 file.flush()
-                shutil.copystat(like, partial)
+                with suppress(PermissionError):  # of file systems without permissions, such as FAT
+                    shutil.copystat(like, partial)
+                found = os.stat(like)
+                os.utime(partial, ns=(found.st_atime_ns, found.st_mtime_ns))
                 os.fsync(file.fileno())
             if _read_from_disk(partial) != data:
                 msg = "what was written does not come back from the disk"

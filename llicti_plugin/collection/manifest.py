@@ -142,7 +142,7 @@ def plan(
     files = size = 0
     kinds: dict[str, tuple[int, int]] = {}
     with (
-        closing(_Stems(settings)) as stems,
+        closing(_Stems()) as stems,
         open(os.path.join(folder, _ROWS), "w", encoding="ascii", newline="\n") as rows,
     ):
         for found in sources.find(paths, sources.suffixes(settings.to), destination):
@@ -167,9 +167,7 @@ def plan(
 class _Stems:
     """The names of targets without their suffixes, each given once: `a` for a.png, and then `a.tif` for a.tif."""
 
-    def __init__(self, settings: Settings) -> None:
-        # Files that are most likely left alone do not take the short names.
-        self._long: frozenset[str] = frozenset() if settings.lossy else lossy.SUFFIXES
+    def __init__(self) -> None:
         self._taken = sqlite3.connect("")  # a file of SQLite's own that goes away by itself
         self._taken.execute("CREATE TABLE taken (stem TEXT PRIMARY KEY) WITHOUT ROWID")
 
@@ -180,7 +178,8 @@ class _Stems:
     def of(self, relative: str) -> str:
         """The target of the file `relative`, without suffix."""
         stem, suffix = os.path.splitext(relative)
-        names = (relative,) if suffix.lower() in self._long else (stem, relative)
+        # What is most likely left alone does not take the short name of another picture, nor take it away later.
+        names = (relative,) if suffix.lower() in lossy.SUFFIXES else (stem, relative)
         further = (f"{relative}-{number}" for number in count(2))
         return next(name for name in chain(names, further) if self._take(name))
 

@@ -23,8 +23,8 @@ from llicti_plugin.collection.report import CONVERTED, FAILED, LARGER, LOSSY, PR
 _MOST_STARTS = 3
 """How often a file is begun."""
 
-_CLOCK = 2_000_000_000
-"""Nanoseconds that times of the same file may differ by on file systems with coarse clocks, such as FAT's."""
+_GRAINS = (1, 100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)
+"""Nanoseconds of which file systems keep multiples as times."""
 
 _FULL = frozenset(getattr(errno, name) for name in ("ENOSPC", "EDQUOT") if hasattr(errno, name))
 
@@ -182,7 +182,7 @@ def _check_target(source: str, stat: files.Stat, target: str, settings: Settings
     if files.of(source).same(source, target):
         msg = "is the file that would be written"
         raise batch.Failure(msg)
-    if abs(found.modified - stat.modified) < _CLOCK:
+    if _same_time(found.modified, stat.modified):
         return found
     if settings.force:
         return None
@@ -190,12 +190,17 @@ def _check_target(source: str, stat: files.Stat, target: str, settings: Settings
     raise batch.Failure(msg)
 
 
+def _same_time(kept: int, given: int) -> bool:
+    """Whether a time may be what a file system has kept of the one that a file was given."""
+    return any(kept % grain == 0 and abs(kept - given) < grain for grain in _GRAINS)
+
+
 def _gone(row: Row, manifest: Manifest) -> Result:
     """What became of a file that is no longer there: an earlier run may have replaced it."""
     for suffix in conversion.suffixes(manifest.settings):
         target = os.path.join(manifest.destination, row.stem + suffix)
         found = files.of(target).stat(target)
-        if manifest.settings.replace and found and abs(found.modified - row.modified) < _CLOCK:
+        if manifest.settings.replace and found and _same_time(found.modified, row.modified):
             return Result(row.path, PRESENT, target, row.size, found.size, removed=True)
     return _failed(row, os.strerror(errno.ENOENT))
 

@@ -42,7 +42,8 @@ def _fits_any(pattern: str) -> bool:
 def find(sources: Sequence[str], suffixes: frozenset[str], destination: str) -> Iterator[Source]:
     """The files, folder by folder in order of name; of folders those with one of `suffixes`, in lower case.
 
-    Folders that are links are left alone, and so is `destination` within a source.
+    Folders that are links are left alone, and so is `destination` within a source. What several patterns or folders
+    hold comes several times.
     """
     for source in sources:
         if os.path.isdir(source):
@@ -50,8 +51,11 @@ def find(sources: Sequence[str], suffixes: frozenset[str], destination: str) -> 
         elif not os.path.lexists(source) and glob.has_magic(source):
             root = _fixed_part(source)
             for path in glob.iglob(source, recursive=True):
-                if not os.path.isdir(path):
-                    yield _looked_at(path, os.path.relpath(path, root))
+                relative = os.path.relpath(path, root)
+                if os.path.isdir(path):
+                    yield from _walk(path, relative, suffixes, os.path.realpath(destination))
+                else:
+                    yield _looked_at(path, relative)
         else:
             yield _looked_at(source, os.path.basename(source))
 

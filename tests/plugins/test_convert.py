@@ -23,7 +23,18 @@ from PIL import Image
 import llicti_core
 from llicti_plugin import cli
 from llicti_plugin.cli import encode, progress
-from llicti_plugin.collection import Manifest, Settings, conversion, files, lossy, manifest, plan, report, run_shard
+from llicti_plugin.collection import (
+    Manifest,
+    Settings,
+    conversion,
+    files,
+    lossy,
+    manifest,
+    plan,
+    report,
+    run_shard,
+    shard,
+)
 from llicti_plugin.collection.report import CONVERTED, FAILED, LARGER, LOSSY, PRESENT, Result
 from llicti_plugin.collection.workers import LocalProcesses
 
@@ -118,6 +129,10 @@ def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tree(Path("out"))
     converted([Path("x/**/*.png")], Path("pattern"))
     assert tree(Path("pattern")) == ["a.llc", "y/b.llc"]
+    converted([Path("x*")], Path("folders"))
+    assert tree(Path("folders")) == ["x/A.llc", "x/a.png.llc", "x/a.tif.llc", "x/y/b.llc", "x/y/c.llc"]
+    converted([Path("x/**")], Path("all"))
+    assert tree(Path("all")) == ["A.llc", "a.png.llc", "a.tif.llc", "y/b.llc", "y/c.llc"]
     converted([Path("x/y/*.png")], Path("narrow"))
     assert tree(Path("narrow")) == ["b.llc"]
     # A destination within the source is not looked into, for whatever is made there.
@@ -172,8 +187,8 @@ def test_lossy_sources(tmp_path: Path) -> None:
     assert tree(tmp_path / "out") == ["d.jpg.llc"]  # which is PNG
     found = converted([tmp_path / "source"], tmp_path / "all", lossy=True)
     assert [found[name].status for name in sorted(found)] == [CONVERTED, CONVERTED, LARGER, CONVERTED]
-    assert (tmp_path / "all" / "a.llc").stat().st_size > (tmp_path / "source" / "a.jpg").stat().st_size
-    assert np.array_equal(pixels(tmp_path / "all" / "a.llc"), pixels(tmp_path / "source" / "a.jpg"))
+    assert (tmp_path / "all" / "a.jpg.llc").stat().st_size > (tmp_path / "source" / "a.jpg").stat().st_size
+    assert np.array_equal(pixels(tmp_path / "all" / "a.jpg.llc"), pixels(tmp_path / "source" / "a.jpg"))
 
 
 def test_lossy_formats(tmp_path: Path) -> None:
@@ -228,6 +243,14 @@ def test_existing_files(tmp_path: Path) -> None:
     assert converted([coded], tmp_path / "out")["a.llc"].reason == "is the file that would be written"
 
 
+def test_times_that_file_systems_keep() -> None:
+    given = 1_234_567_890_123_456_789
+    for grain in (1, 100, 1000, 10**7, 10**9, 2 * 10**9):
+        assert shard._same_time(given // grain * grain, given)
+    for other in (given + 1, given // 10**9 * 10**9 - 10**9, 0):
+        assert not shard._same_time(other, given)
+
+
 # Trust
 
 
@@ -255,6 +278,17 @@ def test_what_comes_back_as_something_else_is_not_written(
     assert (result.status, result.reason) == (FAILED, "what was written does not come back from the disk")
     assert source.exists()
     assert tree(tmp_path / "out") == []
+
+
+def test_target_without_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photograph(tmp_path / "a.png", 1)
+
+    def refused(path: object, mode: int, **options: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chmod", refused)
+    assert converted([tmp_path / "a.png"], tmp_path / "out")["a.png"].status == CONVERTED
+    assert (tmp_path / "out" / "a.llc").stat().st_mtime == 1e9 + 1
 
 
 def test_replace(tmp_path: Path) -> None:
