@@ -169,7 +169,7 @@ class _Stems:
 
     def __init__(self) -> None:
         self._taken = sqlite3.connect("")  # a file of SQLite's own that goes away by itself
-        self._taken.execute("CREATE TABLE taken (stem TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._taken.execute("CREATE TABLE taken (name TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def close(self) -> None:
         """Forget the names."""
@@ -181,17 +181,17 @@ class _Stems:
         # What is most likely left alone does not take the short name of another picture, nor take it away later.
         names = (relative,) if suffix.lower() in lossy.SUFFIXES else (stem, relative)
         further = (f"{relative}-{number}" for number in count(2))
-        return next(name for name in chain(names, further) if self._take(name))
+        # Names that differ in case alone are the same on some file systems.
+        return next(name for name in chain(names, further) if self._take(name.casefold()))
 
     def has_seen(self, path: str) -> bool:
         """Whether a source was named before, which its folder may have been, too."""
         return not self._take(f"/{path}")  # which no stem begins with
 
-    def _take(self, stem: str) -> bool:
+    def _take(self, name: str) -> bool:
         """Take a name; whether it was free."""
-        # Names that differ in case alone are the same on some file systems.
-        key = json.dumps(stem.casefold())
-        return self._taken.execute("INSERT OR IGNORE INTO taken VALUES (?)", (key,)).rowcount > 0
+        # In JSON, since names that are no text are none for SQLite.
+        return self._taken.execute("INSERT OR IGNORE INTO taken VALUES (?)", (json.dumps(name),)).rowcount > 0
 
 
 def _cut(path: str, most_files: int, most_bytes: int) -> list[Shard]:

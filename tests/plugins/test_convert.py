@@ -141,6 +141,28 @@ def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(converted([Path("x")], Path("x/llc"))) == 6
 
 
+@pytest.mark.skipif(os.path.exists(__file__.upper()), reason="names that differ in case alone are the same here")
+def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:
+    for seed, name in enumerate(("A.png", "a.PNG", "a.png")):
+        photograph(tmp_path / "source" / name, seed)
+    found = converted([tmp_path / "source"], tmp_path / "out")
+    assert {name: os.path.basename(result.target or "") for name, result in found.items()} == {
+        "A.png": "A.llc",
+        "a.PNG": "a.PNG.llc",
+        "a.png": "a.png-2.llc",
+    }
+    assert np.array_equal(pixels(tmp_path / "out" / "a.png-2.llc"), images.smooth(33, 47, seed=2))
+
+
+@on_unix
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    source = photograph(tmp_path / "source" / "a.png")
+    source.rename(os.fsdecode(os.fsencode(source.parent) + b"/caf\xe9\n.png"))
+    (result,) = converted([source.parent], tmp_path / "out").values()
+    assert result.status == CONVERTED
+    assert b"caf\xe9\n.llc" in os.listdir(os.fsencode(tmp_path / "out"))
+
+
 @on_unix
 def test_what_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
