@@ -1,39 +1,9 @@
-// From rows of pixels to planes by lane and back.
+// From rows of values to planes by lane and back.
 #include "planes.hpp"
 
 #include <algorithm>
 
 namespace llicti {
-
-void read_row(const uint8_t* from, int width, int step, int channels, int16_t* const* to) {
-    if (channels == 1) {
-        for (int x = 0; x < width; x++) to[0][x] = int16_t(from[x * step] - kYOffset);
-        return;
-    }
-    int16_t *luma = to[0], *orange = to[1], *green = to[2];
-    for (int x = 0; x < width; x++, from += 3 * step) {
-        const int r = from[0], g = from[1], b = from[2];
-        const int co = r - b, t = b + (co >> 1), cg = g - t;
-        luma[x] = int16_t(t + (cg >> 1) - kYOffset);
-        orange[x] = int16_t(co);
-        green[x] = int16_t(cg);
-    }
-}
-
-void write_row(const int16_t* const* from, int width, int channels, uint8_t* to) {
-    if (channels == 1) {
-        for (int x = 0; x < width; x++) to[x] = uint8_t(from[0][x] + kYOffset);
-        return;
-    }
-    const int16_t *luma = from[0], *orange = from[1], *green = from[2];
-    for (int x = 0; x < width; x++) {
-        const int co = orange[x], cg = green[x], t = luma[x] + kYOffset - (cg >> 1);
-        const int b = t - (co >> 1);
-        to[3 * x] = uint8_t(b + co);
-        to[3 * x + 1] = uint8_t(t + cg);
-        to[3 * x + 2] = uint8_t(b);
-    }
-}
 
 void Planes::put_row(int phase, int channel, int group, int lane, const int16_t* values, ptrdiff_t apart) const {
     const int width = columns(phase), end = geometry_.columns + 2;

@@ -1,4 +1,4 @@
-// From rows of pixels to planes by lane and back, and the color transform (docs/format.md, clauses 3.1 and 4).
+// From rows of values to planes by lane and back (docs/format.md, clause 4).
 #pragma once
 
 #include <algorithm>
@@ -30,10 +30,6 @@ struct Raster {
 
     int16_t* row(int channel, int y) const { return &values[(size_t(channel) * height + y) * width]; }
 };
-
-// A row of `width` pixels, `channels` bytes each and `step` pixels apart, to values of each channel.
-void read_row(const uint8_t* from, int width, int step, int channels, int16_t* const* to);
-void write_row(const int16_t* const* from, int width, int channels, uint8_t* to);
 
 // All phases' planes of one level.
 class Planes {

@@ -2,6 +2,8 @@
 #include "tile.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <memory>
 #include <stdexcept>
 
@@ -55,6 +57,10 @@ void for_each_part(int streams, ThreadPool& pool, bool light, Code code) {
         code(first, (part + 1) * streams / parts - first, part);
     });
 }
+
+constexpr std::array<Bounds, 3> kNoBounds = {{{INT16_MAX, INT16_MIN}, {INT16_MAX, INT16_MIN}, {INT16_MAX, INT16_MIN}}};
+
+Bounds either(const Bounds& a, const Bounds& b) { return {std::min(a.low, b.low), std::max(a.high, b.high)}; }
 
 bool any_coded(const std::vector<Bounds>& bounds) {
     return std::any_of(bounds.begin(), bounds.end(), [](const Bounds& channel) { return channel.coded(); });
@@ -205,59 +211,57 @@ void for_each_row(int height, int width, ThreadPool& pool, Visit visit) {
     pool.run(parts, visit_part, int64_t(height) * width < 32768);
 }
 
-// Memory for a row of each channel.
-class Rows {
-public:
-    Rows(int width, int channels) : channels_(channels), values_(new int16_t[size_t(width) * channels]) {
-        for (int c = 0; c < channels; c++) row_[c] = &values_[size_t(width) * c];
-    }
-
-    // Every `scale`-th of the first pixels of a row, `width` of them.
-    void read(const Pixels& pixels, int y, int width, int scale) {
-        read_row(pixels.data + y * pixels.stride, width, scale, channels_, row_);
-    }
-    const int16_t* operator[](int channel) const { return row_[channel]; }
-
-private:
-    int channels_;
-    std::unique_ptr<int16_t[]> values_;
-    int16_t* row_[3];
-};
-
-std::vector<Bounds> find_bounds(const Pixels& pixels) {
-    Rows rows(pixels.width, pixels.channels);
-    std::vector<Bounds> bounds(size_t(pixels.channels), {INT16_MAX, INT16_MIN});
-    for (int y = 0; y < pixels.height; y++) {
-        rows.read(pixels, y, pixels.width, 1);
-        for (int c = 0; c < pixels.channels; c++) {
-            int16_t low = INT16_MAX, high = INT16_MIN;
-            for (int x = 0; x < pixels.width; x++) {
-                low = std::min(low, rows[c][x]);
-                high = std::max(high, rows[c][x]);
-            }
-            bounds[size_t(c)] = {std::min(bounds[size_t(c)].low, +low), std::max(bounds[size_t(c)].high, +high)};
-        }
-    }
-    return bounds;
-}
-
-// A row group of all phases of a level of `pixels`.
-void fill_group(const Pixels& pixels, int level, int group, const Planes& planes) {
-    const int width = level_size(pixels.width, level);
-    Rows rows(width, pixels.channels);
+// Fills a row group of all phases of a level, and `coarser` with every other pixel of every other row of it.
+// read(y, row) tells where row y of each channel is.
+template <class Read>
+void fill_group(const Planes& planes, int group, const Raster& coarser, Read read) {
     for (int odd = 0; odd < 2; odd++) {
-        const int count = (level_size(pixels.height, level) + 1 - odd) / 2;
+        const int count = planes.rows(odd ? 3 : 0);  // phase 10 or 00
         if (!count) continue;
         planes.for_each_lane(group, count, [&](int lane, int y) {
-            rows.read(pixels, (2 * y + odd) << level, width, 1 << level);
-            for (int phase = 0; phase < kPhases; phase++) {
-                if (kPhaseRow[phase] != odd || planes.empty(phase)) continue;
-                for (int c = 0; c < pixels.channels; c++) {
-                    planes.put_row(phase, c, group, lane, rows[c] + kPhaseColumn[phase], 2);
+            const int16_t* row[3];
+            read(2 * y + odd, row);
+            const bool is_margin = y != group * kLanes + lane || lane < 0 || lane >= kLanes;
+            for (int c = 0; c < coarser.channels; c++) {
+                for (int phase = 0; phase < kPhases; phase++) {
+                    if (kPhaseRow[phase] != odd || planes.empty(phase)) continue;
+                    planes.put_row(phase, c, group, lane, row[c] + kPhaseColumn[phase], 2);
                 }
+                if (odd || is_margin) continue;
+                int16_t* const to = coarser.row(c, y);
+                for (int x = 0; x < coarser.width; x++) to[x] = row[c][2 * x];
             }
         });
     }
+}
+
+// Fills the finest level's planes, and `coarser`. Returns the bounds of the channels.
+std::vector<Bounds> fill_finest(const Pixels& pixels, const Planes& planes, const Raster& coarser,
+                                const Kernels& kernels, ThreadPool& pool) {
+    const int channels = pixels.channels, width = pixels.width;
+    std::vector<std::array<Bounds, 3>> found(size_t(planes.geometry().groups), kNoBounds);
+    pool.run(planes.geometry().groups, [&](int group) {
+        const std::unique_ptr<int16_t[]> memory(new int16_t[size_t(width) * size_t(channels)]);
+        fill_group(planes, group, coarser, [&](int y, const int16_t** row) {
+            int16_t* to[3];
+            for (int c = 0; c < channels; c++) row[c] = to[c] = &memory[size_t(width) * size_t(c)];
+            kernels.read_row(pixels.data + y * pixels.stride, width, channels, to);
+            for (int c = 0; c < channels; c++) {
+                Bounds& bounds = found[size_t(group)][size_t(c)];
+                int16_t low = INT16_MAX, high = INT16_MIN;
+                for (int x = 0; x < width; x++) {
+                    low = std::min(low, to[c][x]);
+                    high = std::max(high, to[c][x]);
+                }
+                bounds = either(bounds, {low, high});
+            }
+        });
+    });
+    std::vector<Bounds> bounds(kNoBounds.begin(), kNoBounds.begin() + channels);
+    for (const auto& of_group : found) {
+        for (size_t c = 0; c < bounds.size(); c++) bounds[c] = either(bounds[c], of_group[c]);
+    }
+    return bounds;
 }
 
 }  // namespace
@@ -268,19 +272,29 @@ int stream_count(int height) {
 
 CodedTile<std::vector<uint8_t>> TileCoder::encode(const Pixels& pixels, ThreadPool& pool) const {
     const int height = pixels.height, width = pixels.width, channels = pixels.channels;
-    CodedTile<std::vector<uint8_t>> coded{find_bounds(pixels), {}};
+    Planes planes(level_geometry(height, width, 0), channels);
+    planes.reset(level_geometry(height, width, 0), height, width);
+    Raster coarser((height + 1) / 2, (width + 1) / 2, channels);
+    CodedTile<std::vector<uint8_t>> coded{fill_finest(pixels, planes, coarser, kernels, pool), {}};
     const int levels = level_count(height, width), streams = stream_count(height);
     const int networks_used = channels == 1 ? 1 : 2;
     const size_t kinds = size_t(1 + std::min(levels, kCoarseLevel) * networks_used);
     std::vector<StreamEncoder> encoders(static_cast<size_t>(streams), StreamEncoder(kinds));
     if (levels && any_coded(coded.bounds)) {
-        Planes planes(level_geometry(height, width, 0), channels);
         std::vector<std::vector<uint32_t>> memory(size_t(pool.size()));  // of each part's intervals
         // From the last level to the first, since that is how rANS encodes.
         for (int level = 0; level < levels; level++) {
-            planes.reset(level_geometry(height, width, level), level_size(height, level), level_size(width, level));
+            if (level) {
+                planes.reset(level_geometry(height, width, level), coarser.height, coarser.width);
+                const Raster raster = std::move(coarser);
+                coarser = Raster((raster.height + 1) / 2, (raster.width + 1) / 2, channels);
+                pool.run(planes.geometry().groups, [&](int group) {
+                    fill_group(planes, group, coarser, [&](int y, const int16_t** row) {
+                        for (int c = 0; c < channels; c++) row[c] = raster.row(c, y);
+                    });
+                });
+            }
             const int groups = planes.geometry().groups;
-            pool.run(groups, [&](int group) { fill_group(pixels, level, group, planes); });
             const std::vector<int> stream_of = group_streams(groups, streams);
             for_each_part(streams, pool, false, [&](int first_stream, int count, int part) {
                 const GroupRange range = stream_groups(groups, streams, first_stream, count);
@@ -352,7 +366,7 @@ void TileCoder::decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, cons
     for (int y = 0; y < lowpass.height; y++) {
         int16_t* rows[3];
         for (int c = 0; c < channels; c++) rows[c] = raster.row(c, y);
-        read_row(lowpass.data + y * lowpass.stride, lowpass.width, 1, channels, rows);
+        kernels.read_row(lowpass.data + y * lowpass.stride, lowpass.width, channels, rows);
     }
     open(0);
     if (levels <= kCoarseLevel) close(!levels);
@@ -440,7 +454,7 @@ void TileCoder::decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, cons
             }
         }
         uint8_t* to = pixels.data + (place.y + y) * pixels.stride + ptrdiff_t(place.x + left) * channels;
-        write_row(rows, right - left, channels, to);
+        kernels.write_row(rows, right - left, channels, to);
     });
 }
 

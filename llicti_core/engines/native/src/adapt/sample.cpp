@@ -18,7 +18,8 @@ Crop read_crop(const Pixels& tile, int top, int left, int height, int width) {
     for (int y = 0; y < height; y++) {
         int16_t* to[3];
         for (int c = 0; c < tile.channels; c++) to[c] = &crop.plane[c][size_t(y) * size_t(width)];
-        read_row(tile.data + (top + y) * tile.stride + ptrdiff_t(left) * tile.channels, width, 1, tile.channels, to);
+        kGenericKernels.read_row(tile.data + (top + y) * tile.stride + ptrdiff_t(left) * tile.channels, width,
+                                 tile.channels, to);
     }
     return crop;
 }

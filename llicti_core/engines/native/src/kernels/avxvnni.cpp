@@ -6,6 +6,6 @@
 
 namespace llicti {
 
-const Kernels kAvxvnniKernels = {"avxvnni", pack, encode, decode, Simd::put_on};
+const Kernels kAvxvnniKernels = {"avxvnni", pack, encode, decode, Simd::put_on, read_row, write_row};
 
 }  // namespace llicti

@@ -150,6 +150,9 @@ struct Kernels {
     // the words that this takes, in decoding order, right before `words` and returns where they begin; up to 16 bytes
     // before that may be overwritten.
     uint8_t* (*put_on)(const uint32_t* intervals, uint32_t lanes, uint32_t* state, uint8_t* words);
+    // A row of `width` pixels, `channels` bytes each, to values of each channel; and the reverse.
+    void (*read_row)(const uint8_t* from, int width, int channels, int16_t* const* to);
+    void (*write_row)(const int16_t* const* from, int width, int channels, uint8_t* to);
 };
 
 extern const Kernels kGenericKernels;

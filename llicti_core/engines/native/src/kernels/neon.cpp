@@ -5,6 +5,6 @@
 
 namespace llicti {
 
-const Kernels kNeonKernels = {"neon", pack, encode, decode, Simd::put_on};
+const Kernels kNeonKernels = {"neon", pack, encode, decode, Simd::put_on, read_row, write_row};
 
 }  // namespace llicti

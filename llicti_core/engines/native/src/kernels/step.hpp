@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "kernels/kernels.hpp"
+#include "kernels/rows.hpp"
 
 namespace llicti {
 namespace {
