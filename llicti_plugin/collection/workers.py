@@ -89,7 +89,7 @@ class _Worker:
         self.renew()
 
     def renew(self) -> None:
-        """Start a process, in place of one that has died."""
+        """Start a process, or one in place of one that has died."""
         # Not forked: a copy of a process that has threads may hold locks that nobody will open.
         context = multiprocessing.get_context("spawn")
         self._executor = ProcessPoolExecutor(1, context, initializer=_start)
@@ -98,7 +98,11 @@ class _Worker:
 
     def submit(self, folder: str, number: int) -> Future[None]:
         """Have it convert a shard."""
-        return self._executor.submit(_work, folder, number)
+        try:
+            return self._executor.submit(_work, folder, number)
+        except BrokenProcessPool:  # it has died while it had nothing to do
+            self.renew()
+            return self._executor.submit(_work, folder, number)
 
     def ask_to_stop(self) -> None:
         """Have it stop soon, leaving nothing half done."""

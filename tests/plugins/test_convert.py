@@ -525,6 +525,25 @@ def test_killed_workers(one_shard: Manifest, tmp_path: Path) -> None:
     assert tree(tmp_path / "out") == ["a.llc", "c.llc"]
 
 
+@on_unix
+def test_worker_killed_while_it_waits(one_shard: Manifest, tmp_path: Path) -> None:
+    other = plan([str(tmp_path / "source")], str(tmp_path / "other"), Settings(effort=0))
+    assert len(other.shards) == 3
+    killed = 0
+
+    def tick() -> None:
+        nonlocal killed
+        if 3 - len(other.pending()) > killed:  # the worker has done a shard, and not been given the next one yet
+            killed += 1
+            for process in multiprocessing.active_children():
+                process.kill()
+                process.join()
+
+    assert LocalProcesses(1).run(other.folder, other.pending(), tick) == []
+    assert killed == 3
+    assert [result.status for result in report.results(other)] == 3 * [CONVERTED]
+
+
 def test_error_of_a_shard_ends_the_run(one_shard: Manifest) -> None:
     os.remove(os.path.join(one_shard.folder, "rows.jsonl"))
     with pytest.raises(FileNotFoundError):
