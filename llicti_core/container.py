@@ -34,6 +34,7 @@ from llicti_core.spec import (
     HAS_VALUE_TABLE,
     HEAD,
     IDENTITY_BYTES,
+    JOINED,
     LEARNED,
     LEVL,
     MAX_CHANNELS,
@@ -52,6 +53,9 @@ _CHECKSUM_BYTES = 4
 _MAX_BEFORE_PAYLOAD = 13
 """Bytes of a section's tag and length, at most."""
 
+_MAX_SMALL = MAX_HEADER_BYTES // 2
+"""Bytes of a header with other sections' payloads in it, about: all of it is read where the file is opened."""
+
 _CHECKED_AT_ONCE = 1 << 20
 """Bytes that are held in memory to compare a checksum."""
 
@@ -61,7 +65,7 @@ _NUMBERS = {mode: number for number, mode in enumerate(("", *MODES))}
 class Coding(NamedTuple):
     """How a channel group is coded.
 
-    kind: one of the five of spec.py. equal: whether its three channels are equal and coded as one. values: those of a
+    kind: one of the six of spec.py. equal: whether its three channels are equal and coded as one. values: those of a
     constant group, one or a byte for each channel.
     """
 
@@ -145,7 +149,7 @@ class Header(NamedTuple):
         return self.learned > 0 and not any(coding.kind == FALLBACK for coding in lower)
 
     def pack(self) -> bytes:
-        """The payload of the HEAD section."""
+        """The payload of the HEAD section, without those of other sections."""
         number = _NUMBERS.get(self.mode, len(_NUMBERS))
         parts = [
             pack_varint(self.width),
@@ -157,23 +161,26 @@ class Header(NamedTuple):
             pack_varint(self.frames_after),
             struct.pack("<I", self.checksum),
         ]
-        parts += [
-            bytes((coding.kind | (EQUAL_CHANNELS if coding.equal else 0),)) + coding.values for coding in self.codings
-        ]
+        parts += [coding.pack() for coding in self.codings]
         if self.learned:
             parts += [bytes((self.tile_log2,)), pack_text(self.model), self.identity]
         return b"".join(parts)
 
     @classmethod
     def unpack(cls, payload: bytes | memoryview) -> Header:
-        """Read the payload of a HEAD section. Raises FormatError or UnsupportedError."""
+        """Read the payload of a HEAD section that has no other sections' in it. Raises as `read`."""
         reader = Reader(payload, "header")
-        try:
-            header = cls._read(reader)
-        except TruncatedError as error:  # of the header, not of the file
-            raise FormatError(str(error)) from error
+        header = cls.read(reader)
         reader.finish()
         return header
+
+    @classmethod
+    def read(cls, reader: Reader) -> Header:
+        """Read what `pack` gave; more may follow it. Raises FormatError or UnsupportedError."""
+        try:
+            return cls._read(reader)
+        except TruncatedError as error:  # of the header, not of the file
+            raise FormatError(str(error)) from error
 
     @classmethod
     def _read(cls, reader: Reader) -> Header:
@@ -195,8 +202,12 @@ class Header(NamedTuple):
         for place, group in enumerate(layout):
             coding = _read_coding(reader, group)
             before = layout[place - 1]
-            if coding.kind == COPIED and (not place or before[:2] != group[:2] or before.channels != group.channels):
+            beside = place > 0 and before.shift == group.shift
+            if coding.kind == COPIED and not (beside and before.channels == group.channels):
                 msg = "header has a copied group without one like it before"
+                raise FormatError(msg)
+            if coding.kind == JOINED and not (beside and codings[-1].kind == FALLBACK):
+                msg = "header has a joined group without a fallback-coded one before"
                 raise FormatError(msg)
             codings.append(coding)
         fields = (width, height, mode, sample_type, channels, bits, frames_after, checksum, tuple(codings))
@@ -235,11 +246,11 @@ def _read_coding(reader: Reader, group: ChannelGroup) -> Coding:
     """How `group` is coded. Raises FormatError or UnsupportedError."""
     byte = reader.byte()
     kind, equal = byte & ~EQUAL_CHANNELS, bool(byte & EQUAL_CHANNELS)
-    if kind > COPIED:
+    if kind > JOINED:
         msg = f"header says coding {kind}, which is not supported by this version"
         raise UnsupportedError(msg)
     impossible = kind in (LEARNED, ADAPTED) and not group.top
-    if impossible or (equal and (group.channels < 2 or kind == COPIED)):
+    if impossible or (equal and (group.channels < 2 or kind in (COPIED, JOINED))):
         msg = f"header says coding {byte} for a group that cannot have it"
         raise FormatError(msg)
     if kind != CONSTANT:
@@ -365,9 +376,16 @@ def write_frame(header: Header, sections: Iterable[tuple[bytes, bytes]]) -> byte
     return b"".join(_frame_parts(header, sections))
 
 
-def write_file(header: Header, sections: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A file of one frame."""
-    return b"".join((write_start(), *_frame_parts(header, sections)))
+def write_file(header: Header, sections: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """A file of one frame, the payloads of whose sections are in HEAD where clause 2.3 allows it and they are short.
+
+    Not where some are ancillary: at the end of a file, where they would be then, damage can make them bytes that mean
+    nothing.
+    """
+    size = len(header.pack()) + sum(len(payload) for _, payload in sections)
+    if header.learned or size > _MAX_SMALL or any(tag[:1].islower() for tag, _ in sections):
+        return b"".join((write_start(), *_frame_parts(header, sections)))
+    return write_start() + pack_head(header, [payload for _, payload in sections])
 
 
 def _frame_parts(header: Header, sections: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
@@ -375,18 +393,32 @@ def _frame_parts(header: Header, sections: Iterable[tuple[bytes, bytes]]) -> Ite
         yield from _section_parts(*section)
 
 
+def pack_head(header: Header, payloads: Sequence[bytes | memoryview] = ()) -> bytes:
+    """The HEAD section. payloads: of all sections of the header's layout, where they are to be in it."""
+    parts: list[bytes | memoryview] = [header.pack()]
+    for payload in payloads:
+        parts += [pack_varint(len(payload)), payload]
+    if payloads:
+        del parts[-2]  # the last one takes the rest
+    return pack_section(HEAD, b"".join(parts))
+
+
 class Section(NamedTuple):
-    """Where a section is in a file: the first byte of its tag, that of its payload, the first one after it."""
+    """Where a section is in a file: the first byte of its tag, that of its payload, the first one after it.
+
+    in_head: whether it is no more than a payload, which is in HEAD and covered by its checksum.
+    """
 
     tag: bytes
     start: int
     payload: int
     end: int
+    in_head: bool = False
 
     @property
     def size(self) -> int:
         """Bytes of the payload."""
-        return self.end - _CHECKSUM_BYTES - self.payload
+        return self.end - self.payload - (0 if self.in_head else _CHECKSUM_BYTES)
 
     @property
     def ancillary(self) -> bool:
@@ -407,7 +439,9 @@ def find_section(source: Source, at: int) -> Section:
 
 
 def read_section(source: Source, section: Section) -> memoryview:
-    """The payload of a section, its checksum compared. Raises FormatError."""
+    """The payload of a section, its checksum compared; that of HEAD has been. Raises FormatError."""
+    if section.in_head:
+        return memoryview(exactly(source, section.payload, section.end))
     data = memoryview(exactly(source, section.start, section.end))
     body, stored = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
     _compare(section, zlib.crc32(body), stored)
@@ -428,8 +462,11 @@ def _compare(section: Section, checksum: int, stored: bytes | memoryview) -> Non
         raise FormatError(msg)
 
 
-def read_header(source: Source, at: int) -> tuple[Header, int]:
-    """The header of the frame that begins at byte `at`, and where its next section begins. Raises LLCError."""
+def read_header(source: Source, at: int) -> tuple[Header, list[Section], int]:
+    """The header of the frame that begins at byte `at`, the sections in it, and where the next one begins.
+
+    Raises LLCError.
+    """
     section = find_section(source, at)
     if section.size > MAX_HEADER_BYTES and source.size - section.payload > MAX_HEADER_BYTES:
         msg = (
@@ -440,7 +477,30 @@ def read_header(source: Source, at: int) -> tuple[Header, int]:
     if section.tag != HEAD:
         msg = f"section {section.tag!r} where {HEAD!r} was expected"
         raise FormatError(msg)
-    return Header.unpack(payload), section.end
+    reader = Reader(payload, "header")
+    header = Header.read(reader)
+    return header, _sections_in_head(header, reader, section.payload), section.end
+
+
+def _sections_in_head(header: Header, reader: Reader, start: int) -> list[Section]:
+    """The sections whose payloads follow the header in HEAD's payload, which begins at byte `start` of the file.
+
+    Raises FormatError.
+    """
+    if header.learned or not header.layout:
+        reader.finish()
+    if not reader.left:
+        return []
+    found: list[Section] = []
+    try:
+        for number, (tag, _) in enumerate(header.layout, 1):
+            size = reader.left if number == len(header.layout) else reader.varint()
+            payload = start + reader.at
+            reader.take(size)
+            found.append(Section(tag, payload, payload, payload + size, in_head=True))
+    except TruncatedError as error:  # of the header, not of the file
+        raise FormatError(str(error)) from error
+    return found
 
 
 def find_head(source: Source, at: int) -> int | None:
@@ -465,11 +525,14 @@ class Sections:
     Several threads may ask at the same time: each method that finds sections does so alone.
     """
 
-    def __init__(self, source: Source, at: int, layout: Sequence[bytes]) -> None:
-        """at: where the first section after the header begins. layout: tags of those that the frame must have."""
-        self.source, self.start, self.layout = source, at, layout
+    def __init__(self, source: Source, at: int, layout: Sequence[bytes], in_head: Sequence[Section] = ()) -> None:
+        """at: where the first section after the header begins. layout: tags of those that the frame must have.
+
+        in_head: all of these, where they are in the header.
+        """
+        self.source, self.start, self.layout, self.in_head = source, at, layout, in_head
         self._at = at
-        self._found: list[Section] = []
+        self._found = list(in_head)
         # Ancillary sections that were passed over, by where they begin: there may be very many.
         self._passed = array("Q")
         self._checked = 0
@@ -552,9 +615,10 @@ class Sections:
             self._checked = max(self._checked, self._front or 0)
 
     def all(self) -> Iterator[Section]:
-        """Every section found so far, in the order of the file."""
+        """Every section found so far after the header, in the order of the file."""
         with self._lock:
-            starts = sorted([*self._passed, *(section.start for section in self._found)])
+            found = [] if self.in_head else [section.start for section in self._found]
+            starts = sorted([*self._passed, *found])
         return (find_section(self.source, start) for start in starts)
 
     def _to_last(self) -> None:
@@ -565,7 +629,14 @@ class Sections:
 
     def _pass_ancillary(self) -> None:
         while bytes(self.source.upto(self._at, 1)).islower():
-            section = find_section(self.source, self._at)
+            try:
+                section = find_section(self.source, self._at)
+            except FormatError:
+                if self.in_head:
+                    break
+                raise
+            if self.in_head and section.end > self.source.size:
+                break  # bytes after the last section, which mean nothing
             self._passed.append(section.start)
             self._at = section.end
 

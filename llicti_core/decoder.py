@@ -33,6 +33,7 @@ from llicti_core.spec import (
     COPIED,
     FALLBACK,
     GENR,
+    JOINED,
     LEVL,
     level_tag,
 )
@@ -180,10 +181,13 @@ class FrameDecoder:
         for group in self._groups:
             if group.coding.kind == COPIED:
                 parts.append(parts[-1]._replace(group=group.group))
+            elif group.coding.kind == JOINED:
+                before = parts[-1]
+                parts.append(before._replace(group=group.group, stored=group.stored, before=before.stored, after=0))
             else:
                 constant = group.coding.kind == CONSTANT
                 found = group.coding.values if constant else _checked(values.pop(group.number), group.group)
-                parts.append(Values(group.group, found, group.stored, constant))
+                parts.append(Values(group.group, found, group.stored, constant, after=self._joined(group)))
         samples = join_samples(parts, (view.rows, view.columns, header.channels), header.sample_type, table)
         if self._whole and zlib.crc32(samples) != header.checksum:
             msg = "decoded pixels do not match the checksum in the header"
@@ -246,8 +250,13 @@ class FrameDecoder:
     def _decode_fallback(self, group: _Group) -> bytearray:
         from llicti_core import fallback
 
-        payload = self._payload(GENR, group.number)
-        return fallback.decode(payload, self.header.height, self.header.width, group.stored, self.view)
+        payload, channels = self._payload(GENR, group.number), group.stored + self._joined(group)
+        return fallback.decode(payload, self.header.height, self.header.width, channels, self.view)
+
+    def _joined(self, group: _Group) -> int:
+        """Channels of the group after this one that are coded together with its own."""
+        after = self._groups[group.number + 1 :][:1]
+        return sum(other.stored for other in after if other.coding.kind == JOINED)
 
     def _decode_learned(self, learned: LearnedGroup) -> bytearray:
         assert self.model

@@ -20,6 +20,7 @@ from llicti_core.spec import (
     COPIED,
     FALLBACK,
     GENR,
+    JOINED,
     LEARNED,
     LEVL,
     MAX_CHANNELS,
@@ -44,6 +45,12 @@ SMALL = 2**14
 
 EQUAL_NEIGHBOURS = 0.25
 """Where more pixels than this are equal to the one on their left, the image may be a drawing."""
+
+_MODEL_BYTES = 18
+"""What HEAD says of tiles and model takes about as much."""
+
+_NOISE = 0.9
+"""A plane that takes more than this of its bits in any way is as good as noise, which is not worth much work."""
 
 _FEW_ROWS = 61
 """Each of so many rows is looked at first. The first rows alone are often those of a frame around the picture."""
@@ -156,7 +163,12 @@ class Encoder:
         coded: list[_CodedGroup] = []
         for group in samples.channel_groups(bits, values.shape[2]):
             previous = coded[-1] if coded else None
-            coded.append((yield from self._group(ordinals.plane(values, group), group, previous)))
+            current = yield from self._group(ordinals.plane(values, group), group, previous)
+            joined = self._joined(previous, current) if previous else None
+            if joined:
+                coded[-1:] = joined
+            else:
+                coded.append(current)
         return coded
 
     def _group(
@@ -177,9 +189,22 @@ class Encoder:
             coding = Coding(ADAPTED if adapted else LEARNED, equal)
             candidates.append(_CodedGroup(group, values, coding, adapted, coded))
         if not group.top or may_be_fallback(values, _size(candidates)):
-            payload = fallback.encode(values, thorough=self.effort > 1)
+            other = _size(candidates) if candidates else _NOISE * values.size * group.bits / 8
+            payload = fallback.encode(values, self.effort, other)
             candidates.append(_CodedGroup(group, values, Coding(FALLBACK, equal), payload))
         return min(candidates, key=lambda candidate: _size([candidate]))
+
+    def _joined(self, before: _CodedGroup, after: _CodedGroup) -> list[_CodedGroup] | None:
+        """Two groups coded together, such as color and alpha, where that is possible and smaller."""
+        if not before.coding.kind == after.coding.kind == FALLBACK or before.group.shift != after.group.shift:
+            return None
+        import numpy as np
+
+        apart = _size([before, after])
+        values: NDArray[np.uint8] = np.concatenate((before.values, after.values), axis=2)
+        payload = fallback.encode(values, self.effort, apart)
+        joined = [before._replace(payload=payload), after._replace(payload=b"", coding=Coding(JOINED))]
+        return joined if _size(joined) < apart else None
 
 
 def _checked(pixels: NDArray[Any], mode: str | None, palette: Palette | None) -> tuple[NDArray[Any], str]:
@@ -219,8 +244,9 @@ def _checked(pixels: NDArray[Any], mode: str | None, palette: Palette | None) ->
 
 
 def _size(coded: list[_CodedGroup]) -> int:
-    """Bytes of the sections of groups."""
-    return sum(9 + len(payload) for _, payload in _group_sections(coded))
+    """Bytes of the sections of groups, and of what HEAD says of the model."""
+    model = _MODEL_BYTES * any(group.coding.learned for group in coded)
+    return model + sum(9 + len(payload) for _, payload in _group_sections(coded))
 
 
 def _channels_equal(values: NDArray[np.uint8]) -> bool:
@@ -300,8 +326,8 @@ def encode(
     palette: of modes "P" and "PA".
     metadata: to be kept with the pixels.
     model: name of an installed model.
-    effort: how much work goes into adapting the model to the image, 0 (none) to 3. Decoding is as
-        fast whatever it is.
+    effort: how much work goes into adapting the model to the image, 0 (none) to 3, and into fallback coders. Decoding
+        is as fast whatever it is.
     threads: how many to use; by default see `set_threads`. The bytes do not depend on it.
     device: "cpu"; "auto" for a GPU where one can be used, else the CPU; "cuda", or "cuda:1" and so on. At effort 0
         the bytes do not depend on it; above, what the search for an adaptation finds may, as it may on the processor.

@@ -1,16 +1,17 @@
-"""Generic coding: a group by a well-kept coder, lossless WebP's, LZMA's or deflate's (docs/format.md, 8.4)."""
+"""Fallback coding: channels by a well-kept coder, lossless WebP's, LZMA's or deflate's (docs/format.md, 8.4)."""
 
 from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from llicti_core.compression import deflate
 from llicti_core.container import Reader, pack_varint
 from llicti_core.errors import FormatError, UnsupportedError
 from llicti_core.payloads import Payload, block_starts
-from llicti_core.spec import BLOCK, DEFLATE, LZMA2, LZMA2_DICTIONARY, VP8L, VP8L_SIGNATURE
+from llicti_core.spec import BLOCK, DEFLATE, LZMA2, LZMA2_DICTIONARY, VP8L, VP8L_HAS_ALPHA, VP8L_SIGNATURE
 from llicti_core.view import TileGrid, View
 
 if TYPE_CHECKING:
@@ -19,19 +20,39 @@ if TYPE_CHECKING:
     from PIL import ImageFile
 
 SMALL = 1 << 18
-"""LZMA is tried for no more bytes than this: it takes its time, and wins where an image is small."""
+"""LZMA is tried for more bytes than this at effort 2 and 3 only: it takes its time, and wins where images are small."""
+
+_STEPS = ((1, 20, 1.3), (4, 80, 1.1), (6, 90, 1.05), (6, 100, 0.0))
+"""How WebP is tried, from fast to slow: method and quality, and at which size for each byte of the other way to code
+the block there is no use in trying more. From one step to the next images become up to a third, a tenth and a twentieth
+smaller, but those that become so much smaller are drawings, where WebP is ahead of a model from the first step on."""
+
+_MAY_BE_LZMA = 1.1
+"""The same of what WebP or deflate makes of a block, for LZMA."""
+
+_SLACK = 100
+"""Bytes by which more may be too much, for small images."""
+
+_ALL_STEPS = (1 << 12, 1 << 19)
+"""Pixels of a block up to which all steps are tried at efforts 0 and 1, which take two and three steps else."""
 
 _ROWS = 256
 """Rows of a decoded image that are copied at once."""
 
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+"""Pillow's modes by the channels."""
 
-def encode(pixels: NDArray[np.uint8], *, thorough: bool = False) -> bytes:
-    """The payload of a GENR section for `pixels`, uint8 [height, width, 1 or 3].
 
-    thorough: take many times as long for some percent.
+def encode(pixels: NDArray[np.uint8], effort: int, other: float) -> bytes:
+    """The payload of a GENR section for `pixels`, uint8 [height, width, 1 to 4].
+
+    other: bytes of what the payload has to be smaller than to be of use; little time is spent where it will not be.
+    A higher effort never makes it larger, as long as `other` is the same.
     """
     height, width, _ = pixels.shape
-    coded = [_encode_block(pixels[y : y + h, x : x + w], thorough) for y, x, h, w in TileGrid(width, height, BLOCK)]
+    each = other / (height * width)
+    grid = TileGrid(width, height, BLOCK)
+    coded = [_encode_block(pixels[y : y + h, x : x + w], effort, each * h * w) for y, x, h, w in grid]
     return b"".join([*(pack_varint(len(block)) for block in coded[:-1]), *coded])
 
 
@@ -54,17 +75,28 @@ def decode(payload: Payload, height: int, width: int, channels: int, view: View)
     return pixels
 
 
-def _encode_block(pixels: NDArray[np.uint8], thorough: bool) -> bytes:
+def _encode_block(pixels: NDArray[np.uint8], effort: int, other: float) -> bytes:
     """The smallest of what the coders make of a block: a byte that says which, and its data."""
-    stored = pixels.tobytes()
-    small = thorough or len(stored) <= SMALL
-    candidates = [bytes((DEFLATE,)) + deflate(stored, 9 if small else 1)]
-    if small:
+    from PIL import features
+
+    stored, candidates = pixels.tobytes(), list[bytes]()
+    for method, quality, most in _steps(pixels, effort) if features.check("webp") else ():
+        candidates.append(bytes((VP8L,)) + _vp8l(pixels, method, quality))
+        if min(map(len, candidates)) > most * other + _SLACK:
+            break
+    small = len(stored) <= SMALL
+    if small or not candidates:
+        candidates.append(bytes((DEFLATE,)) + deflate(stored, 9 if small else 1))
+    if small or (effort > 1 and min(map(len, candidates)) < _MAY_BE_LZMA * other):
         candidates.append(bytes((LZMA2,)) + _lzma(stored))
-    webp = _vp8l(pixels, thorough)
-    if webp is not None:
-        candidates.append(bytes((VP8L,)) + webp)
     return min(candidates, key=len)
+
+
+def _steps(pixels: NDArray[np.uint8], effort: int) -> Sequence[tuple[int, int, float]]:
+    """The steps of WebP that are tried for a block at an effort."""
+    height, width, _ = pixels.shape
+    every = effort >= len(_ALL_STEPS) or height * width <= _ALL_STEPS[effort]
+    return _STEPS if every else _STEPS[: 2 + effort]
 
 
 def _lzma(stored: bytes) -> bytes:
@@ -81,20 +113,20 @@ def _lzma_filter(size: int) -> dict[str, Any]:
     return {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": dictionary, "lc": 0, "pb": 0}
 
 
-def _vp8l(pixels: NDArray[np.uint8], thorough: bool) -> bytes | None:
-    """The VP8L chunk of a lossless WebP file, or None where this Pillow has no WebP."""
-    from PIL import Image, features
+def _vp8l(pixels: NDArray[np.uint8], method: int, quality: int) -> bytes:
+    """The VP8L chunk of a lossless WebP file. method, quality: how much work to put into it, 0 to 6 and 0 to 100."""
+    from PIL import Image
 
-    if not features.check("webp"):
-        return None
     height, width, channels = pixels.shape
-    image = Image.frombuffer({1: "L", 3: "RGB"}[channels], (width, height), pixels.tobytes())
+    image = Image.frombuffer(_MODES[channels], (width, height), pixels.tobytes())
     file = io.BytesIO()
-    image.save(file, "WEBP", lossless=True, **({"method": 6, "quality": 100} if thorough else {}))
-    data = file.getvalue()
+    image.save(file, "WEBP", lossless=True, exact=True, method=method, quality=quality)
+    data = bytearray(file.getvalue())
     tag, length = struct.unpack_from("<4sI", data, 12)
     assert tag == b"VP8L"
-    return data[20 : 20 + length]
+    if channels in (2, 4):
+        data[20 + 4] |= VP8L_HAS_ALPHA >> 24  # of an opaque block, too
+    return bytes(data[20 : 20 + length])
 
 
 def _decode_block(reader: Reader, height: int, width: int, channels: int) -> bytes | bytearray:
@@ -131,9 +163,9 @@ def _decode_vp8l(reader: Reader, height: int, width: int, channels: int) -> byte
     """The pixels of a VP8L chunk, whose own header must say what is expected before anything else looks at it."""
     name, coded = reader.name, reader.take(reader.left)
     head = int.from_bytes(coded[1:5], "little")
-    expected = (width - 1) | (height - 1) << 14  # without alpha, version 0
+    expected = (width - 1) | (height - 1) << 14 | (VP8L_HAS_ALPHA if channels in (2, 4) else 0)  # version 0
     if len(coded) < 5 or coded[0] != VP8L_SIGNATURE or head != expected:
-        msg = f"{name} is no opaque VP8L image of {width}x{height} pixels"
+        msg = f"{name} is no VP8L image of {width}x{height} pixels with {channels} channels"
         raise FormatError(msg)
     from PIL import WebPImagePlugin, features  # Image.open would import all of Pillow's plugins
 
@@ -152,9 +184,14 @@ def _decode_vp8l(reader: Reader, height: int, width: int, channels: int) -> byte
 
 
 def _values(image: ImageFile.ImageFile, channels: int) -> bytearray:
-    """The pixels of an image, or its green channel, copied a few rows at a time: Pillow takes much memory as it is."""
+    """The values of an image's channels, copied a few rows at a time: Pillow takes much memory as it is."""
+    from PIL import Image
+
     values = bytearray()
     for y in range(0, image.height, _ROWS):
-        rows = image.crop((0, y, image.width, min(y + _ROWS, image.height)))
-        values += (rows.getchannel("G") if channels == 1 else rows.convert("RGB")).tobytes()
+        rows: Image.Image = image.crop((0, y, image.width, min(y + _ROWS, image.height)))
+        if channels < 3:
+            bands = [rows.getchannel(name) for name in "GA"[:channels]]
+            rows = Image.merge(_MODES[channels], bands)
+        values += rows.convert(_MODES[channels]).tobytes()
     return values

@@ -13,6 +13,7 @@ from llicti_core.container import (
     Section,
     Sections,
     find_head,
+    pack_head,
     pack_section,
     read_header,
     read_section,
@@ -27,7 +28,7 @@ from llicti_core.payloads import Palette, Payload, unpack_palette
 from llicti_core.records import NamedTuple
 from llicti_core.samples import PALETTE_MODES
 from llicti_core.source import Source, exactly, source_of
-from llicti_core.spec import HEAD, MAX_METADATA_BYTES, PLTE
+from llicti_core.spec import MAX_METADATA_BYTES, PLTE
 from llicti_core.view import Region, View
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ class LlcFrame:
         """at: where the frame begins. file: that of a frame after the first. Raises LLCError."""
         self.index = index
         self._source, self._file = source, file
-        self.header, after = read_header(source, at)
+        self.header, in_head, after = read_header(source, at)
         self.start = at
-        self.sections = Sections(source, after, [tag for tag, _ in self.header.layout])
+        self.sections = Sections(source, after, [tag for tag, _ in self.header.layout], in_head)
 
     @cached_property
     def info(self) -> ImageInfo:
@@ -159,13 +160,18 @@ class LlcFrame:
         """A decoder of a view of this frame. Raises LLCError."""
         return FrameDecoder(self.header, self.sections, view, options)
 
+    def packed_head(self, frames_after: int) -> bytes:
+        """The HEAD section, with what else is in it, as it is where so many frames follow."""
+        in_head = [read_section(self._source, section) for section in self.sections.in_head]
+        return pack_head(self.header._replace(frames_after=frames_after), in_head)
+
     def raw_metadata(self) -> dict[bytes, bytes | memoryview]:
         """The sections of the metadata that the frame has itself, by tag, as they are in the file."""
         self._own_metadata  # noqa: B018  # raises where they are damaged
         return {section.tag: self._raw(section) for section in self.sections.front() if section.tag in TAGS}
 
     def raw_rest(self) -> list[bytes | memoryview]:
-        """All other sections of the frame, as they are in the file. Raises FormatError."""
+        """All other sections of the frame after its HEAD, as they are in the file. Raises FormatError."""
         if self.header.frames_after:
             self.sections.next_frame()
         else:
@@ -395,7 +401,7 @@ def _joined(files: list[LlcFile]) -> bytes:
         for frame in file:
             after -= 1
             metadata, rest = _apart(frame, file[0])
-            parts.append(pack_section(HEAD, frame.header._replace(frames_after=after).pack()))
+            parts.append(frame.packed_head(after))
             parts += [raw for tag, raw in metadata.items() if raw != shared.get(tag)]
             parts += [pack_section(tag, b"") for tag in shared if tag not in metadata]
             parts += rest

@@ -91,13 +91,21 @@ class Values(NamedTuple):
     """The values of a group, as decoded.
 
     values: of every pixel, row by row, or of one where `constant`: a byte for each of `stored` channels, which are
-    those of the group, or one that all of them equal.
+    those of the group, or one that all of them equal. before, after: how many values of each pixel are of channels of
+    another group, which was coded together with this one.
     """
 
     group: ChannelGroup
     values: bytes | bytearray
     stored: int
     constant: bool
+    before: int = 0
+    after: int = 0
+
+    @property
+    def stride(self) -> int:
+        """Values of a pixel."""
+        return self.before + self.stored + self.after
 
 
 def join_samples(
@@ -133,12 +141,13 @@ def _join_bytes(parts: Sequence[Values], shape: tuple[int, int, int]) -> bytearr
     """The ordinals of an image whose ordinals are bytes. Needs no NumPy."""
     height, width, channels = shape
     only = parts[0]
-    if isinstance(only.values, bytearray) and only.stored == channels:
+    if isinstance(only.values, bytearray) and only.stride == channels:
         return only.values
     ordinals = bytearray(height * width * channels)
-    for group, values, stored, constant in parts:
+    for part in parts:
+        group, constant = part.group, part.constant
         for channel in range(group.channels):
-            value = values[channel % stored :: stored]
+            value = part.values[part.before + channel % part.stored :: part.stride]
             ordinals[group.first + channel :: channels] = value * (height * width) if constant else value
     return ordinals
 
@@ -152,15 +161,17 @@ def _join_planes(parts: Sequence[Values], ordinals: NDArray[np.unsignedinteger])
     by_byte = ordinals.view(np.uint8).reshape(*ordinals.shape, ordinals.itemsize)
 
     def put(whole_bytes: bool) -> None:
-        for group, values, stored, constant in parts:
+        for part in parts:
+            group = part.group
             if (group.shift >= rest) == whole_bytes:
-                shape = (1, 1, stored) if constant else (*ordinals.shape[:2], stored)
-                part = np.frombuffer(values, np.uint8).reshape(shape)
+                shape = (1, 1) if part.constant else ordinals.shape[:2]
+                values = np.frombuffer(part.values, np.uint8).reshape(*shape, part.stride)
+                values = values[..., part.before : part.before + part.stored]
                 channels = slice(group.first, group.first + group.channels)
                 if whole_bytes:
-                    by_byte[..., channels, (group.shift - rest) // 8] = part
+                    by_byte[..., channels, (group.shift - rest) // 8] = values
                 else:
-                    ordinals[..., channels] |= part
+                    ordinals[..., channels] |= values
 
     put(whole_bytes=True)
     if rest:

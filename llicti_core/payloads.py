@@ -5,14 +5,24 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
-from llicti_core.container import Reader, Section, pack_text, pack_varint, read_section
+from llicti_core.compression import deflate, inflate
+from llicti_core.container import Reader, Section, pack_varint, read_section
 from llicti_core.engines.base import CodedTile, TileRect
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.pyramid import level_count, level_size, network_count, section_levels, stream_count
 from llicti_core.records import NamedTuple
 from llicti_core.source import Source, exactly
-from llicti_core.spec import CHANNEL_BOUNDS, MAX_PALETTE, PALETTE_CHANNELS, level_tag
+from llicti_core.spec import (
+    CHANNEL_BOUNDS,
+    MAX_PALETTE,
+    PALETTE_CHANNELS,
+    PALETTE_DEFLATED,
+    PALETTE_DIFFERENCES,
+    PALETTE_STORED,
+    level_tag,
+)
 
 _BOUNDS_BYTES = 4
 """Least and greatest value of a channel."""
@@ -66,15 +76,44 @@ class Palette(NamedTuple):
 
 
 def pack_palette(palette: Palette) -> bytes:
-    """The payload of the PLTE section."""
-    return pack_text(palette.mode) + palette.colors
+    """The payload of the PLTE section: of the ways to pack the entries the shortest."""
+    number, channels = list(PALETTE_CHANNELS).index(palette.mode), PALETTE_CHANNELS[palette.mode]
+    planes = [palette.colors[channel::channels] for channel in range(channels)]
+    packed = {
+        PALETTE_STORED: palette.colors,
+        PALETTE_DEFLATED: deflate(b"".join(planes)),
+        PALETTE_DIFFERENCES: deflate(b"".join(map(_differences, planes))),
+    }
+    how = min(packed, key=lambda way: len(packed[way]))
+    return bytes((number, how)) + packed[how]
 
 
 def unpack_palette(reader: Reader) -> Palette:
     """The reverse of pack_palette. Raises FormatError or UnsupportedError."""
-    palette = Palette(reader.text(), bytes(reader.take(reader.left)))
-    palette.check()
-    return palette
+    number, how = reader.byte(), reader.byte()
+    if number >= len(PALETTE_CHANNELS) or how > PALETTE_DIFFERENCES:
+        msg = f"a palette of kind {number}, packed in way {how}, is not supported by this version"
+        raise UnsupportedError(msg)
+    mode, channels = list(PALETTE_CHANNELS.items())[number]
+    data = reader.take(reader.left)
+    if how == PALETTE_STORED:
+        palette = Palette(mode, bytes(data))
+        palette.check()
+        return palette
+    values = inflate(data, MAX_PALETTE * channels, reader.name)
+    Palette(mode, values).check()
+    colors, count = bytearray(len(values)), len(values) // channels
+    for channel in range(channels):
+        plane = values[channel * count : (channel + 1) * count]
+        if how == PALETTE_DIFFERENCES:
+            plane = bytes(total & 0xFF for total in accumulate(plane))
+        colors[channel::channels] = plane
+    return Palette(mode, bytes(colors))
+
+
+def _differences(values: bytes) -> bytes:
+    """Of each value from the one before it, the first from 0; modulo 256."""
+    return bytes((value - before) & 0xFF for before, value in zip(b"\0" + values, values, strict=False))
 
 
 def pack_levels(tiles: Sequence[CodedTile], channels: int) -> list[tuple[bytes, bytes]]:

@@ -45,9 +45,9 @@ MAX_CHANNELS = 255
 HAS_VALUE_TABLE = 0x80
 """Added to the number of the mode where the file has a value table."""
 
-CONSTANT, FALLBACK, LEARNED, ADAPTED, COPIED = range(5)
+CONSTANT, FALLBACK, LEARNED, ADAPTED, COPIED, JOINED = range(6)
 """How a channel group is coded: as one value, by a fallback coder, by the model as it is, by the model adapted to the
-image, as a copy of the group before."""
+image, as a copy of the group before, together with the group before by a fallback coder."""
 
 EQUAL_CHANNELS = 0x80
 """Added to the coding where the channels of a group are equal, and coded as one."""
@@ -265,8 +265,14 @@ LZMA2_DICTIONARY = 1 << 24
 
 VP8L_SIGNATURE = 0x2F
 
+VP8L_HAS_ALPHA = 1 << 28
+"""The bit `alpha_is_used` of the number that follows the signature."""
+
 MAX_PALETTE = 256
 """Entries of a palette at most."""
 
 PALETTE_CHANNELS = {"RGB": 3, "RGBA": 4, "CMYK": 4}
-"""What the entries of a palette can be, and the bytes of one."""
+"""What the entries of a palette can be, in the order of their numbers in a file, and the bytes of one."""
+
+PALETTE_STORED, PALETTE_DEFLATED, PALETTE_DIFFERENCES = range(3)
+"""How the entries are packed: as they are; channel after channel, deflated; the same of differences."""

@@ -182,12 +182,14 @@ def test_golden_files_leave_no_part_of_the_format_out() -> None:
     infos = [llicti_core.inspect(path.read_bytes()) for path in golden.files()]
     assert {info.mode for info in infos} >= {"", "1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I", "F"}
     headers = [header_of(path.read_bytes()) for path in golden.files()]
-    assert {coding.kind for header in headers for coding in header.codings} == {0, 1, 2, 3, 4}
+    assert {coding.kind for header in headers for coding in header.codings} == {0, 1, 2, 3, 4, 5}
     assert {coding.kind for header in headers for coding in header.codings if coding.equal} >= {0, 1, 2}
-    coders = [
-        payload[0] for path in golden.files() for tag, payload in golden.sections(path.read_bytes()) if tag == b"GENR"
-    ]
-    assert set(coders) >= {0, 1, 2}
+    payloads = [(*section, path) for path in golden.files() for section in golden.sections(path.read_bytes())]
+    assert {payload[0] for tag, payload, _ in payloads if tag == b"GENR"} >= {0, 1, 2}
+    assert {payload[0] for tag, payload, _ in payloads if tag == b"PLTE"} == {0, 1, 2}
+    assert {payload[1] for tag, payload, _ in payloads if tag == b"PLTE"} == {0, 1, 2}
+    apart = {path.stem: b"GENR" in path.read_bytes() for tag, _, path in payloads if tag == b"GENR"}
+    assert set(apart.values()) == {False, True}
     assert {header.sample_type.name for header in headers if header.bits} >= {
         "uint16",
         "int32",

@@ -19,7 +19,7 @@ from PIL import Image, ImageSequence
 import llicti_core
 import llicti_plugin
 from llicti_core import FormatError, LLCError, Metadata, TruncatedError
-from llicti_core.container import pack_section, write_start
+from llicti_core.container import write_start
 from llicti_plugin.pillow import LlcImageFile
 
 llicti_plugin.register()
@@ -116,8 +116,8 @@ def renumbered(data: bytes, change: Any) -> bytes:
     parts = [write_start()]
     starts = frame_starts(data)
     for frame in llicti_core.open(data):
-        header = frame.header._replace(frames_after=change(frame.index, frame.header.frames_after))
-        parts += [pack_section(b"HEAD", header.pack()), data[frame.sections.start : starts[frame.index + 1]]]
+        head = frame.packed_head(change(frame.index, frame.header.frames_after))
+        parts += [head, data[frame.sections.start : starts[frame.index + 1]]]
     return b"".join(parts)
 
 

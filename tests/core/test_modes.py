@@ -351,7 +351,7 @@ def test_generic(tile: int, thorough: bool, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(fallback, "BLOCK", tile)
     for pixels in pictures():
         planes = pixels.reshape(*pixels.shape[:2], -1)
-        source = MemorySource(pack_section(b"GENR", fallback.encode(planes, thorough=thorough)))
+        source = MemorySource(pack_section(b"GENR", fallback.encode(planes, 3 if thorough else 0, planes.size)))
         payload = Payload(source, find_section(source, 0))
         height, width, channels = planes.shape
         assert fallback.decode(payload, height, width, channels, View.of(width, height)) == pixels.tobytes()
@@ -617,8 +617,8 @@ def test_copies_of_nothing_are_refused(codings: tuple[Coding, ...]) -> None:
 
 def test_a_palette_is_there_where_it_belongs() -> None:
     good = llicti_core.encode(noise(4, 4, 1), mode="P", palette=Palette("RGB", bytes(768)))
-    palette, values = (pack_section(*section) for section in golden.sections(good)[1:])
-    head = good[: -len(palette) - len(values)]
+    first, *others = golden.sections(good)
+    head, (palette, values) = golden.assembled([first]), (pack_section(*section) for section in others)
     for data in (head + values, head + values + palette, head + palette + palette + values):
         with pytest.raises(FormatError):
             llicti_core.decode(data)
@@ -678,7 +678,7 @@ def test_palettes_that_no_image_can_have(palette: tuple[str, bytes]) -> None:
     with pytest.raises(UnsupportedError, match="palette"):
         llicti_core.encode(pixels, mode="P", palette=llicti_core.Palette(*palette))
     good = golden.sections(llicti_core.encode(pixels, mode="P", palette=llicti_core.Palette("RGB", b"")))
-    payload = bytes((len(palette[0]),)) + palette[0].encode() + palette[1]
+    payload = bytes((["RGB", "RGBA", "CMYK", "HSV", ""].index(palette[0]), 0)) + palette[1]
     bad = golden.assembled([(tag, payload if tag == b"PLTE" else content) for tag, content in good])
     with pytest.raises(UnsupportedError, match="palette"):
         llicti_core.decode(bad)

@@ -345,7 +345,7 @@ def test_drawings_in_several_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(fallback, "_decode_block", noted)
     pixels = drawing(45, 70, 3)
-    source = MemorySource(pack_section(b"GENR", fallback.encode(pixels)))
+    source = MemorySource(pack_section(b"GENR", fallback.encode(pixels, 1, pixels.size)))
     payload = Payload(source, find_section(source, 0))
     for region in [(0, 0, 70, 45), (15, 15, 2, 2), (16, 32, 16, 13), (69, 44, 1, 1), (3, 0, 1, 45)]:
         x, y, width, height = region

@@ -86,6 +86,7 @@ def test_cut_anywhere(name: str) -> None:
 @pytest.mark.parametrize("length", [2**31, 2**62, 2**63 - 1])
 def test_lengths_that_no_file_can_have(length: int) -> None:
     start, sections, _ = split(SEEDS["drawing"])
+    sections = mutations.apart(sections)
     for tag in (b"note", b"GENR"):
         data = join(start, sections[:1], tag + mutations.pack_varint(length) + b"x")
         for source in (data, io.BytesIO(data)):
@@ -111,6 +112,7 @@ def hostile_files() -> list[bytes]:
     hostile = []
     for name in HOSTILE:
         start, sections, _ = split(SEEDS[name])
+        sections = mutations.apart(sections)
         for width, height in SIZES:
             header = mutations.Header.unpack(sections[0][1])._replace(width=width, height=height)
             hostile.append(join(start, [(b"HEAD", header.pack()), *sections[1:]]))

@@ -473,7 +473,7 @@ def test_verify_after_load() -> None:
 
 def test_verify_damaged(tmp_path: Path) -> None:
     path = tmp_path / "a.llc"
-    data = saved(noisy_image("RGB"))
+    data = saved(noisy_image("RGB", 100, 80))
     path.write_bytes(data[:-5])
     opened = Image.open(path)
     fp = opened.fp

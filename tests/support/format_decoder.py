@@ -50,7 +50,7 @@ MODES = {
     "I": (I32, 1),
     "F": (F32, 1),
 }
-CONSTANT, GENERIC, LEARNED, ADAPTED, COPIED = range(5)
+CONSTANT, GENERIC, LEARNED, ADAPTED, COPIED, JOINED = range(6)
 LIMITS = ((-128, 127), (-255, 255), (-255, 255))
 LANES = 32
 STATE_MIN = 65536
@@ -267,6 +267,8 @@ class Header:
     tile_log2: int = 0
     model: str = ""
     identity: bytes = b""
+    inside: list[Bytes] = field(default_factory=list)
+    """The payloads of other sections that follow in that of HEAD."""
 
     @property
     def learned(self) -> list[tuple[Group, Coding]]:
@@ -283,8 +285,10 @@ def read_section(file: Bytes) -> tuple[bytes, Bytes]:
     return tag, Bytes(payload)
 
 
-def next_section(file: Bytes, expected: bytes) -> Bytes:
-    """The payload of the next section that is not ancillary."""
+def next_section(file: Bytes, expected: bytes, inside: list[Bytes] | None = None) -> Bytes:
+    """The payload of the next section that is not ancillary; those in HEAD are taken off `inside`."""
+    if inside:
+        return inside.pop(0)
     while True:
         tag, payload = read_section(file)
         if not b"a" <= tag[:1] <= b"z":
@@ -335,12 +339,15 @@ def read_codings(head: Bytes, groups: list[Group]) -> list[Coding]:  # 2.3
     for i, group in enumerate(groups):
         byte = head.number("B")
         kind, equal = byte & 127, byte >= 128
-        require(kind <= COPIED, "unknown coding")
-        require(not equal or (group.channels == 3 and kind != COPIED), "equal channels of a group that has one")
+        require(kind <= JOINED, "unknown coding")
+        require(not equal or (group.channels == 3 and kind < COPIED), "equal channels of a group that has one")
         require(kind not in (LEARNED, ADAPTED) or group.top, "learned lower plane")
         if kind == COPIED:
             like = i > 0 and groups[i - 1].shift == group.shift and groups[i - 1].channels == group.channels
             require(like, "nothing to copy")
+        if kind == JOINED:
+            beside = i > 0 and groups[i - 1].shift == group.shift and codings[i - 1].kind == GENERIC
+            require(beside, "nothing to join")
         stored = 1 if equal else group.channels
         values = head.take(stored) if kind == CONSTANT else b""
         require(all(value < 1 << group.bits for value in values), "constant out of bounds")
@@ -378,6 +385,11 @@ def read_header(file: Bytes) -> Header:
         header.model = head.text()
         require(NAME.fullmatch(header.model) is not None, "model name out of bounds")
         header.identity = head.take(8)
+    elif head.at < len(head.data):
+        count = (mode in ("P", "PA")) + table + sum(coding.kind == GENERIC for _, coding in pairs)
+        header.inside = [Bytes(head.take(head.leb128())) for _ in range(count - 1)]
+        if count:
+            header.inside.append(Bytes(head.take(len(head.data) - head.at)))
     head.finish()
     return header
 
@@ -441,20 +453,12 @@ def decode(data: bytes, model: Model | None, watch: Watch | None = None, frame: 
         )
     palette = None
     if header.mode in ("P", "PA"):
-        section = next_section(file, b"PLTE")
-        palette = section.text(), section.data[section.at :]
-        size = {"RGB": 3, "RGBA": 4, "CMYK": 4}.get(palette[0], 0)
-        require(size and len(palette[1]) <= 256 * size and len(palette[1]) % size == 0, "no palette")
-    table = read_table(next_section(file, b"LEVL"), header) if header.table else None
-    found: dict[Group, bytes] = {}
-    for group, coding in header.groups:
-        if group.top and coding.kind == GENERIC:
-            found[group] = read_generic(next_section(file, b"GENR"), header.height, header.width, coding.stored)
+        palette = read_palette(next_section(file, b"PLTE", header.inside))
+    table = read_table(next_section(file, b"LEVL", header.inside), header) if header.table else None
+    found = read_generic_groups(file, header, top=True)
     if model and header.learned:
         found |= read_learned(file, header, model, watch)
-    for group, coding in header.groups:
-        if not group.top and coding.kind == GENERIC:
-            found[group] = read_generic(next_section(file, b"GENR"), header.height, header.width, coding.stored)
+    found |= read_generic_groups(file, header, top=False)
     finish(file, header.after)
     samples = join(header, found, table)
     require(zlib.crc32(samples) == header.checksum, "samples do not match their checksum")
@@ -643,7 +647,50 @@ def join(header: Header, found: dict[Group, bytes], table: list[int] | None) -> 
     return struct.pack(f"<{len(ordinals)}{' BH I   Q'[BYTES[header.kind]]}", *ordinals)
 
 
+# Palettes (8.5).
+
+
+def read_palette(section: Bytes) -> tuple[str, bytes]:
+    """What an entry is, and the entries."""
+    kind, how = section.number("B"), section.number("B")
+    require(kind <= 2 and how <= 2, "unknown palette")
+    size = (3, 4, 4)[kind]
+    data = section.take(len(section.data) - section.at)
+    if how:
+        stream = zlib.decompressobj(-15)
+        try:
+            data = stream.decompress(data, 256 * size + 1)
+        except zlib.error as error:
+            raise Refused(f"palette cannot be inflated: {error}") from error
+        require(stream.eof and not stream.unused_data, "palette inflates to a wrong size")
+    require(len(data) <= 256 * size and len(data) % size == 0, "no palette")
+    if how:
+        count = len(data) // size
+        channels = [list(data[c * count : (c + 1) * count]) for c in range(size)]
+        for channel in channels:
+            for i in range(1, count if how == 2 else 0):
+                channel[i] = (channel[i] + channel[i - 1]) % 256
+        data = bytes(channel[i] for i in range(count) for channel in channels)
+    return ("RGB", "RGBA", "CMYK")[kind], data
+
+
 # Generic coding (8.4).
+
+
+def read_generic_groups(file: Bytes, header: Header, *, top: bool) -> dict[Group, bytes]:
+    """The values of the groups of the top plane or of the lower ones that are coded so."""
+    found: dict[Group, bytes] = {}
+    for i, (group, coding) in enumerate(header.groups):
+        if group.top == top and coding.kind == GENERIC:
+            after, other = header.groups[i + 1] if i + 1 < len(header.groups) else (group, coding)
+            joined, first = other.kind == JOINED, coding.stored
+            channels = first + other.stored * joined
+            section = next_section(file, b"GENR", header.inside)
+            values = read_generic(section, header.height, header.width, channels)
+            found[group] = bytes(values[i] for i in range(len(values)) if i % channels < first)
+            if joined:
+                found[after] = bytes(values[i] for i in range(len(values)) if i % channels >= first)
+    return found
 
 
 def read_generic(section: Bytes, height: int, width: int, channels: int) -> bytes:
@@ -680,14 +727,18 @@ def read_generic_tile(tile: Bytes, height: int, width: int, channels: int) -> by
         require(len(values) == size and stream.eof and not stream.unused_data, "unpacks to a wrong size")
         return values
     require(data[:1] == b"\x2f" and len(data) >= 5, "no VP8L")
-    require(int.from_bytes(data[1:5], "little") == (width - 1) | (height - 1) << 14, "VP8L of another size or kind")
+    alpha = channels in (2, 4)
+    expected = (width - 1) | (height - 1) << 14 | alpha << 28
+    require(int.from_bytes(data[1:5], "little") == expected, "VP8L of another size or kind")
     chunk = b"VP8L" + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
     try:
         with Image.open(io.BytesIO(b"RIFF" + struct.pack("<I", len(chunk) + 4) + b"WEBP" + chunk)) as image:
-            rgb = image.convert("RGB").tobytes()
+            pixels = image.convert("RGBA" if alpha else "RGB").tobytes()
     except OSError as error:
         raise Refused(f"bad VP8L: {error}") from error
-    return rgb if channels == 3 else rgb[1::3]
+    if channels == 2:
+        return bytes(pixels[i + c] for i in range(0, len(pixels), 4) for c in (1, 3))
+    return pixels[1::3] if channels == 1 else pixels
 
 
 # Tiles (3).

@@ -16,7 +16,8 @@ from PIL import Image
 
 import llicti_core.models
 from llicti_core import Metadata, encoder
-from llicti_core.container import pack_section
+from llicti_core.container import Header, Reader, pack_section
+from llicti_core.spec import HEAD
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 """To be added to LLICTI_MODEL_PATH where files coded with its models are decoded."""
@@ -83,12 +84,29 @@ def learned() -> Iterator[None]:
 
 
 def sections(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Tags and payloads of every section of a file, ancillary ones too, as the document's decoder reads them."""
-    file, found = format_decoder.Bytes(data), []
+    """Tags and payloads of every section of a file, ancillary ones too, as the document's decoder reads them.
+
+    Payloads that are in HEAD are given as sections of their own.
+    """
+    file, found = format_decoder.Bytes(data), list[tuple[bytes, bytes]]()
     file.take(9)
     while file.at < len(data):
         tag, payload = format_decoder.read_section(file)
-        found.append((tag, payload.data))
+        if tag == b"HEAD":
+            found += apart(payload.data)
+        else:
+            found.append((tag, payload.data))
+    return found
+
+
+def apart(payload: bytes) -> list[tuple[bytes, bytes]]:
+    """A HEAD section and those whose payloads are in it."""
+    reader = Reader(payload, "header")
+    header = Header.read(reader)
+    found, tags = [(HEAD, payload[: reader.at])], [tag for tag, _ in header.layout]
+    if reader.left:
+        found += [(tag, bytes(reader.take(reader.varint()))) for tag in tags[:-1]]
+        found.append((tags[-1], bytes(reader.take(reader.left))))
     return found
 
 

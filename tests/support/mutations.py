@@ -23,7 +23,7 @@ from PIL import Image
 
 import llicti_core
 from llicti_core import engines, models
-from llicti_core.container import Coding, Header, pack_section, pack_varint, write_frame, write_start
+from llicti_core.container import Coding, Header, Reader, pack_section, pack_varint, write_frame, write_start
 from llicti_core.engines.base import CodedTile
 from llicti_core.ordinals import little_endian
 from llicti_core.payloads import pack_levels
@@ -120,6 +120,8 @@ def mutate(data: bytes, rng: Random, others: Sequence[bytes] = (), mutate_bytes:
     others: files to take sections from. mutate_bytes: how the bytes of a payload change, in place of `changed_bytes`.
     """
     start, sections, rest = split(data)
+    if rng.random() < 0.7:
+        sections = apart(sections)
     for _ in range(rng.choice((1, 1, 2, 3))):
         if not sections or rng.random() < 0.25:
             _change_sections(sections, rng, others)
@@ -138,8 +140,45 @@ def mutate(data: bytes, rng: Random, others: Sequence[bytes] = (), mutate_bytes:
         else:
             payload = (mutate_bytes or changed_bytes)(payload, rng)
         sections[place] = tag, payload
+    if rng.random() < 0.4:
+        sections = _together(sections)
     changed = join(start, sections, rest)
     return changed_bytes(changed, rng) if rng.random() < 0.03 else changed
+
+
+def apart(sections: Sequence[Section]) -> list[Section]:
+    """Payloads that are in HEAD as sections of their own."""
+    found: list[Section] = []
+    for tag, payload in sections:
+        try:
+            found += golden.apart(payload) if tag == b"HEAD" else [(tag, payload)]
+        except llicti_core.LLCError:
+            found.append((tag, payload))
+    return found
+
+
+def _together(sections: Sequence[Section]) -> list[Section]:
+    """The reverse: the payloads of sections that are not ancillary in the HEAD before them."""
+    found: list[Section] = []
+    inside: list[bytes] = []
+
+    def end_frame() -> None:
+        for place in range(len(found) - 1, -1, -1):
+            if found[place][0] == b"HEAD" and inside:
+                lengths = [*(pack_varint(len(payload)) for payload in inside[:-1]), b""]
+                more = b"".join(length + payload for length, payload in zip(lengths, inside, strict=True))
+                found[place] = b"HEAD", found[place][1] + more
+                break
+        inside.clear()
+
+    for tag, payload in sections:
+        if tag == b"HEAD" or tag[:1].islower() or not found:
+            end_frame() if tag == b"HEAD" else None
+            found.append((tag, payload))
+        else:
+            inside.append(payload)
+    end_frame()
+    return found
 
 
 def _change_sections(sections: list[Section], rng: Random, others: Sequence[bytes]) -> None:
@@ -197,6 +236,8 @@ def _changed_inside(tag: bytes, payload: bytes, rng: Random, mutate_bytes: Mutat
     start, kind = 0, "deflate"
     if tag == b"LEVL":
         start = 1 + next((at for at, byte in enumerate(payload) if byte < 0x80), 0)
+    elif tag == b"PLTE" and payload[1:2] in (b"\1", b"\2"):
+        start = 2
     elif tag == b"GENR":
         start, kind = 1, "lzma" if payload[:1] == b"\1" else "deflate"
     elif tag[:1].islower() and payload[:1] == b"\1":
@@ -212,13 +253,15 @@ def _changed_inside(tag: bytes, payload: bytes, rng: Random, mutate_bytes: Mutat
 
 def _other_header(payload: bytes, rng: Random) -> bytes:
     """A header with another width, height or both, a little off or far; or with samples of another type."""
+    reader = Reader(payload, "header")
     try:
-        header = Header.unpack(payload)
+        header = Header.read(reader)
     except llicti_core.LLCError:
         return payload
+    after = payload[reader.at :]
     if not header.mode and rng.random() < 0.3:
         kind = rng.choice([kind for kind in SAMPLE_TYPES if kind.size == header.sample_type.size])
-        return header._replace(sample_type=kind, flat=rng.random() < 0.5).pack()
+        return header._replace(sample_type=kind, flat=rng.random() < 0.5).pack() + after
     sizes = [header.width, header.height]
     place = rng.randrange(2)
     sizes[place] = rng.choice(
@@ -227,7 +270,7 @@ def _other_header(payload: bytes, rng: Random) -> bytes:
     if rng.random() < 0.2:
         sizes.reverse()
     try:
-        return header._replace(width=sizes[0], height=sizes[1]).pack()
+        return header._replace(width=sizes[0], height=sizes[1]).pack() + after
     except struct.error:  # more than the field holds
         return payload
 
@@ -237,6 +280,9 @@ BOMBS = ("deflate", "lzma")
 
 _LZMA: list[dict[str, Any]] = [{"id": lzma.FILTER_LZMA2, "preset": 6}]
 
+_LZMA_PACKED: list[dict[str, Any]] = [{"id": lzma.FILTER_LZMA2, "preset": 0}]
+"""With a small dictionary: that of preset 6 makes an encoder of 94 MiB, too much beside what the fuzzer holds."""
+
 UNPACKED = 1 << 20
 """The most bytes of a section that are unpacked to be changed."""
 
@@ -244,7 +290,7 @@ UNPACKED = 1 << 20
 def pack(kind: str, *contents: bytes) -> bytes:
     """`contents`, one after the other, compressed in one of the ways of the format."""
     if kind == "lzma":
-        return lzma.compress(b"".join(contents), lzma.FORMAT_RAW, filters=_LZMA)
+        return lzma.compress(b"".join(contents), lzma.FORMAT_RAW, filters=_LZMA_PACKED)
     packer = zlib.compressobj(9, wbits=-15)
     return b"".join((*map(packer.compress, contents), packer.flush()))
 
@@ -384,9 +430,12 @@ def with_right_checksums(data: bytes) -> bytes:
             else:
                 break
         for place, (tag, payload) in enumerate(sections):
-            if tag == b"HEAD" and (header := Header.unpack(payload)).checksum not in seen:
-                sections[place] = tag, header._replace(checksum=seen[-1]).pack()
-                break
+            if tag == b"HEAD":
+                reader = Reader(payload, "header")
+                header = Header.read(reader)
+                if header.checksum not in seen:
+                    sections[place] = tag, header._replace(checksum=seen[-1]).pack() + payload[reader.at :]
+                    break
     return join(start, sections, rest)
 
 
