@@ -26,6 +26,7 @@ from llicti_core.adaptation import (
     unpack,
 )
 from llicti_core.container import Coding, write_frame, write_start
+from llicti_core.engines import native
 from llicti_core.spec import ADAPTED, MAX_SPREAD_INDEX
 
 MODEL = random_model((8, 2), (6, 1), 60, (100, 8192), 0)
@@ -43,6 +44,18 @@ def test_an_adaptation_is_what_it_was_packed_from(channels: int, sets: int) -> N
     assert found_sets == sets
     assert any(array.any() for array in arrays)
     assert pack(arrays, sets, precision, MODEL, channels) == payload
+    assert native.pack_numbers(sets, precision, [array.astype(np.int8) for array in arrays]) == payload
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("sets", [0, 1, 2, 5])
+def test_native_code_adapts_a_model_alike(channels: int, sets: int) -> None:
+    payload = random_adaptation(MODEL, channels, sets, 4) if sets else NOT_ADAPTED
+    expected, found = adapted_model(MODEL, payload, channels), native.adapted_model(MODEL, payload, channels)
+    assert found.keys() == expected.keys()
+    for name, network in expected.items():
+        pairs = [*zip(found[name].layers, network.layers, strict=True), (found[name][1:], network[1:])]
+        assert all(np.array_equal(a, b) for pair in pairs for a, b in zip(*pair, strict=True))
 
 
 def test_nothing_changed_takes_next_to_nothing() -> None:

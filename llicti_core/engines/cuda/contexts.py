@@ -158,11 +158,11 @@ class SampledImages:
         else:
             inputs = [each[..., :KNOWN] for each in differences] + [differences[0][..., KNOWN : KNOWN + MORE]]
             inputs += [each[..., KNOWN + MORE :] for each in differences[1:]] + [torch.stack(bases, 2)]
-        level = pixels.level.clamp(max=BIAS_LEVELS - 1).long()
+        levels = pixels.level.clamp(max=BIAS_LEVELS - 1).unsqueeze(2) == torch.arange(BIAS_LEVELS, device=self.device)
         upper, lower = (torch.stack([edge[n] for edge in edges], 2) for n in range(2))
         return Contexts(
             torch.cat(inputs, 2),
-            torch.nn.functional.one_hot(level, BIAS_LEVELS).float(),
+            levels.float(),
             upper,
             lower,
             edges[0][2],

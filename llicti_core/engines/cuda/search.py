@@ -267,5 +267,5 @@ def _rounded(numbers: Tensor) -> Tensor:
 def _images_at_once(device: torch.device) -> int:
     """As many as the memory that is left on the device has room for."""
     if device.type != "cuda":
-        return 1
+        return IMAGES
     return max(1, min(IMAGES, free_bytes(device) // 2 // _IMAGE_BYTES))

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llicti_core import spec
-from llicti_core.adaptation import AdaptedNetwork, adapted_model
+from llicti_core.adaptation import AdaptedNetwork
 from llicti_core.engines.base import NOT_ADAPTED, AdaptedParameters
 from llicti_core.engines.cuda import kernels
 from llicti_core.engines.cuda.launch import put
+from llicti_core.engines.native import adapted_model
 from llicti_core.models import Model
 from llicti_core.spec import BACK, BANDS, COMPONENTS, GAIN_SHIFT, NETWORKS, PHASES, Band
 

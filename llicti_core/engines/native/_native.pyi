@@ -6,6 +6,9 @@ class PackedModel:
 def fit(
     pixels: memoryview, tiles: list[tuple[int, ...]], model: PackedModel, plan: list[int], threads: int, isa: str
 ) -> bytes: ...
+def adapted(
+    model: PackedModel, adaptation: bytes, channels: int
+) -> list[list[tuple[list[tuple[bytes, bytes, bytes]], bytes, bytes]]]: ...
 def pack_numbers(sets: int, precision: int, arrays: list[bytes]) -> bytes: ...
 def fit_slopes(
     pixels: memoryview,

@@ -189,6 +189,27 @@ void for_each_tile(const std::vector<TileRect>& tiles, int threads, Interruption
     for (int i = together; i < count; i++) code(i, pool);
 }
 
+// The networks of a model changed as `adaptation`, the payload of ADPT, says: by kind and band the layers of (weight
+// int8 [out, in], bias int32 [levels, out], multiplier int32 [out]), and gains and biases of outputs, int8 [levels,
+// out], all as bytes.
+nb::list adapted(const PackedModel& packed, const nb::bytes& adaptation, int channels) {
+    const auto bytes = [](const auto& v) { return nb::bytes(v.data(), v.size() * sizeof(v[0])); };
+    const auto* payload = static_cast<const uint8_t*>(adaptation.data());
+    nb::list kinds;
+    for (const auto& networks : adapt(packed.model(), payload, adaptation.size(), channels)) {
+        nb::list bands;
+        for (const Network& network : networks) {
+            nb::list layers;
+            for (const Layer& layer : network.layers) {
+                layers.append(nb::make_tuple(bytes(layer.weight), bytes(layer.bias), bytes(layer.multiplier)));
+            }
+            bands.append(nb::make_tuple(layers, bytes(network.gain), bytes(network.bias)));
+        }
+        kinds.append(bands);
+    }
+    return kinds;
+}
+
 // arrays: bytes, of which each is a number. Returns the payload of ADPT, or nothing where all are 0.
 nb::bytes pack_numbers(int sets, int precision, const std::vector<nb::bytes>& arrays) {
     std::vector<std::vector<int8_t>> numbers;
@@ -345,6 +366,7 @@ NB_MODULE(_native, module) {
         .def(nb::init<const nb::list&, const nb::list&>(), nb::arg("bands"), nb::arg("networks"));
     module.def("fit", &fit, nb::arg("pixels"), nb::arg("tiles"), nb::arg("model"), nb::arg("plan"), nb::arg("threads"),
                nb::arg("isa"));
+    module.def("adapted", &adapted, nb::arg("model"), nb::arg("adaptation"), nb::arg("channels"));
     module.def("pack_numbers", &pack_numbers, nb::arg("sets"), nb::arg("precision"), nb::arg("arrays"));
     module.def("fit_slopes", &fit_slopes, nb::arg("pixels"), nb::arg("model"), nb::arg("network"), nb::arg("band"),
                nb::arg("level"), nb::arg("numbers"), nb::arg("sets"), nb::arg("precision"), nb::arg("isa"));
