@@ -277,7 +277,7 @@ def test_every_kernel_compiles(tmp_path: Path, capability: str) -> None:
     passes = [kernel for kernel in compiled if kernel["kernel"] == "decode_pass"]
     assert all(kernel["visible"] for kernel in passes)
     # The search for a value has none: it would have some at each of its nine turns.
-    assert max(kernel["barriers"] for kernel in passes) < 60
+    assert max(kernel["barriers"] for kernel in passes) < 80
 
 
 @needs_gpu

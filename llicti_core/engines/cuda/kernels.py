@@ -415,25 +415,34 @@ def _predict(
 # Mixture (6).
 
 
-@triton.jit
-def _looked_up(index, TABLE: tl.constexpr, BITS: tl.constexpr):
-    """TABLE[index % 2**BITS], BITS 3 or 4.
-
-    By choosing among constants: loads have a layout of their own, and to bring an index there and a number back from
-    it takes a program's threads several barriers each time.
-    """
-    bits = ((index & 1) != 0, (index & 2) != 0, (index & 4) != 0, (index & 8) != 0)
-    return _chosen(bits, TABLE, 0, BITS)
+# Tables are looked up by choosing among constants: loads have a layout of their own, and to bring an index there and a
+# number back from it takes a program's threads several barriers each time. (Some versions of Triton do not compile a
+# function that calls itself.)
 
 
 @triton.jit
-def _chosen(bits, TABLE: tl.constexpr, FIRST: tl.constexpr, BITS: tl.constexpr):
-    if BITS == 1:
-        return tl.where(bits[0], TABLE[FIRST + 1], TABLE[FIRST])
+def _of_two(bits, TABLE: tl.constexpr, FIRST: tl.constexpr):
+    return tl.where(bits[0], TABLE[FIRST + 1], TABLE[FIRST])
+
+
+@triton.jit
+def _of_four(bits, TABLE: tl.constexpr, FIRST: tl.constexpr):
+    return tl.where(bits[1], _of_two(bits, TABLE, FIRST + 2), _of_two(bits, TABLE, FIRST))
+
+
+@triton.jit
+def _of_eight(bits, TABLE: tl.constexpr, FIRST: tl.constexpr):
+    return tl.where(bits[2], _of_four(bits, TABLE, FIRST + 4), _of_four(bits, TABLE, FIRST))
+
+
+@triton.jit
+def _looked_up(index, TABLE: tl.constexpr, SIZE: tl.constexpr):
+    """TABLE[index % SIZE], of SIZE numbers, 8 or 16."""
+    bits = ((index & 1) != 0, (index & 2) != 0, (index & 4) != 0)
+    if SIZE == 8:
+        return _of_eight(bits, TABLE, 0)
     else:
-        low = _chosen(bits, TABLE, FIRST, BITS - 1)
-        high = _chosen(bits, TABLE, FIRST + (1 << (BITS - 1)), BITS - 1)
-        return tl.where(bits[BITS - 1], high, low)
+        return tl.where((index & 8) != 0, _of_eight(bits, TABLE, 8), _of_eight(bits, TABLE, 0))
 
 
 @triton.jit
@@ -457,12 +466,12 @@ def _mixture(outputs, bounds, base, co, Q: tl.constexpr, CHROMA: tl.constexpr, W
     used = (tl.arange(0, COLUMNS) < COMPONENTS)[None, :]
     top = tl.max(tl.where(used, logit, -32768), axis=1)[:, None]
     steps = _clamp(top - logit, 0, 191)
-    share = tl.where(used, _looked_up(steps, SHARES, 4) >> (steps >> 4), 0)
+    share = tl.where(used, _looked_up(steps, SHARES, 16) >> (steps >> 4), 0)
     # At most 2**27 / 2**11 * 2**16, which takes 32 bits without a sign.
     reciprocal = (134217727 // tl.sum(share, axis=1)).to(tl.uint32)
     unit = (reciprocal * (65535 - (high - low)).to(tl.uint32)) >> 16
     weight = (share.to(tl.uint32) * unit[:, None]) >> 11
-    return base, centre, _looked_up(spread, MANTISSAS, 3) >> (spread >> 3), weight, low, high
+    return base, centre, _looked_up(spread, MANTISSAS, 8) >> (spread >> 3), weight, low, high
 
 
 @triton.jit
@@ -471,7 +480,7 @@ def _cumulative(value, mixture):
     base, centre, scale, weight, low, high = mixture
     distance = (16 * (value - base) - 8)[:, None] - centre
     position = tl.minimum((tl.abs(distance) * scale) >> 7, 4095)
-    knot = _looked_up(position >> 8, KNOTS, 4)
+    knot = _looked_up(position >> 8, KNOTS, 16)
     tail = (knot >> 16) - (((knot & 65535) * (position & 255)) >> 8)
     logistic = tl.where(distance < 0, tail, 65535 - tail)
     part = ((weight * logistic.to(tl.uint32)) >> 16).to(tl.int32)
