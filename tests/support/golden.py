@@ -103,10 +103,12 @@ def apart(payload: bytes) -> list[tuple[bytes, bytes]]:
     """A HEAD section and those whose payloads are in it."""
     reader = Reader(payload, "header")
     header = Header.read(reader)
-    found, tags = [(HEAD, payload[: reader.at])], [tag for tag, _ in header.layout]
-    if reader.left:
-        found += [(tag, bytes(reader.take(reader.varint()))) for tag in tags[:-1]]
-        found.append((tags[-1], bytes(reader.take(reader.left))))
+    tags = [tag for tag, _ in header.layout]
+    if not reader.left or not tags or header.learned:
+        return [(HEAD, payload)]
+    found = [(HEAD, payload[: reader.at])]
+    found += [(tag, bytes(reader.take(reader.varint()))) for tag in tags[:-1]]
+    found.append((tags[-1], bytes(reader.take(reader.left))))
     return found
 
 
