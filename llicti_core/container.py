@@ -334,15 +334,18 @@ def pack_varint(value: int) -> bytes:
     return bytes(out)
 
 
-def pack_section(tag: bytes, payload: bytes) -> bytes:
-    """A section: tag of 4 letters, length, payload, CRC-32 of all three."""
-    return b"".join(_section_parts(tag, payload))
+def pack_section(tag: bytes, *payload: bytes) -> bytes:
+    """A section: tag of 4 letters, length, payload, which may be in parts, CRC-32 of all three."""
+    return b"".join(_section_parts(tag, *payload))
 
 
-def _section_parts(tag: bytes, payload: bytes) -> tuple[bytes, bytes, bytes]:
+def _section_parts(tag: bytes, *payload: bytes) -> tuple[bytes, ...]:
     """The same in parts: a large payload is not copied."""
-    start = tag + pack_varint(len(payload))
-    return start, payload, struct.pack("<I", zlib.crc32(payload, zlib.crc32(start)))
+    start = tag + pack_varint(sum(map(len, payload)))
+    checksum = 0
+    for part in (start, *payload):
+        checksum = zlib.crc32(part, checksum)
+    return start, *payload, struct.pack("<I", checksum)
 
 
 def write_start() -> bytes:
@@ -371,24 +374,24 @@ def read_start(source: Source) -> int:
     return len(start)
 
 
-def write_frame(header: Header, sections: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A frame: its header and `sections` of (tag, payload)."""
+def write_frame(header: Header, sections: Iterable[tuple[bytes, ...]]) -> bytes:
+    """A frame: its header and `sections` of (tag, payload), or of (tag, parts of the payload ...)."""
     return b"".join(_frame_parts(header, sections))
 
 
-def write_file(header: Header, sections: Sequence[tuple[bytes, bytes]]) -> bytes:
+def write_file(header: Header, sections: Sequence[tuple[bytes, ...]]) -> bytes:
     """A file of one frame, the payloads of whose sections are in HEAD where clause 2.3 allows it and they are short.
 
     Not where some are ancillary: at the end of a file, where they would be then, damage can make them bytes that mean
     nothing.
     """
-    size = len(header.pack()) + sum(len(payload) for _, payload in sections)
-    if header.learned or size > _MAX_SMALL or any(tag[:1].islower() for tag, _ in sections):
+    size = len(header.pack()) + sum(len(part) for _, *payload in sections for part in payload)
+    if header.learned or size > _MAX_SMALL or any(tag[:1].islower() for tag, *_ in sections):
         return b"".join((write_start(), *_frame_parts(header, sections)))
-    return write_start() + pack_head(header, [payload for _, payload in sections])
+    return write_start() + pack_head(header, [b"".join(payload) for _, *payload in sections])
 
 
-def _frame_parts(header: Header, sections: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+def _frame_parts(header: Header, sections: Iterable[tuple[bytes, ...]]) -> Iterator[bytes]:
     for section in ((HEAD, header.pack()), *sections):
         yield from _section_parts(*section)
 

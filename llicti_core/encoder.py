@@ -124,7 +124,7 @@ class Encoder:
         """The work for a `.llc` file of one image, [height, width] or [height, width, channels], but for what the model
         does: each group that it is to code is given out, not adapted. Raises UnsupportedError.
         """
-        sections = metadata.sections() if metadata else []
+        sections: list[tuple[bytes, ...]] = [*metadata.sections()] if metadata else []
         array, mode = _checked(pixels, mode, palette)
         height, width, channels = array.shape
         values = ordinals.to_ordinals(array)
@@ -246,7 +246,7 @@ def _checked(pixels: NDArray[Any], mode: str | None, palette: Palette | None) ->
 def _size(coded: list[_CodedGroup]) -> int:
     """Bytes of the sections of groups, and of what HEAD says of the model."""
     model = _MODEL_BYTES * any(group.coding.learned for group in coded)
-    return model + sum(9 + len(payload) for _, payload in _group_sections(coded))
+    return model + sum(9 + sum(map(len, payload)) for _, *payload in _group_sections(coded))
 
 
 def _channels_equal(values: NDArray[np.uint8]) -> bool:
@@ -293,11 +293,11 @@ def may_be_fallback(values: NDArray[np.uint8], size: int) -> bool:
     return bool((rows[:, 1:] == rows[:, :-1]).all(axis=2).mean() > EQUAL_NEIGHBOURS)
 
 
-def _group_sections(coded: list[_CodedGroup]) -> list[tuple[bytes, bytes]]:
+def _group_sections(coded: list[_CodedGroup]) -> list[tuple[bytes, ...]]:
     """The sections of groups, in order: from a prefix all of them can be shown small."""
     learned = [group for group in coded if group.coding.learned]
     fallbacks = [group for group in coded if group.coding.kind == FALLBACK]
-    sections = [(GENR, group.payload) for group in fallbacks if group.group.top]
+    sections: list[tuple[bytes, ...]] = [(GENR, group.payload) for group in fallbacks if group.group.top]
     sections += [(ADPT, group.payload) for group in learned if group.coding.kind == ADAPTED]
     levels = [pack_levels(group.tiles, group.values.shape[2]) for group in learned]
     sections += [section for same_level in zip(*levels, strict=True) for section in same_level]

@@ -116,18 +116,18 @@ def _differences(values: bytes) -> bytes:
     return bytes((value - before) & 0xFF for before, value in zip(b"\0" + values, values, strict=False))
 
 
-def pack_levels(tiles: Sequence[CodedTile], channels: int) -> list[tuple[bytes, bytes]]:
-    """Tags and payloads of the sections of all levels of a learned group, coarsest first."""
+def pack_levels(tiles: Sequence[CodedTile], channels: int) -> list[tuple[bytes, ...]]:
+    """The sections of all levels of a learned group, coarsest first: of each its tag and the parts of its payload."""
     first, *finer = section_levels(_finer_levels(tiles[0], channels))
     parts: list[bytes] = []
     for tile in tiles:
         parts += [struct.pack("<hh", *bounds) for bounds in tile.bounds]
         parts.append(tile.lowpass)
-    parts.append(_pack_segments([[tile.segments[0]] for tile in tiles]))
-    sections = [(level_tag(first), b"".join(parts))]
+    parts += _pack_segments([[tile.segments[0]] for tile in tiles])
+    sections: list[tuple[bytes, ...]] = [(level_tag(first), *parts)]
     for level in finer:
         segments = [_level_segments(tile, level, channels) for tile in tiles]
-        sections.append((level_tag(level), _pack_segments(segments)))
+        sections.append((level_tag(level), *_pack_segments(segments)))
     return sections
 
 
@@ -145,12 +145,13 @@ def _level_segments(tile: CodedTile, level: int, channels: int) -> list[list[byt
     return tile.segments[start : start + networks]
 
 
-def _pack_segments(tiles: Sequence[Sequence[Sequence[bytes]]]) -> bytes:
-    """The segments of each tile, by network and stream: the lengths of each stream's, then all of each network."""
-    parts = [pack_varint(len(segment)) for tile in tiles for stream in zip(*tile, strict=True) for segment in stream]
+def _pack_segments(tiles: Sequence[Sequence[Sequence[bytes]]]) -> list[bytes]:
+    """The segments of each tile, by network and stream, in parts: the lengths of each stream's, then each network's."""
+    streams = [stream for tile in tiles for stream in zip(*tile, strict=True)]
+    parts = [b"".join(pack_varint(len(segment)) for stream in streams for segment in stream)]
     for network in zip(*tiles, strict=True):
         parts += [segment for tile in network for segment in tile]
-    return b"".join(parts)
+    return parts
 
 
 def lowpass_size(tile: TileRect, channels: int) -> int:
