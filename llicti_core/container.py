@@ -20,7 +20,9 @@ from llicti_core.samples import (
     ChannelGroup,
     SampleType,
     channel_groups,
+    channel_sets,
     may_be_flat,
+    plane_groups,
 )
 from llicti_core.source import Source, exactly
 from llicti_core.spec import (
@@ -28,6 +30,8 @@ from llicti_core.spec import (
     ADPT,
     CONSTANT,
     COPIED,
+    DEEP,
+    DEEP_BITS,
     EQUAL_CHANNELS,
     FALLBACK,
     GENR,
@@ -42,10 +46,12 @@ from llicti_core.spec import (
     MAX_SIZE,
     MAX_TILE_LOG2,
     MIN_TILE_LOG2,
+    PLAIN,
     PLTE,
     SIGNATURE,
     VERSION,
     level_tag,
+    plain_tag,
 )
 
 _CHECKSUM_BYTES = 4
@@ -65,13 +71,14 @@ _NUMBERS = {mode: number for number, mode in enumerate(("", *MODES))}
 class Coding(NamedTuple):
     """How a channel group is coded.
 
-    kind: one of the six of spec.py. equal: whether its three channels are equal and coded as one. values: those of a
-    constant group, one or a byte for each channel.
+    kind: one of the seven of spec.py. equal: whether its three channels are equal and coded as one. values: those of a
+    constant group, one or a byte for each channel. deep: whether a learned group, or what a copy is of, has ten bits.
     """
 
     kind: int
     equal: bool = False
     values: bytes = b""
+    deep: bool = False
 
     @property
     def learned(self) -> bool:
@@ -84,7 +91,8 @@ class Coding(NamedTuple):
 
     def pack(self) -> bytes:
         """What the header says of it."""
-        return bytes((self.kind | (EQUAL_CHANNELS if self.equal else 0),)) + self.values
+        deep = DEEP if self.deep and self.learned else 0
+        return bytes((self.kind | deep | (EQUAL_CHANNELS if self.equal else 0),)) + self.values
 
 
 class Header(NamedTuple):
@@ -115,7 +123,8 @@ class Header(NamedTuple):
     @property
     def groups(self) -> list[ChannelGroup]:
         """The groups that `codings` are of."""
-        return channel_groups(self.bits or self.sample_type.bits, self.channels)
+        top = self.codings[: len(channel_sets(self.channels))]
+        return channel_groups(self.bits or self.sample_type.bits, self.channels, [coding.deep for coding in top])
 
     @property
     def learned(self) -> int:
@@ -127,13 +136,16 @@ class Header(NamedTuple):
         """The sections that follow the header, in order: the tag, and the number of the group, -1 for none."""
         kinds = [coding.kind for coding in self.codings]
         learned = [number for number, coding in enumerate(self.codings) if coding.learned]
+        plain = [number for number, kind in enumerate(kinds) if kind == PLAIN]
         fallback = [(GENR, number) for number, kind in enumerate(kinds) if kind == FALLBACK]
         top = sum(group.top for group in self.groups)
         found = [(PLTE, -1)] if self.mode in PALETTE_MODES else []
         found += [(LEVL, -1)] if self.bits else []
         found += [section for section in fallback if section[1] < top]
         found += [(ADPT, number) for number in learned if kinds[number] == ADAPTED]
-        found += [(level_tag(level), number) for level in self.section_levels for number in learned]
+        for level in self.section_levels if learned else ():
+            found += [(level_tag(level), number) for number in learned]
+            found += [(plain_tag(level), number) for number in plain]
         return found + [section for section in fallback if section[1] >= top]
 
     @property
@@ -197,21 +209,12 @@ class Header(NamedTuple):
             raise FormatError(msg)
         frames_after = reader.varint()
         (checksum,) = struct.unpack("<I", reader.take(4))
-        layout = channel_groups(bits or sample_type.bits, channels)
-        codings: list[Coding] = []
-        for place, group in enumerate(layout):
-            coding = _read_coding(reader, group)
-            before = layout[place - 1]
-            beside = place > 0 and before.shift == group.shift
-            if coding.kind == COPIED and not (beside and before.channels == group.channels):
-                msg = "header has a copied group without one like it before"
-                raise FormatError(msg)
-            if coding.kind == JOINED and not (beside and codings[-1].kind == FALLBACK):
-                msg = "header has a joined group without a fallback-coded one before"
-                raise FormatError(msg)
-            codings.append(coding)
+        codings = _read_codings(reader, bits or sample_type.bits, channels)
         fields = (width, height, mode, sample_type, channels, bits, frames_after, checksum, tuple(codings))
         if not any(coding.learned for coding in codings):
+            if any(coding.kind == PLAIN for coding in codings):
+                msg = "header says plain bits without a learned group"
+                raise FormatError(msg)
             return cls(*fields, flat=flat)
         tile_log2, model = reader.byte(), reader.text()
         if not is_model_name(model):
@@ -242,19 +245,46 @@ def _read_samples(reader: Reader, number: int) -> tuple[str, SampleType, int]:
     return "", SAMPLE_TYPES[kind], channels
 
 
-def _read_coding(reader: Reader, group: ChannelGroup) -> Coding:
-    """How `group` is coded. Raises FormatError or UnsupportedError."""
+def _read_codings(reader: Reader, bits: int, channels: int) -> list[Coding]:
+    """How the groups of an image are coded whose ordinals have so many bits. Raises FormatError or UnsupportedError."""
+    codings: list[Coding] = []
+    before: tuple[ChannelGroup, Coding] | None = None
+    for first, count in channel_sets(channels):
+        group = plane_groups(bits, first, count)[0]
+        codings.append(_read_coding(reader, group, bits, before))
+        before = group, codings[-1]
+    top = len(codings)
+    layout = channel_groups(bits, channels, [coding.deep for coding in codings])
+    for last, group in zip(layout[top - 1 :], layout[top:], strict=False):
+        before = (last, codings[-1]) if last[:2] == group[:2] else None
+        codings.append(_read_coding(reader, group, bits, before))
+    return codings
+
+
+def _read_coding(reader: Reader, group: ChannelGroup, bits: int, before: tuple[ChannelGroup, Coding] | None) -> Coding:
+    """How `group` is coded, in an image whose ordinals have so many bits.
+
+    before: the group before it in its plane, if that has the same bits. Raises FormatError or UnsupportedError.
+    """
     byte = reader.byte()
-    kind, equal = byte & ~EQUAL_CHANNELS, bool(byte & EQUAL_CHANNELS)
-    if kind > JOINED:
-        msg = f"header says coding {kind}, which is not supported by this version"
+    kind, equal, deep = byte & ~(EQUAL_CHANNELS | DEEP), bool(byte & EQUAL_CHANNELS), bool(byte & DEEP)
+    if kind > PLAIN:
+        msg = f"header says coding {byte}, which is not supported by this version"
         raise UnsupportedError(msg)
-    impossible = kind in (LEARNED, ADAPTED) and not group.top
+    if kind == COPIED and not (before and before[0].channels == group.channels):
+        msg = "header has a copied group without one like it before"
+        raise FormatError(msg)
+    if kind == JOINED and not (before and before[1].kind == FALLBACK):
+        msg = "header has a joined group without a fallback-coded one before"
+        raise FormatError(msg)
+    learned = kind in (LEARNED, ADAPTED)
+    impossible = (learned and not group.top) or (kind == PLAIN and group.top)
+    impossible |= deep and (not learned or bits < DEEP_BITS)
     if impossible or (equal and (group.channels < 2 or kind in (COPIED, JOINED))):
         msg = f"header says coding {byte} for a group that cannot have it"
         raise FormatError(msg)
     if kind != CONSTANT:
-        return Coding(kind, equal)
+        return Coding(kind, equal, deep=before[1].deep if kind == COPIED and before else deep)
     values = bytes(reader.take(1 if equal else group.channels))
     if max(values) >> group.bits:
         msg = f"header says value {max(values)}, which does not fit in {group.bits} bits"

@@ -13,7 +13,7 @@ from llicti_core.engines.base import CodedTile, Engine, TiledImage
 from llicti_core.engines.reference import ReferenceEngine
 from llicti_core.options import DecodeOptions
 from llicti_core.pyramid import level_count
-from llicti_core.spec import GENR, LEVL
+from llicti_core.spec import COARSE_LEVEL, GENR, LEVL, plain_tag
 from llicti_core.view import View
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def bits_per_pixel(frame: LlcFrame, options: DecodeOptions) -> NDArray[np.float3
     engine = _MeasuringEngine(engines.on(options.device), (header.height, header.width))
     view = View.of(header.width, header.height, 1, None)
     FrameDecoder(header, frame.sections, view, options, engine).decode()
-    sizes = [frame.sections.nth(index).size for index, (tag, _) in enumerate(header.layout) if tag in (GENR, LEVL)]
+    evenly = (GENR, LEVL, *map(plain_tag, range(COARSE_LEVEL + 1)))
+    sizes = [frame.sections.nth(index).size for index, (tag, _) in enumerate(header.layout) if tag in evenly]
     return engine.bits + np.float32(8 * sum(sizes) / engine.bits.size)
 
 
@@ -56,6 +57,8 @@ class _MeasuringEngine:
         self._engine.decode(image, coded, threads, level)
         for y, x, height, width in image.tiles:
             step = 1 << level_count(height, width)
-            self.bits[y : y + height : step, x : x + width : step] += 8 * image.channels  # the lowpass, as it is
+            self.bits[y : y + height : step, x : x + width : step] += (
+                image.bits * image.channels
+            )  # the lowpass, as it is
         for row, column, frequency in ReferenceEngine().frequencies(image, coded):
             self.bits[row, column] += 16 - np.log2(frequency)

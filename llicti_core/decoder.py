@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from llicti_core import engines, models
@@ -35,7 +35,9 @@ from llicti_core.spec import (
     GENR,
     JOINED,
     LEVL,
+    PLAIN,
     level_tag,
+    plain_tag,
 )
 from llicti_core.threads import thread_count
 from llicti_core.view import TileGrid, View
@@ -94,10 +96,11 @@ class LearnedGroup:
     ) -> None:
         """levels: the sections of levels, coarsest first. Raises FormatError or TruncatedError."""
         self.group, self.channels, self.adaptation = group.group, group.stored, adaptation
+        self.bits = max(8, group.group.bits)
         self._view, self._grid = view, grid
         self._coarse = levels[COARSE_LEVEL]
         index, networks = StreamIndex(grid), network_count(self.channels)
-        starts = {COARSE_LEVEL: sum(lowpass_size(tile, self.channels) for tile in grid)}
+        starts = {COARSE_LEVEL: sum(lowpass_size(tile, self.channels, self.bits) for tile in grid)}
         self._levels = {
             level: LevelSegments(payload, starts.get(level, 0), index, 1 if level == COARSE_LEVEL else networks)
             for level, payload in levels.items()
@@ -109,10 +112,10 @@ class LearnedGroup:
         coded: list[CodedTile] = []
         at = pixels = 0
         for number, tile in enumerate(self._grid):
-            start, at = at, at + lowpass_size(tile, self.channels)
+            start, at = at, at + lowpass_size(tile, self.channels, self.bits)
             if not self._view.touches(tile):
                 continue
-            bounds, lowpass = unpack_lowpass(self._coarse, start, tile, self.channels)
+            bounds, lowpass = unpack_lowpass(self._coarse, start, tile, self.channels, self.bits)
             places.append(self._view.place(tile))
             coded.append(CodedTile(bounds, lowpass, self._segments(number, tile)))
             pixels += tile.height * tile.width
@@ -171,6 +174,8 @@ class FrameDecoder:
         values = {group.number: self._decode_fallback(group) for group in self._of_kind(FALLBACK) if group.group.top}
         for number, learned in self.learned().items():
             values[number] = self._decode_learned(learned)
+        for group in self._of_kind(PLAIN):
+            values[group.number] = self._decode_plain(group)
         for group in self._of_kind(FALLBACK):
             if not group.group.top:
                 values[group.number] = self._decode_fallback(group)
@@ -205,23 +210,19 @@ class FrameDecoder:
         adaptations = {
             group.number: self._read_adaptation(group) for group in self._groups if group.coding.kind == ADAPTED
         }
-        levels = [level for level in self.header.section_levels if level >= min(self.view.level, COARSE_LEVEL)]
         return {
             group.number: LearnedGroup(
-                group,
-                self.view,
-                self._grid,
-                adaptations.get(group.number, NOT_ADAPTED),
-                {
-                    level: self._payload(
-                        level_tag(level), group.number, whole=self._read_whole or level == COARSE_LEVEL
-                    )
-                    for level in levels
-                },
+                group, self.view, self._grid, adaptations.get(group.number, NOT_ADAPTED), self._levels(group, level_tag)
             )
             for group in self._groups
             if group.coding.learned
         }
+
+    def _levels(self, group: _Group, tag: Callable[[int], bytes]) -> dict[int, Payload]:
+        """The sections of a group's levels that the view takes, coarsest first."""
+        levels = [level for level in self.header.section_levels if level >= min(self.view.level, COARSE_LEVEL)]
+        whole = {level: self._read_whole or level == COARSE_LEVEL for level in levels}
+        return {level: self._payload(tag(level), group.number, whole=whole[level]) for level in levels}
 
     def _read_adaptation(self, group: _Group) -> AdaptedParameters:
         payload = self._payload(ADPT, group.number)
@@ -258,13 +259,22 @@ class FrameDecoder:
         after = self._groups[group.number + 1 :][:1]
         return sum(other.stored for other in after if other.coding.kind == JOINED)
 
+    def _decode_plain(self, group: _Group) -> bytearray:
+        from llicti_core import plain
+
+        levels = self._levels(group, plain_tag)
+        coarsest = len(self.header.section_levels) - 1
+        return plain.unpack(levels, coarsest, group.group.bits, group.stored, self._grid, self.view)
+
     def _decode_learned(self, learned: LearnedGroup) -> bytearray:
         assert self.model
         view = self.view
-        values = bytearray(view.rows * view.columns * learned.channels)
-        pixels = memoryview(values).cast("B", (view.rows, view.columns, learned.channels))
+        shape = view.rows, view.columns, learned.channels
+        deep = learned.bits > 8
+        values = bytearray(math.prod(shape) * (2 if deep else 1))
+        pixels = memoryview(values).cast("H", shape) if deep else memoryview(values).cast("B", shape)
         for places, coded in learned.batches(self._batch):
-            image = TiledImage(pixels, places, self.model, learned.adaptation)
+            image = TiledImage(pixels, places, self.model, learned.adaptation, learned.bits)
             self._engine.decode(image, coded, self._threads, view.level)
         return values
 

@@ -6,18 +6,20 @@ import zlib
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from llicti_core import adaptation, engines, fallback, models, ordinals, samples, value_table
+from llicti_core import adaptation, engines, fallback, models, ordinals, plain, samples, value_table
 from llicti_core.adaptation import MAX_EFFORT
 from llicti_core.container import Coding, Header, write_file
 from llicti_core.engines.base import NOT_ADAPTED, AdaptedParameters, CodedTile, Engine, TiledImage
 from llicti_core.errors import UnsupportedError
 from llicti_core.payloads import pack_levels, pack_palette
+from llicti_core.pyramid import level_count, section_levels
 from llicti_core.samples import SAMPLE_NAMES, SAMPLE_TYPES, ChannelGroup
 from llicti_core.spec import (
     ADAPTED,
     ADPT,
     CONSTANT,
     COPIED,
+    DEEP_BITS,
     FALLBACK,
     GENR,
     JOINED,
@@ -25,6 +27,7 @@ from llicti_core.spec import (
     LEVL,
     MAX_CHANNELS,
     MAX_SIZE,
+    PLAIN,
     PLTE,
 )
 from llicti_core.threads import thread_count
@@ -52,6 +55,13 @@ _MODEL_BYTES = 18
 _NOISE = 0.9
 """A plane that takes more than this of its bits in any way is as good as noise, which is not worth much work."""
 
+_MOST_DEEP_BITS = 16
+"""Of ordinals that are coded as the samples of deep photographs are; beyond, they are floats or counts."""
+
+_PART, _PATTERN = 256, 0.99
+"""Rows and columns of the middle of a lower plane that tell whether a fallback coder finds a pattern, and what that
+has to leave of its plain bits."""
+
 _FEW_ROWS = 61
 """Each of so many rows is looked at first. The first rows alone are often those of a frame around the picture."""
 
@@ -59,15 +69,16 @@ _FEW_ROWS = 61
 class _CodedGroup(NamedTuple):
     """A channel group as the sections have it.
 
-    values: what was coded, uint8 [height, width, stored channels]. payload: of GENR, or of ADPT. tiles: of a learned
-    group.
+    values: what was coded, uint8 or uint16 [height, width, stored channels]. payload: of GENR, or of ADPT. tiles: of a
+    learned group. plain: the sections of one of plain bits.
     """
 
     group: ChannelGroup
-    values: NDArray[np.uint8]
+    values: NDArray[np.unsignedinteger]
     coding: Coding
     payload: bytes = b""
     tiles: list[CodedTile] = []  # noqa: RUF012  # never changed
+    plain: list[tuple[bytes, ...]] = []  # noqa: RUF012  # never changed
 
 
 Learned = tuple[AdaptedParameters, list[CodedTile]]
@@ -75,8 +86,9 @@ Learned = tuple[AdaptedParameters, list[CodedTile]]
 
 Result = TypeVar("Result")
 
-Steps = Generator[TiledImage, Learned, Result]
-"""Work that stops for each learned group, and goes on when it is sent what that became."""
+Steps = Generator[tuple[TiledImage, int], Learned, Result]
+"""Work that stops for each learned group, not adapted, and the effort to adapt it with; it goes on when it is sent what
+that became."""
 
 
 class Encoder:
@@ -101,16 +113,16 @@ class Encoder:
         """A `.llc` file of one image, see `steps`."""
         steps = self.steps(pixels, **image)
         try:
-            group = next(steps)
+            group, effort = next(steps)
             while True:
-                group = steps.send(self._learned(group))
+                group, effort = steps.send(self._learned(group, effort))
         except StopIteration as done:
             data: bytes = done.value
             return data
 
-    def _learned(self, group: TiledImage) -> Learned:
+    def _learned(self, group: TiledImage, effort: int) -> Learned:
         """A group adapted as far as the effort goes, and coded."""
-        adapted = adaptation.fit(group, self.effort, self.threads, self.device)
+        adapted = adaptation.fit(group, effort, self.threads, self.device)
         return adapted, self.engine.encode(group._replace(adaptation=adapted), self.threads)
 
     def steps(
@@ -160,43 +172,92 @@ class Encoder:
 
     def _groups(self, values: NDArray[np.unsignedinteger], bits: int) -> Steps[list[_CodedGroup]]:
         """All channel groups of [height, width, channels] `values`, ordinals or indices of so many bits."""
+        stacks: list[list[_CodedGroup]] = []
+        for first, count in samples.channel_sets(values.shape[2]):
+            stacks.append((yield from self._stack(values, bits, first, count, stacks[-1] if stacks else [])))
         coded: list[_CodedGroup] = []
-        for group in samples.channel_groups(bits, values.shape[2]):
-            previous = coded[-1] if coded else None
-            current = yield from self._group(ordinals.plane(values, group), group, previous)
-            joined = self._joined(previous, current) if previous else None
+        for current in samples.by_plane(stacks):
+            joined = self._joined(coded[-1], current) if coded else None
             if joined:
                 coded[-1:] = joined
             else:
                 coded.append(current)
         return coded
 
+    def _stack(
+        self, values: NDArray[np.unsignedinteger], bits: int, first: int, count: int, before: list[_CodedGroup]
+    ) -> Steps[list[_CodedGroup]]:
+        """All planes of channels that are coded together; `before` are those of the channels before them.
+
+        Of deep images the model may see eight bits or ten: ten where the lower bits are noise, eight where they have
+        a pattern that a fallback coder finds. Which of both is found without adapting the model.
+        """
+        stacks: list[list[_CodedGroup]] = []
+        may_be_deep = DEEP_BITS <= bits <= _MOST_DEEP_BITS
+        effort = 0 if may_be_deep else self.effort
+        for deep in (False, True) if may_be_deep else (False,):
+            coded: list[_CodedGroup] = []
+            for plane, group in enumerate(samples.plane_groups(bits, first, count, deep)):
+                previous = before[plane] if plane < len(before) else None
+                learned = bool(coded) and coded[0].coding.learned
+                part = ordinals.plane(values, group)
+                coded.append((yield from self._group(part, group, previous, learned, effort)))
+            stacks.append(coded)
+            if not coded[0].coding.learned:
+                break
+        best = min(stacks, key=_size)
+        if effort < self.effort and best[0].coding.learned:
+            adapted = yield from self._learn(best[0].values, best[0].group, best[0].coding.equal, self.effort)
+            best[0] = min(best[0], adapted, key=lambda top: _size([top]))
+        return best
+
     def _group(
-        self, values: NDArray[np.uint8], group: ChannelGroup, previous: _CodedGroup | None
+        self,
+        values: NDArray[np.unsignedinteger],
+        group: ChannelGroup,
+        previous: _CodedGroup | None,
+        below_learned: bool,
+        effort: int,
     ) -> Steps[_CodedGroup]:
-        """A group coded the way that makes it smallest; `previous` is the one before it in the list of groups."""
+        """A group coded the way that makes it smallest.
+
+        previous: the one before it in its plane. below_learned: whether the model codes the top plane of its channels.
+        """
         equal = _channels_equal(values)
         if equal:
             values = values[..., :1].copy()
         if is_constant(values):
             return _CodedGroup(group, values, Coding(CONSTANT, equal, values[0, 0].tobytes()))
-        if previous and _may_be_copy(previous.group, group) and _same(previous.values, values):
-            return _CodedGroup(group, values, Coding(COPIED))
-        candidates = []
+        if previous and samples.may_be_copy(previous.group, group) and _same(previous.values, values):
+            return _CodedGroup(group, values, Coding(COPIED, deep=previous.coding.deep))
+        candidates: list[_CodedGroup] = []
         if group.top:
-            tiles = list(TileGrid(values.shape[1], values.shape[0], 1 << TILE_LOG2))
-            adapted, coded = yield TiledImage(memoryview(values), tiles, self.model, NOT_ADAPTED)
-            coding = Coding(ADAPTED if adapted else LEARNED, equal)
-            candidates.append(_CodedGroup(group, values, coding, adapted, coded))
-        if not group.top or may_be_fallback(values, _size(candidates)):
+            candidates.append((yield from self._learn(values, group, equal, effort)))
+            may_be_smaller = group.bits <= 8 and may_be_fallback(values, _size(candidates))
+        elif below_learned:
+            candidates.append(_plain(values, group, equal))
+            may_be_smaller = _has_pattern(values, group.bits)
+        if not candidates or may_be_smaller:
             other = _size(candidates) if candidates else _NOISE * values.size * group.bits / 8
             payload = fallback.encode(values, self.effort, other)
             candidates.append(_CodedGroup(group, values, Coding(FALLBACK, equal), payload))
         return min(candidates, key=lambda candidate: _size([candidate]))
 
+    def _learn(
+        self, values: NDArray[np.unsignedinteger], group: ChannelGroup, equal: bool, effort: int
+    ) -> Steps[_CodedGroup]:
+        """A group coded by the model, adapted to it as far as the effort goes."""
+        bits = max(8, group.bits)
+        adapted, coded = yield (
+            TiledImage(memoryview(values), list(_grid(values)), self.model, NOT_ADAPTED, bits),
+            effort,
+        )
+        coding = Coding(ADAPTED if adapted else LEARNED, equal, deep=bits > 8)
+        return _CodedGroup(group, values, coding, adapted, coded)
+
     def _joined(self, before: _CodedGroup, after: _CodedGroup) -> list[_CodedGroup] | None:
         """Two groups coded together, such as color and alpha, where that is possible and smaller."""
-        if not before.coding.kind == after.coding.kind == FALLBACK or before.group.shift != after.group.shift:
+        if not before.coding.kind == after.coding.kind == FALLBACK or before.group[:2] != after.group[:2]:
             return None
         import numpy as np
 
@@ -261,9 +322,17 @@ def is_constant(values: NDArray[np.uint8]) -> bool:
     return _everywhere(lambda part: bool((part == values[0, 0]).all()), values)
 
 
-def _may_be_copy(previous: ChannelGroup, group: ChannelGroup) -> bool:
-    """Whether clause 2.3 lets a group be a copy of the one before it: of the same plane, with as many channels."""
-    return previous.shift == group.shift and previous.channels == group.channels
+def _grid(values: NDArray[np.unsignedinteger]) -> TileGrid:
+    """The tiles of values [height, width, channels]."""
+    return TileGrid(values.shape[1], values.shape[0], 1 << TILE_LOG2)
+
+
+def _plain(values: NDArray[np.uint8], group: ChannelGroup, equal: bool) -> _CodedGroup:
+    """A group as plain bits."""
+    grid = _grid(values)
+    first = next(iter(grid))
+    sections = plain.pack(values, group.bits, grid, section_levels(level_count(first.height, first.width)))
+    return _CodedGroup(group, values, Coding(PLAIN, equal), plain=sections)
 
 
 def _same(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
@@ -293,14 +362,24 @@ def may_be_fallback(values: NDArray[np.uint8], size: int) -> bool:
     return bool((rows[:, 1:] == rows[:, :-1]).all(axis=2).mean() > EQUAL_NEIGHBOURS)
 
 
+def _has_pattern(values: NDArray[np.uint8], bits: int) -> bool:
+    """Whether fallback coders make the values of a lower plane smaller than plain bits are, as far as a part tells."""
+    height, width, _ = values.shape
+    y, x = (max(0, size - _PART) // 2 for size in (height, width))
+    part = values[y : y + _PART, x : x + _PART].copy()
+    most = _PATTERN * part.size * bits / 8
+    return len(fallback.encode(part, 0, most)) < most
+
+
 def _group_sections(coded: list[_CodedGroup]) -> list[tuple[bytes, ...]]:
     """The sections of groups, in order: from a prefix all of them can be shown small."""
     learned = [group for group in coded if group.coding.learned]
+    by_level = [pack_levels(group.tiles, group.values.shape[2]) for group in learned]
+    by_level += [group.plain for group in coded if group.coding.kind == PLAIN]
     fallbacks = [group for group in coded if group.coding.kind == FALLBACK]
     sections: list[tuple[bytes, ...]] = [(GENR, group.payload) for group in fallbacks if group.group.top]
     sections += [(ADPT, group.payload) for group in learned if group.coding.kind == ADAPTED]
-    levels = [pack_levels(group.tiles, group.values.shape[2]) for group in learned]
-    sections += [section for same_level in zip(*levels, strict=True) for section in same_level]
+    sections += [section for same_level in zip(*by_level, strict=True) for section in same_level]
     return sections + [(GENR, group.payload) for group in fallbacks if not group.group.top]
 
 

@@ -61,8 +61,8 @@ def _to_samples(ordinals: NDArray[np.unsignedinteger], kind: str) -> None:
             part ^= ~positive.view(f"<u{size}") | top
 
 
-def plane(ordinals: NDArray[np.unsignedinteger], group: ChannelGroup) -> NDArray[np.uint8]:
-    """The values of `group`: a contiguous array, uint8 [height, width, channels of the group].
+def plane(ordinals: NDArray[np.unsignedinteger], group: ChannelGroup) -> NDArray[np.unsignedinteger]:
+    """The values of `group`: a contiguous array [height, width, channels of the group], uint8, or uint16 of 10 bits.
 
     ordinals: contiguous, [height, width, channels], native order of bytes.
     """
@@ -74,10 +74,17 @@ def plane(ordinals: NDArray[np.unsignedinteger], group: ChannelGroup) -> NDArray
         found: NDArray[np.uint8] = ordinals.view(np.uint8).reshape(*ordinals.shape, size)[..., channels, byte]
         return np.ascontiguousarray(found)
     part = ordinals[..., channels]
-    values = np.empty(part.shape, np.uint8)
-    np.right_shift(part, part.dtype.type(group.shift), out=values, casting="unsafe")  # of which 8 bits are left
-    values &= np.uint8((1 << group.bits) - 1)
+    values = np.empty(part.shape, value_type(group))
+    np.right_shift(part, part.dtype.type(group.shift), out=values, casting="unsafe")  # of which the low bits are left
+    values &= values.dtype.type((1 << group.bits) - 1)
     return values
+
+
+def value_type(group: ChannelGroup) -> type[np.unsignedinteger]:
+    """NumPy's type of a group's values in memory."""
+    import numpy as np
+
+    return np.uint16 if group.bits > 8 else np.uint8
 
 
 def little_endian(pixels: NDArray[Any]) -> NDArray[np.uint8]:
@@ -90,9 +97,9 @@ def little_endian(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 class Values(NamedTuple):
     """The values of a group, as decoded.
 
-    values: of every pixel, row by row, or of one where `constant`: a byte for each of `stored` channels, which are
-    those of the group, or one that all of them equal. before, after: how many values of each pixel are of channels of
-    another group, which was coded together with this one.
+    values: of every pixel, row by row, or of one where `constant`: a byte (a uint16 in native order, of ten bits) for
+    each of `stored` channels, which are those of the group, or one that all of them equal. before, after: how many
+    values of each pixel are of channels of another group, which was coded together with this one.
     """
 
     group: ChannelGroup
@@ -156,24 +163,18 @@ def _join_planes(parts: Sequence[Values], ordinals: NDArray[np.unsignedinteger])
     """Fill `ordinals`, little-endian zeros [height, width, channels], from all planes of all groups."""
     import numpy as np
 
-    last = parts[-1].group
-    rest = 0 if last.top else last.bits % 8  # bits of a last plane that is no whole byte
     by_byte = ordinals.view(np.uint8).reshape(*ordinals.shape, ordinals.itemsize)
-
-    def put(whole_bytes: bool) -> None:
-        for part in parts:
-            group = part.group
-            if (group.shift >= rest) == whole_bytes:
-                shape = (1, 1) if part.constant else ordinals.shape[:2]
-                values = np.frombuffer(part.values, np.uint8).reshape(*shape, part.stride)
-                values = values[..., part.before : part.before + part.stored]
-                channels = slice(group.first, group.first + group.channels)
-                if whole_bytes:
-                    by_byte[..., channels, (group.shift - rest) // 8] = values
-                else:
-                    ordinals[..., channels] |= values
-
-    put(whole_bytes=True)
-    if rest:
-        ordinals <<= ordinals.dtype.type(rest)
-        put(whole_bytes=False)
+    rows = max(1, _BLOCK // ordinals[0].size)
+    for part in parts:
+        group = part.group
+        shape = (1, 1) if part.constant else ordinals.shape[:2]
+        values = np.frombuffer(part.values, value_type(group)).reshape(*shape, part.stride)
+        values = values[..., part.before : part.before + part.stored]
+        channels = slice(group.first, group.first + group.channels)
+        if group.bits == 8 and group.shift % 8 == 0:  # no other plane has bits of that byte
+            by_byte[..., channels, group.shift // 8] = values
+            continue
+        for start in range(0, len(ordinals), rows):
+            block = values if part.constant else values[start : start + rows]
+            shifted = block.astype(ordinals.dtype) << ordinals.dtype.type(group.shift)
+            ordinals[start : start + rows, :, channels] |= shifted

@@ -15,12 +15,12 @@ from llicti_core.pyramid import level_count, level_size, network_count, section_
 from llicti_core.records import NamedTuple
 from llicti_core.source import Source, exactly
 from llicti_core.spec import (
-    CHANNEL_BOUNDS,
     MAX_PALETTE,
     PALETTE_CHANNELS,
     PALETTE_DEFLATED,
     PALETTE_DIFFERENCES,
     PALETTE_STORED,
+    channel_bounds,
     level_tag,
 )
 
@@ -154,20 +154,23 @@ def _pack_segments(tiles: Sequence[Sequence[Sequence[bytes]]]) -> list[bytes]:
     return parts
 
 
-def lowpass_size(tile: TileRect, channels: int) -> int:
-    """Bytes of a tile's bounds and lowpass in the section of the coarsest levels."""
+def lowpass_size(tile: TileRect, channels: int, bits: int) -> int:
+    """Bytes of a tile's bounds and lowpass, of values of so many bits, in the section of the coarsest levels."""
     levels = level_count(tile.height, tile.width)
-    return channels * (_BOUNDS_BYTES + level_size(tile.height, levels) * level_size(tile.width, levels))
+    pixels = level_size(tile.height, levels) * level_size(tile.width, levels)
+    return channels * (_BOUNDS_BYTES + pixels * (2 if bits > 8 else 1))
 
 
-def unpack_lowpass(payload: Payload, at: int, tile: TileRect, channels: int) -> tuple[list[tuple[int, int]], bytes]:
+def unpack_lowpass(
+    payload: Payload, at: int, tile: TileRect, channels: int, bits: int
+) -> tuple[list[tuple[int, int]], bytes]:
     """The bounds and the lowpass of a tile, whose lowpass_size bytes are at byte `at`.
 
     Raises FormatError or TruncatedError.
     """
-    stored = payload.take(at, lowpass_size(tile, channels))
+    stored = payload.take(at, lowpass_size(tile, channels, bits))
     bounds: list[tuple[int, int]] = []
-    for channel, (least, most) in enumerate(CHANNEL_BOUNDS[:channels]):
+    for channel, (least, most) in enumerate(channel_bounds(bits)[:channels]):
         low, high = struct.unpack_from("<hh", stored, channel * _BOUNDS_BYTES)
         if not least <= low <= high <= most:
             msg = f"a channel's bounds are {low}..{high}, outside {least}..{most}"

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from llicti_core.records import NamedTuple
+from llicti_core.spec import DEEP_BITS
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 class SampleType(NamedTuple):
@@ -76,8 +85,8 @@ _ARRAY_MODES = {
 class ChannelGroup(NamedTuple):
     """Channels of one plane that are coded together.
 
-    shift: what the plane's bits are shifted by in an ordinal; 0 for the last plane. bits: of a value, 1 to 8.
-    first, channels: which channels. top: whether the plane holds the most significant bits.
+    shift: what the plane's bits are shifted by in an ordinal; 0 for the last plane. bits: of a value, 1 to 8, or 10 in
+    the top plane. first, channels: which channels. top: whether the plane holds the most significant bits.
     """
 
     shift: int
@@ -111,15 +120,42 @@ def refused_dtype(name: str) -> str:
     return f"{known}; {advice[name]}" if name in advice else known
 
 
-def channel_groups(bits: int, channels: int) -> list[ChannelGroup]:
-    """The groups of an image whose ordinals have so many bits, from the top plane down (docs/format.md, 8.3)."""
+def channel_sets(channels: int) -> list[tuple[int, int]]:
+    """Which channels of an image are coded together: the first, and how many (docs/format.md, 8.3)."""
     sizes = {3: (3,), 4: (3, 1)}.get(channels, (1,) * channels)
-    found, above = [], bits
+    return [(sum(sizes[:number]), size) for number, size in enumerate(sizes)]
+
+
+def plane_groups(bits: int, first: int, channels: int, deep: bool = False) -> list[ChannelGroup]:
+    """The groups of channels that are coded together, from the top plane down.
+
+    bits: of an ordinal. deep: whether the top plane has ten bits in place of eight.
+    """
+    found: list[ChannelGroup] = []
+    above = bits
     while above:
-        width = min(8, above)
-        first = 0
-        for size in sizes:
-            found.append(ChannelGroup(above - width, width, first, size, above == bits))
-            first += size
+        width = min(DEEP_BITS if deep and not found else 8, above)
+        found.append(ChannelGroup(above - width, width, first, channels, not found))
         above -= width
     return found
+
+
+def channel_groups(bits: int, channels: int, deep: Sequence[bool] = ()) -> list[ChannelGroup]:
+    """The groups of an image whose ordinals have so many bits, plane by plane from the top (docs/format.md, 8.3).
+
+    deep: of each group of the top plane whether it has ten bits; by default none has.
+    """
+    sets = channel_sets(channels)
+    deep = deep or [False] * len(sets)
+    return by_plane([plane_groups(bits, *one, ten) for one, ten in zip(sets, deep, strict=True)])
+
+
+def by_plane(stacks: Sequence[Sequence[T]]) -> list[T]:
+    """What each of `stacks` has of the top plane, then of the next one, and so on."""
+    deepest = max(map(len, stacks))
+    return [stack[plane] for plane in range(deepest) for stack in stacks if plane < len(stack)]
+
+
+def may_be_copy(before: ChannelGroup, group: ChannelGroup) -> bool:
+    """Whether a group may be a copy of the one before it: of the same bits, with as many channels (2.3)."""
+    return before[:2] == group[:2] and before.channels == group.channels

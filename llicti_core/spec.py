@@ -32,6 +32,11 @@ def level_tag(level: int) -> bytes:
     return b"LVL%d" % level
 
 
+def plain_tag(level: int) -> bytes:
+    """Tag of the sections that hold the plain bits of a level, 0 to COARSE_LEVEL."""
+    return b"BIT%d" % level
+
+
 # 2.3 HEAD.
 
 MAX_HEADER_BYTES = 8192
@@ -45,9 +50,14 @@ MAX_CHANNELS = 255
 HAS_VALUE_TABLE = 0x80
 """Added to the number of the mode where the file has a value table."""
 
-CONSTANT, FALLBACK, LEARNED, ADAPTED, COPIED, JOINED = range(6)
+CONSTANT, FALLBACK, LEARNED, ADAPTED, COPIED, JOINED, PLAIN = range(7)
 """How a channel group is coded: as one value, by a fallback coder, by the model as it is, by the model adapted to the
-image, as a copy of the group before, together with the group before by a fallback coder."""
+image, as a copy of the group before, together with the group before by a fallback coder, as plain bits."""
+
+DEEP = 0x10
+"""Added to the coding of a learned group whose values have DEEP_BITS in place of eight."""
+
+DEEP_BITS = 10
 
 EQUAL_CHANNELS = 0x80
 """Added to the coding where the channels of a group are equal, and coded as one."""
@@ -96,8 +106,12 @@ MAX_TEXTS = 2**12
 Y_OFFSET = 128
 """Taken from Y, so that it is centred on zero."""
 
-CHANNEL_BOUNDS = ((-128, 127), (-255, 255), (-255, 255))
-"""Least and greatest value that Y, Co and Cg can take."""
+
+def channel_bounds(bits: int) -> tuple[tuple[int, int], ...]:
+    """Least and greatest value that Y, Co and Cg can take where R, G and B have so many bits."""
+    half, most = 1 << (bits - 1), (1 << bits) - 1
+    return (-half, half - 1), (-most, most), (-most, most)
+
 
 ROW_GROUP = 32
 """Rows of a band that the lanes of a stream code side by side."""

@@ -123,7 +123,7 @@ def encode_batch(
         encoder = Encoder(model, effort, threads, engine)
         with ThreadPoolExecutor(encoder.threads) as pool:
             steps = [encoder.steps(pixels, mode=mode) for pixels in _arrays(samples)]
-            return _complete(steps, lambda groups: _code_together(groups, effort, engine), pool)
+            return _complete(steps, lambda groups: _code_together(groups, engine), pool)
 
     return _on_device(device, on_gpu, on_cpu)
 
@@ -150,13 +150,13 @@ def _last_channel(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _complete(
-    works: Sequence[Steps[bytes]], code: Callable[[list[TiledImage]], list[Learned]], pool: Executor
+    works: Sequence[Steps[bytes]], code: Callable[[list[tuple[TiledImage, int]]], list[Learned]], pool: Executor
 ) -> list[bytes]:
     """The results of works, whose groups are coded together; between these, each goes on in a thread."""
     done: dict[int, bytes] = {}
     answers: dict[int, Learned | None] = dict.fromkeys(range(len(works)))
 
-    def go_on(number: int) -> TiledImage | None:
+    def go_on(number: int) -> tuple[TiledImage, int] | None:
         try:
             answer = answers[number]
             return works[number].send(answer) if answer else next(works[number])
@@ -172,19 +172,20 @@ def _complete(
     return [done[number] for number in range(len(works))]
 
 
-def _code_together(groups: list[TiledImage], effort: int, engine: CudaEngine) -> list[Learned]:
-    """What learned groups of one model become."""
+def _code_together(wanted: list[tuple[TiledImage, int]], engine: CudaEngine) -> list[Learned]:
+    """What learned groups of one model become, each adapted with its effort."""
     from llicti_core.engines.cuda import search
 
-    adapted = search.fit(groups, effort, engine.device)
-    groups = [group._replace(adaptation=payload) for group, payload in zip(groups, adapted, strict=True)]
-    alike: defaultdict[int, list[int]] = defaultdict(list)
-    for number, group in enumerate(groups):
-        alike[group.channels].append(number)
-    coded: dict[int, list[CodedTile]] = {}
-    for numbers in alike.values():
-        coded |= zip(numbers, engine.encode_images([groups[number] for number in numbers]), strict=True)
-    return [(payload, coded[number]) for number, payload in enumerate(adapted)]
+    alike: defaultdict[tuple[int, int, int], list[int]] = defaultdict(list)
+    for number, (group, effort) in enumerate(wanted):
+        alike[effort, group.channels, group.bits].append(number)
+    learned: dict[int, Learned] = {}
+    for (effort, _, _), numbers in alike.items():
+        groups = [wanted[number][0] for number in numbers]
+        adapted = search.fit(groups, effort, engine.device)
+        groups = [group._replace(adaptation=payload) for group, payload in zip(groups, adapted, strict=True)]
+        learned |= zip(numbers, zip(adapted, engine.encode_images(groups), strict=True), strict=True)
+    return [learned[number] for number in range(len(wanted))]
 
 
 class _Resident(NamedTuple):

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from operator import index
+from typing import TYPE_CHECKING
 
 from llicti_core.engines.base import TileRect
 from llicti_core.pyramid import level_size
 from llicti_core.records import NamedTuple
 from llicti_core.spec import MAX_VIEW_LEVEL
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
 
 SCALES = tuple(1 << level for level in range(MAX_VIEW_LEVEL + 1))
 """At which an image can be decoded: 1 for all pixels, 2 for every second of each row and column, up to 32."""
@@ -121,3 +127,13 @@ class TileGrid:
         start = first // self.size * self.size
         stop = min(limit, -(-(first + count) // self.size) * self.size)
         return level_size(stop - start, level)
+
+
+def paste(pixels: NDArray[Any], top: int, left: int, out: NDArray[Any]) -> None:
+    """Copy [rows, columns, channels] into `out`, their first row and column to `top` and `left`, which may be negative.
+
+    What would lie outside is left out.
+    """
+    inside = pixels[max(0, -top) :, max(0, -left) :]
+    part = out[max(0, top) :, max(0, left) :][: inside.shape[0], : inside.shape[1]]
+    part[...] = inside[: part.shape[0], : part.shape[1]]

@@ -30,7 +30,8 @@ class CodedTile(NamedTuple):
     """A coded tile.
 
     bounds: least and greatest value of each channel (Y, Co, Cg, or Y alone).
-    lowpass: the pixels of the coarsest phase 00, row by row, channels interleaved.
+    lowpass: the pixels of the coarsest phase 00, row by row, channels interleaved; of ten bits two
+        bytes each, little endian.
     segments: by kind, in decoding order, then by stream: a rANS stream's bytes (docs/format.md, 7). The kinds are the
         levels from 3 on together, then, of levels 2, 1 and 0, as far as the tile has them, each one's luma and, with
         three channels, its chroma (pyramid.segment_kinds). To decode a subsampled image, the finer levels may be
@@ -45,16 +46,19 @@ class CodedTile(NamedTuple):
 class TiledImage(NamedTuple):
     """What an engine codes: the pixels of a channel group, how they are cut into tiles, and what predicts them.
 
-    pixels: contiguous bytes [height, width, 1 or 3]; to be decoded into, they must be writable. A memory view, since
-        importing NumPy would be most of the time that decoding a small image takes.
+    pixels: contiguous, [height, width, 1 or 3], bytes (format "B"), or 16 bits in native order (format "H") where
+        values have ten bits; to be decoded into, they must be writable. A memory view, since importing NumPy would
+        be most of the time that decoding a small image takes.
     tiles: without overlap, in the order of the file.
     adaptation: an engine checks it.
+    bits: of a value, 8 (or fewer) or 10.
     """
 
     pixels: memoryview
     tiles: Sequence[TileRect]
     model: Model
     adaptation: AdaptedParameters
+    bits: int = 8
 
     @property
     def channels(self) -> int:

@@ -52,10 +52,14 @@ from llicti_core.spec import (
     STATE_MIN,
     Band,
 )
+from llicti_core.view import paste
 
 Ints = NDArray[np.int64]
 Planes = NDArray[np.int16]
 Networks = dict[tuple[str, str], AdaptedNetwork]
+
+_STORED = ("u1", "<u2")
+"""A sample of the lowpass, by whether it has more than eight bits."""
 
 _CDF_TAIL = np.array(spec.CDF_TAIL, np.int64)
 _SPREAD_MANTISSA = np.array(spec.SPREAD_MANTISSA, np.int64)
@@ -71,18 +75,15 @@ class ReferenceEngine:
         """See Engine.encode."""
         networks = adapted_model(image.model, image.adaptation, image.channels)
         pixels = np.asarray(image.pixels)
-        return [_encode_tile(pixels[y : y + h, x : x + w], networks) for y, x, h, w in image.tiles]
+        return [_encode_tile(pixels[y : y + h, x : x + w], image.bits, networks) for y, x, h, w in image.tiles]
 
     def decode(self, image: TiledImage, coded: Sequence[CodedTile], threads: int, level: int = 0) -> None:
         """See Engine.decode."""
         networks = adapted_model(image.model, image.adaptation, image.channels)
         pixels = np.asarray(image.pixels)
         for (y, x, h, w), tile in zip(image.tiles, coded, strict=True):
-            decoded = _decode_tile((h, w, image.channels), tile, networks, level)
-            top, left = y >> level, x >> level
-            inside = decoded[max(0, -top) :, max(0, -left) :]
-            part = pixels[max(0, top) :, max(0, left) :][: inside.shape[0], : inside.shape[1]]
-            part[...] = inside[: part.shape[0], : part.shape[1]]
+            decoded = _decode_tile((h, w, image.channels), image.bits, tile, networks, level)
+            paste(decoded, y >> level, x >> level, pixels)
 
     def frequencies(self, image: TiledImage, coded: Sequence[CodedTile]) -> Iterator[tuple[Ints, Ints, Ints]]:
         """What the entropy coder spends, of tiles whose pixels are known: `coded` is what they were decoded from.
@@ -93,13 +94,15 @@ class ReferenceEngine:
         networks = adapted_model(image.model, image.adaptation, image.channels)
         pixels = np.asarray(image.pixels)
         for (y, x, h, w), tile in zip(image.tiles, coded, strict=True):
-            for row, column, frequency in _tile_frequencies(pixels[y : y + h, x : x + w], tile.bounds, networks):
+            for row, column, frequency in _tile_frequencies(
+                pixels[y : y + h, x : x + w], image.bits, tile.bounds, networks
+            ):
                 yield y + row, x + column, frequency
 
 
-def _encode_tile(pixels: NDArray[np.uint8], networks: Networks) -> CodedTile:
+def _encode_tile(pixels: NDArray[np.unsignedinteger], bits: int, networks: Networks) -> CodedTile:
     height, width, channels = pixels.shape
-    planes = rgb_to_ycocg(pixels) if channels == 3 else grey_to_y(pixels)
+    planes = _to_planes(pixels, bits)
     bounds = [(int(planes[..., c].min()), int(planes[..., c].max())) for c in range(channels)]
     levels = level_count(height, width)
     kinds = segment_kinds(levels, channels)
@@ -107,23 +110,25 @@ def _encode_tile(pixels: NDArray[np.uint8], networks: Networks) -> CodedTile:
     # Of every stream and kind of segment: the intervals of all steps, in the order in which they are decoded.
     coded: list[list[list[_Interval]]] = [[[] for _ in kinds] for _ in streams]
     for level in range(levels - 1, -1, -1):
-        for predictor in _passes(planes, bounds, level, networks):
+        for predictor in _passes(planes, bits, bounds, level, networks):
             kind = kinds.index(_segment_kind(level, predictor.network_number))
             for stream, intervals in zip(streams, coded, strict=True):
                 intervals[kind] += _pass_intervals(predictor, stream)
     by_stream = [_encode_stream(intervals, stream.lanes) for stream, intervals in zip(streams, coded, strict=True)]
     segments = [list(kind) for kind in zip(*by_stream, strict=True)]
-    return CodedTile(bounds, pixels[:: 1 << levels, :: 1 << levels].tobytes(), segments)
+    lowpass = pixels[:: 1 << levels, :: 1 << levels]
+    return CodedTile(bounds, lowpass.astype(_STORED[bits > 8]).tobytes(), segments)
 
 
-def _decode_tile(shape: tuple[int, int, int], tile: CodedTile, networks: Networks, finest: int) -> NDArray[np.uint8]:
+def _decode_tile(
+    shape: tuple[int, int, int], bits: int, tile: CodedTile, networks: Networks, finest: int
+) -> NDArray[np.unsignedinteger]:
     """Every 2**finest'th pixel of each row and column of a tile of `shape` [height, width, channels]."""
     height, width, channels = shape
     levels = level_count(height, width)
     planes = np.zeros(shape, np.int16)
     lowpass = planes[:: 1 << levels, :: 1 << levels]
-    stored = np.frombuffer(tile.lowpass, np.uint8).reshape(lowpass.shape)
-    lowpass[...] = rgb_to_ycocg(stored) if channels == 3 else grey_to_y(stored)
+    lowpass[...] = _to_planes(np.frombuffer(tile.lowpass, _STORED[bits > 8]).reshape(lowpass.shape), bits)
     streams = [_Stream(shape, tile.bounds, number) for number in range(stream_count(height))]
     decoders = [_StreamDecoder(stream.lanes) for stream in streams]
     for kind, segments in zip(segment_kinds(levels, channels), tile.segments, strict=False):
@@ -132,7 +137,7 @@ def _decode_tile(shape: tuple[int, int, int], tile: CodedTile, networks: Network
         for decoder, segment in zip(decoders, segments, strict=True):
             decoder.open(segment, first=kind == (COARSE_LEVEL, 0))
         for level in range(levels - 1, -1, -1):
-            for predictor in _passes(planes, tile.bounds, level, networks):
+            for predictor in _passes(planes, bits, tile.bounds, level, networks):
                 if _segment_kind(level, predictor.network_number) == kind:
                     for stream, decoder in zip(streams, decoders, strict=True):
                         _decode_pass(predictor, stream, decoder)
@@ -142,18 +147,22 @@ def _decode_tile(shape: tuple[int, int, int], tile: CodedTile, networks: Network
         for decoder in decoders:
             decoder.finish()
     known = planes[:: 1 << finest, :: 1 << finest]
-    return ycocg_to_rgb(known) if channels == 3 else y_to_grey(known)
+    return ycocg_to_rgb(known, bits) if channels == 3 else y_to_grey(known, bits)
+
+
+def _to_planes(pixels: NDArray[np.unsignedinteger], bits: int) -> Planes:
+    return rgb_to_ycocg(pixels, bits) if pixels.shape[2] == 3 else grey_to_y(pixels, bits)
 
 
 def _tile_frequencies(
-    pixels: NDArray[np.uint8], bounds: list[tuple[int, int]], networks: Networks
+    pixels: NDArray[np.unsignedinteger], bits: int, bounds: list[tuple[int, int]], networks: Networks
 ) -> Iterator[tuple[Ints, Ints, Ints]]:
     """See ReferenceEngine.frequencies; rows and columns are those in the tile."""
-    height, width, channels = pixels.shape
-    planes = rgb_to_ycocg(pixels) if channels == 3 else grey_to_y(pixels)
+    height, width, _ = pixels.shape
+    planes = _to_planes(pixels, bits)
     streams = [_Stream(planes.shape, bounds, number) for number in range(stream_count(height))]
     for level in range(level_count(height, width) - 1, -1, -1):
-        for predictor in _passes(planes, bounds, level, networks):
+        for predictor in _passes(planes, bits, bounds, level, networks):
             rows, columns, _ = predictor.pixels.shape
             for stream in streams:
                 first, last = stream.rows(level)
@@ -224,8 +233,9 @@ def _square_phase(band: Band, dy: int, dx: int) -> str:
     return f"{(band.row + dy) & 1}{(band.column + dx) & 1}"
 
 
-def _difference(value: Ints, base: Ints) -> Ints:
-    difference: Ints = np.clip(value - base, INPUT_MIN, INPUT_MAX)
+def _difference(value: Ints, base: Ints, extra: int) -> Ints:
+    """An input; extra: bits of values beyond 8."""
+    difference: Ints = np.clip((value - base + ((1 << extra) >> 1)) >> extra, INPUT_MIN, INPUT_MAX)
     return difference
 
 
@@ -233,9 +243,17 @@ class _Predictor:
     """Predicts the luma or the chroma of a band, from what is known when its decoding starts and from BACK."""
 
     def __init__(
-        self, planes: Planes, bounds: list[tuple[int, int]], level: int, band: Band, network: str, networks: Networks
+        self,
+        planes: Planes,
+        bits: int,
+        bounds: list[tuple[int, int]],
+        level: int,
+        band: Band,
+        network: str,
+        networks: Networks,
     ) -> None:
         self.level, self.band, self.bounds, self.weights = level, band, bounds, networks[network, band.name]
+        self.extra = bits - 8
         self.network_number = NETWORKS.index(network)
         self.coded = range(1) if network == "luma" else range(1, 3)
         """Numbers of the channels that the network predicts."""
@@ -245,15 +263,15 @@ class _Predictor:
         self.base: Ints = (known[..., list(band.nearest)].sum(axis=-1) + 2) >> 2
         """[rows, columns, channels]."""
         channels = range(1 if network == "luma" else 3)
-        self.before = [_difference(known[:, :, c], self.base[..., c, np.newaxis]) for c in channels]
+        self.before = [_difference(known[:, :, c], self.base[..., c, np.newaxis], self.extra) for c in channels]
         """Inputs before those from BACK, [rows, columns, inputs] each."""
         if network == "chroma":
             more = [
                 _known_values(planes, level, band, _square_phase(band, dy, dx), dy, dx)[..., 0]
                 for dy, dx in band.more_luma
             ]
-            self.before.append(_difference(np.stack(more, axis=-1), self.base[..., 0, np.newaxis]))
-        self.after = self.base[..., : len(channels)] >> np.array([0, 1, 1])[: len(channels)]
+            self.before.append(_difference(np.stack(more, axis=-1), self.base[..., 0, np.newaxis], self.extra))
+        self.after = self.base[..., : len(channels)] >> (self.extra + np.array([0, 1, 1])[: len(channels)])
         """Inputs after those from BACK."""
 
     def mixture(self, row: Ints, column: Ints, rows: tuple[int, int]) -> _Mixture:
@@ -268,6 +286,7 @@ class _Predictor:
         coefficient = outputs[:, 3 * count] if count == 2 else np.zeros_like(outputs[:, 0])
         bounds = [self.bounds[channel] for channel in self.coded]
         return _Mixture(
+            self.extra,
             bounds,
             base[:, self.coded.start : self.coded.stop],
             np.clip(spread, 0, MAX_SPREAD_INDEX),
@@ -284,7 +303,7 @@ class _Predictor:
             y, x = row + dy // 2, column + dx // 2
             inside = (first <= y) & (y < last) & (x >= 0) & (x < self.pixels.shape[1])
             value = self.pixels[np.where(inside, y, row), np.where(inside, x, column), channel]
-            places.append(np.where(inside, _difference(value, self.base[row, column, channel]), 0))
+            places.append(np.where(inside, _difference(value, self.base[row, column, channel], self.extra), 0))
         return np.stack(places, axis=1)
 
     def _outputs(self, inputs: Ints) -> Ints:
@@ -306,7 +325,9 @@ def _requantise(total: Ints, multiplier: Ints, shift: int) -> Ints:
     return (total * multiplier + (1 << (shift - 1))) >> shift
 
 
-def _passes(planes: Planes, bounds: list[tuple[int, int]], level: int, networks: Networks) -> Iterator[_Predictor]:
+def _passes(
+    planes: Planes, bits: int, bounds: list[tuple[int, int]], level: int, networks: Networks
+) -> Iterator[_Predictor]:
     """What is coded at a level, pass by pass: each is to be coded before the next is asked for.
 
     Passes of constant channels are done here.
@@ -315,7 +336,7 @@ def _passes(planes: Planes, bounds: list[tuple[int, int]], level: int, networks:
         for band in BANDS:
             if not _phase(planes, level, band.name).size:
                 continue
-            predictor = _Predictor(planes, bounds, level, band, network, networks)
+            predictor = _Predictor(planes, bits, bounds, level, band, network, networks)
             for channel in predictor.coded:
                 low, high = bounds[channel]
                 if low == high:
@@ -332,10 +353,11 @@ class _Mixture:
     """Mixtures of pixels' luma, or of their chroma; arrays are [pixels, channels, components] but for `base`, [pixels,
     channels], and `coefficient`, [pixels, components].
 
-    spread: index. mean: sixteenths of a pixel value, relative to base, before what Co adds to that of Cg.
-    weight: 16-bit shares. coefficient: 1/64.
+    extra: bits of values beyond 8: the network's unit is 2**extra of them. spread: index. mean: sixteenths of that
+    unit, relative to base, before what Co adds to that of Cg. weight: 16-bit shares. coefficient: 1/64.
     """
 
+    extra: int
     bounds: list[tuple[int, int]]
     base: Ints
     spread: Ints
@@ -347,13 +369,14 @@ class _Mixture:
         """Means [pixels, components] of a channel, given Co, [pixels], which that of Cg depends on."""
         centre = self.mean[:, channel]
         if channel == 1:
-            centre = centre + ((self.coefficient * (co - self.base[:, 0])[:, np.newaxis] + 2) >> 2)
+            move = self.coefficient * (co - self.base[:, 0])[:, np.newaxis]
+            centre = centre + ((move + (2 << self.extra)) >> (2 + self.extra))
         return np.clip(centre, -MAX_MEAN, MAX_MEAN)
 
     def cumulative(self, channel: int, centre: Ints, value: Ints) -> Ints:
         """Probability, of 65536, that the channel is below `value` [pixels]."""
         low, high = self.bounds[channel]
-        distance = 16 * (value - self.base[:, channel])[:, np.newaxis] - 8 - centre
+        distance = (16 * (value - self.base[:, channel])[:, np.newaxis] - 8 >> self.extra) - centre
         parts = (self.weight[:, channel] * _logistic(distance, self.spread[:, channel])) >> 16
         inside = parts.sum(axis=1) + value - low
         return np.where(value <= low, 0, np.where(value > high, 65536, inside))

@@ -30,6 +30,7 @@ FLOORS = (
         "llicti_core.metadata",
         "llicti_core.ordinals",
         "llicti_core.payloads",
+        "llicti_core.plain",
         "llicti_core.value_table",
         "llicti_core.view",
     ),

@@ -185,8 +185,8 @@ def test_groups_that_have_nothing_to_be_joined_to(codings: tuple[int, int]) -> N
     assert payload.endswith(bytes((FALLBACK, JOINED)))
     with pytest.raises(FormatError, match="group"):
         Header.unpack(payload[:-2] + bytes(codings))
-    with pytest.raises(UnsupportedError, match="coding 6"):
-        Header.unpack(payload[:-1] + b"\6")
+    with pytest.raises(UnsupportedError, match="coding 7"):
+        Header.unpack(payload[:-1] + b"\7")
 
 
 def test_a_lower_plane_is_not_joined_to_a_higher_one() -> None:

@@ -182,8 +182,11 @@ def test_golden_files_leave_no_part_of_the_format_out() -> None:
     infos = [llicti_core.inspect(path.read_bytes()) for path in golden.files()]
     assert {info.mode for info in infos} >= {"", "1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I", "F"}
     headers = [header_of(path.read_bytes()) for path in golden.files()]
-    assert {coding.kind for header in headers for coding in header.codings} == {0, 1, 2, 3, 4, 5}
-    assert {coding.kind for header in headers for coding in header.codings if coding.equal} >= {0, 1, 2}
+    assert {coding.kind for header in headers for coding in header.codings} == {0, 1, 2, 3, 4, 5, 6}
+    assert {coding.kind for header in headers for coding in header.codings if coding.equal} >= {0, 1, 2, 6}
+    assert {coding.kind for header in headers for coding in header.codings if coding.deep} == {2, 3, 4}
+    ways = {(coding.equal, coding.deep) for header in headers for coding in header.codings if coding.learned}
+    assert ways == {(False, False), (False, True), (True, False), (True, True)}
     payloads = [(*section, path) for path in golden.files() for section in golden.sections(path.read_bytes())]
     assert {payload[0] for tag, payload, _ in payloads if tag == b"GENR"} >= {0, 1, 2}
     assert {payload[0] for tag, payload, _ in payloads if tag == b"PLTE"} == {0, 1, 2}

@@ -282,7 +282,7 @@ def test_every_kernel_compiles(tmp_path: Path, capability: str) -> None:
 
 @needs_gpu
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(images(80), random_models, adaptations)
+@given(images(80).filter(lambda pixels: pixels.dtype == np.uint8), random_models, adaptations)
 def test_random_images_models_and_adaptations(
     pixels: NDArray[np.uint8], model: Model, adaptation: tuple[int, int] | None
 ) -> None:

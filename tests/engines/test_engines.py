@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_cases import SMALL, Case, Part, adaptations, adapted, images, parts, pixels_of, random_models
+from engine_cases import SMALL, Case, Part, Pixels, adaptations, adapted, images, parts, pixels_of, random_models
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from images import photograph, smooth
-from numpy.typing import NDArray
 from random_models import random_adaptation
 
 from llicti_core import models
@@ -47,14 +46,14 @@ def check(case: Case, threads: int = 1, reference: bool = True) -> None:
 
 @few
 @given(images(), st.integers(1, 3))
-def test_engines_agree_on_images(pixels: NDArray[np.uint8], threads: int) -> None:
+def test_engines_agree_on_images(pixels: Pixels, threads: int) -> None:
     check(Case(pixels, models.load()), threads)
 
 
 @few
 @given(images(16), random_models, adaptations)
 def test_engines_agree_on_models_and_adaptations(
-    pixels: NDArray[np.uint8], model: Model, adaptation: tuple[int, int] | None
+    pixels: Pixels, model: Model, adaptation: tuple[int, int] | None
 ) -> None:
     check(Case(pixels, model, adapted(model, pixels, adaptation)))
 
@@ -62,14 +61,14 @@ def test_engines_agree_on_models_and_adaptations(
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(images(80), random_models, adaptations, st.integers(1, 3))
 def test_instruction_sets_agree_on_models_and_adaptations(
-    pixels: NDArray[np.uint8], model: Model, adaptation: tuple[int, int] | None, threads: int
+    pixels: Pixels, model: Model, adaptation: tuple[int, int] | None, threads: int
 ) -> None:
     check(Case(pixels, model, adapted(model, pixels, adaptation)), threads, reference=False)
 
 
 @few
 @given(images(30), st.integers(3, 5), st.integers(1, 4))
-def test_engines_agree_on_tiles(pixels: NDArray[np.uint8], tile_log2: int, threads: int) -> None:
+def test_engines_agree_on_tiles(pixels: Pixels, tile_log2: int, threads: int) -> None:
     check(Case(pixels, SMALL, tile_log2=tile_log2), threads)
 
 
@@ -98,7 +97,7 @@ def test_engines_agree_whatever_the_threads(channels: int) -> None:
 @few
 @given(images(80), adaptations, st.sampled_from([5, 6]), st.integers(1, 3), st.data())
 def test_any_part_at_any_level_is_what_the_whole_has_there(
-    pixels: NDArray[np.uint8], adaptation: tuple[int, int] | None, tile_log2: int, threads: int, data: st.DataObject
+    pixels: Pixels, adaptation: tuple[int, int] | None, tile_log2: int, threads: int, data: st.DataObject
 ) -> None:
     case = Case(pixels, SMALL, adapted(SMALL, pixels, adaptation), tile_log2)
     coded = case.encode(NATIVE[-1], 1)

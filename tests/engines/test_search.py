@@ -69,17 +69,20 @@ def size_of(model: Model, network: int, band: int, sets: int) -> int:
 
 
 @pytest.mark.parametrize("isa", [*native.instruction_sets(), ""])
+@pytest.mark.parametrize("bits", [8, 10])
 @pytest.mark.parametrize("shape", [(41, 70), (6, 5)])
-def test_inputs_are_those_of_the_reference(isa: str, shape: tuple[int, int]) -> None:
+def test_inputs_are_those_of_the_reference(isa: str, shape: tuple[int, int], bits: int) -> None:
     model = models.load()
-    pixels = np.ascontiguousarray(photograph(200, 200)[: shape[0], 100 : 100 + shape[1]])
-    planes = color.rgb_to_ycocg(pixels)
+    pixels: NDArray[np.unsignedinteger] = np.ascontiguousarray(photograph(200, 200)[: shape[0], 100 : 100 + shape[1]])
+    if bits > 8:
+        pixels = pixels * np.uint16(4) + noise(*shape, 3, 1) % np.uint16(4)
+    planes = color.rgb_to_ycocg(pixels, bits)
     bounds = [(int(planes[..., c].min()), int(planes[..., c].max())) for c in range(3)]
     networks = adapted_model(model, NOT_ADAPTED)
     for level in range(3):
         for number, name in enumerate(NETWORKS):
             for b, band in enumerate(BANDS):
-                predictor = reference._Predictor(planes, bounds, level, band, name, networks)
+                predictor = reference._Predictor(planes, bits, bounds, level, band, name, networks)
                 rows, columns, _ = predictor.pixels.shape
                 if not rows or not columns:
                     continue
@@ -94,7 +97,7 @@ def test_inputs_are_those_of_the_reference(isa: str, shape: tuple[int, int]) -> 
                     predictor.pixels[row, column][:, predictor.coded.start]
                     - predictor.base[row, column][:, predictor.coded.start]
                 )
-                assert (found.residual == value).all()
+                assert (found.residual == value / 2 ** (bits - 8)).all()
 
 
 @pytest.mark.parametrize("isa", [*native.instruction_sets(), ""])

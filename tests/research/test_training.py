@@ -162,7 +162,7 @@ def test_contexts_are_the_codec_s() -> None:
             chosen = (contexts.level[number] == level).numpy()
             assert chosen.sum() > 50
             for kind in KINDS:
-                predictor = reference._Predictor(planes, bounds, level, band, kind, random)
+                predictor = reference._Predictor(planes, 8, bounds, level, band, kind, random)
                 row, column = np.mgrid[: predictor.pixels.shape[0], : predictor.pixels.shape[1]].reshape(2, -1)
                 parts = [part[row, column] for part in predictor.before]
                 parts += [predictor._back(row, column, (0, len(planes)), c) for c in predictor.coded]

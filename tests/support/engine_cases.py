@@ -16,12 +16,15 @@ from llicti_core.pyramid import level_count, segment_kinds
 from llicti_core.spec import COARSE_LEVEL, MAX_VIEW_LEVEL
 from llicti_core.view import TileGrid
 
+Pixels = NDArray[np.unsignedinteger]
+"""uint8, of eight bits, or uint16, of ten."""
+
 
 @dataclass(frozen=True)
 class Case:
     """What an engine codes, and how."""
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     model: Model
     adaptation: AdaptedParameters = NOT_ADAPTED
     tile_log2: int = 6
@@ -29,12 +32,12 @@ class Case:
     def encode(self, engine: Engine, threads: int) -> list[CodedTile]:
         return engine.encode(self._image(self.pixels, self._tiles()), threads)
 
-    def decode(self, engine: Engine, coded: list[CodedTile], threads: int) -> NDArray[np.uint8]:
+    def decode(self, engine: Engine, coded: list[CodedTile], threads: int) -> Pixels:
         pixels = np.full_like(self.pixels, 99)
         engine.decode(self._image(pixels, self._tiles()), coded, threads)
         return pixels
 
-    def decode_part(self, engine: Engine, coded: list[CodedTile], part: Part, threads: int) -> NDArray[np.uint8]:
+    def decode_part(self, engine: Engine, coded: list[CodedTile], part: Part, threads: int) -> Pixels:
         """`part` of the image, from the levels alone that it takes."""
         pixels = np.full_like(part.of(self.pixels), 99)
         tiles = [tile._replace(y=tile.y - part.y, x=tile.x - part.x) for tile in self._tiles()]
@@ -50,8 +53,8 @@ class Case:
         ]
         return tile._replace(segments=needed)
 
-    def _image(self, pixels: NDArray[np.uint8], tiles: list[TileRect]) -> TiledImage:
-        return TiledImage(memoryview(pixels), tiles, self.model, self.adaptation)
+    def _image(self, pixels: Pixels, tiles: list[TileRect]) -> TiledImage:
+        return TiledImage(memoryview(pixels), tiles, self.model, self.adaptation, 8 if pixels.dtype == np.uint8 else 10)
 
     def _tiles(self) -> list[TileRect]:
         height, width, _ = self.pixels.shape
@@ -68,14 +71,14 @@ class Part:
     height: int
     width: int
 
-    def of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def of(self, pixels: Pixels) -> Pixels:
         step = 1 << self.level
         part = pixels[self.y : self.y + self.height : step, self.x : self.x + self.width : step]
         return np.ascontiguousarray(part)
 
 
 @st.composite
-def images(draw: st.DrawFn, most: int = 24) -> NDArray[np.uint8]:
+def images(draw: st.DrawFn, most: int = 24) -> Pixels:
     """Small images [height, width, channels] of every kind that stresses a different part of the arithmetic."""
     size = st.integers(1, most)
     height, width = draw(st.tuples(size, size) | st.tuples(st.just(1), size) | st.tuples(size, st.just(1)))
@@ -83,8 +86,8 @@ def images(draw: st.DrawFn, most: int = 24) -> NDArray[np.uint8]:
 
 
 @st.composite
-def pixels_of(draw: st.DrawFn, height: int, width: int) -> NDArray[np.uint8]:
-    """Images of this size."""
+def pixels_of(draw: st.DrawFn, height: int, width: int) -> Pixels:
+    """Images of this size, of eight bits or of ten."""
     channels, seed = draw(st.sampled_from([1, 3])), draw(st.integers(0, 1000))
     kind = draw(st.sampled_from(["smooth", "noise", "extreme", "constant channel", "edge"]))
     if kind == "smooth":
@@ -98,6 +101,8 @@ def pixels_of(draw: st.DrawFn, height: int, width: int) -> NDArray[np.uint8]:
         pixels[..., draw(st.integers(0, channels - 1))] = draw(st.integers(0, 255))
     elif kind == "edge":
         pixels[:, width // 2 :] = 255 - pixels[:, width // 2 :] // 8
+    if draw(st.booleans()):
+        pixels = pixels * np.uint16(4) + noise(height, width, channels, seed + 1).reshape(pixels.shape) % np.uint16(4)
     return np.ascontiguousarray(pixels)
 
 
@@ -129,5 +134,5 @@ adaptations = st.none() | st.tuples(st.integers(1, 5), st.integers(0, 100))
 """Sets and seed of random_adaptation, for any model; or no adaptation."""
 
 
-def adapted(model: Model, pixels: NDArray[np.uint8], adaptation: tuple[int, int] | None) -> AdaptedParameters:
+def adapted(model: Model, pixels: Pixels, adaptation: tuple[int, int] | None) -> AdaptedParameters:
     return random_adaptation(model, pixels.shape[2], *adaptation) if adaptation else NOT_ADAPTED

@@ -17,7 +17,7 @@ import re
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import mul
 from typing import NamedTuple
@@ -50,8 +50,7 @@ MODES = {
     "I": (I32, 1),
     "F": (F32, 1),
 }
-CONSTANT, GENERIC, LEARNED, ADAPTED, COPIED, JOINED = range(6)
-LIMITS = ((-128, 127), (-255, 255), (-255, 255))
+CONSTANT, GENERIC, LEARNED, ADAPTED, COPIED, JOINED, PLAIN = range(7)
 LANES = 32
 STATE_MIN = 65536
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
@@ -245,11 +244,12 @@ class Group(NamedTuple):  # 8.3
 
 @dataclass
 class Coding:
-    """kind as in 2.3; stored channels; the constant's values."""
+    """kind as in 2.3; stored channels; the constant's values; whether the group is deep, or a copy of one that is."""
 
     kind: int
     stored: int
     values: bytes = b""
+    deep: bool = False
 
 
 @dataclass
@@ -273,6 +273,10 @@ class Header:
     @property
     def learned(self) -> list[tuple[Group, Coding]]:
         return [pair for pair in self.groups if pair[1].kind in (LEARNED, ADAPTED)]
+
+    @property
+    def plain(self) -> list[tuple[Group, Coding]]:
+        return [pair for pair in self.groups if pair[1].kind == PLAIN]
 
 
 def read_section(file: Bytes) -> tuple[bytes, Bytes]:
@@ -323,36 +327,44 @@ def frame_places(data: bytes) -> list[int]:  # 2.4
     return places
 
 
-def list_groups(bits: int, channels: int) -> list[Group]:  # 8.3
+def read_groups(head: Bytes, bits: int, channels: int) -> list[tuple[Group, Coding]]:  # 2.3, 8.3
     sizes = {3: [3], 4: [3, 1]}.get(channels, [1] * channels)
-    groups, left = [], bits
-    while left > 0:
-        width = min(8, left)
+    left = [bits] * len(sizes)  # bits of each channel group that are in no plane yet
+    found: list[tuple[Group, Coding]] = []
+    while any(left):
         for i, size in enumerate(sizes):
-            groups.append(Group(left - width, width, sum(sizes[:i]), size, left == bits))
-        left -= width
-    return groups
+            if left[i]:
+                before = found[-1] if found and i else None
+                group, coding = read_coding(head, left[i], bits, sum(sizes[:i]), size, before)
+                found.append((group, coding))
+                left[i] = group.shift
+    return found
 
 
-def read_codings(head: Bytes, groups: list[Group]) -> list[Coding]:  # 2.3
-    codings: list[Coding] = []
-    for i, group in enumerate(groups):
-        byte = head.number("B")
-        kind, equal = byte & 127, byte >= 128
-        require(kind <= JOINED, "unknown coding")
-        require(not equal or (group.channels == 3 and kind < COPIED), "equal channels of a group that has one")
-        require(kind not in (LEARNED, ADAPTED) or group.top, "learned lower plane")
-        if kind == COPIED:
-            like = i > 0 and groups[i - 1].shift == group.shift and groups[i - 1].channels == group.channels
-            require(like, "nothing to copy")
-        if kind == JOINED:
-            beside = i > 0 and groups[i - 1].shift == group.shift and codings[i - 1].kind == GENERIC
-            require(beside, "nothing to join")
-        stored = 1 if equal else group.channels
-        values = head.take(stored) if kind == CONSTANT else b""
-        require(all(value < 1 << group.bits for value in values), "constant out of bounds")
-        codings.append(Coding(kind, stored, values))
-    return codings
+def read_coding(
+    head: Bytes, left: int, bits: int, first: int, channels: int, before: tuple[Group, Coding] | None
+) -> tuple[Group, Coding]:
+    byte, top = head.number("B"), left == bits
+    kind, equal, deep = byte & 0b01101111, byte >= 128, byte & 16 > 0
+    require(kind <= PLAIN, "unknown coding")
+    require(not equal or (channels == 3 and kind not in (COPIED, JOINED)), "equal channels of a group that has one")
+    require(kind not in (LEARNED, ADAPTED) or top, "learned lower plane")
+    require(kind != PLAIN or not top, "plain top plane")
+    require(not deep or (kind in (LEARNED, ADAPTED) and bits >= 10), "group that cannot be deep")
+    if kind == COPIED:
+        deep = before is not None and before[1].deep
+    width = min(10 if deep and top else 8, left)
+    group = Group(left - width, width, first, channels, top)
+    if kind == COPIED:
+        like = before is not None and before[0][:2] == group[:2] and before[0].channels == channels
+        require(like, "nothing to copy")
+    if kind == JOINED:
+        beside = before is not None and before[0][:2] == group[:2] and before[1].kind == GENERIC
+        require(beside, "nothing to join")
+    stored = 1 if equal else channels
+    values = head.take(stored) if kind == CONSTANT else b""
+    require(all(value < 1 << width for value in values), "constant out of bounds")
+    return group, Coding(kind, stored, values, deep)
 
 
 def read_header(file: Bytes) -> Header:
@@ -376,9 +388,9 @@ def read_header(file: Bytes) -> Header:
     require(1 <= bits <= BITS[kind], "bits out of bounds")
     after = head.leb128()
     checksum = head.number("I")
-    groups = list_groups(bits, channels)
-    pairs = list(zip(groups, read_codings(head, groups), strict=True))
+    pairs = read_groups(head, bits, channels)
     header = Header(width, height, mode, kind, channels, flat, table, pairs, after, checksum)
+    require(not header.plain or header.learned, "plain bits without a learned group")
     if header.learned:
         header.tile_log2 = head.number("B")
         require(6 <= header.tile_log2 <= 15, "tile size out of bounds")
@@ -411,6 +423,7 @@ class Tile:
     x: int
     height: int
     width: int
+    e: int = 0  # bits beyond eight (3)
     bounds: list[tuple[int, int]] = field(default_factory=list)
     segments: list[list[bytes]] = field(default_factory=list)
     planes: list[Values] = field(default_factory=list)
@@ -455,7 +468,7 @@ def decode(data: bytes, model: Model | None, watch: Watch | None = None, frame: 
     if header.mode in ("P", "PA"):
         palette = read_palette(next_section(file, b"PLTE", header.inside))
     table = read_table(next_section(file, b"LEVL", header.inside), header) if header.table else None
-    found = read_generic_groups(file, header, top=True)
+    found: dict[Group, Sequence[int]] = {**read_generic_groups(file, header, top=True)}
     if model and header.learned:
         found |= read_learned(file, header, model, watch)
     found |= read_generic_groups(file, header, top=False)
@@ -465,7 +478,8 @@ def decode(data: bytes, model: Model | None, watch: Watch | None = None, frame: 
     return Decoded(header, samples, palette)
 
 
-def read_learned(file: Bytes, header: Header, model: Model, watch: Watch | None) -> dict[Group, bytes]:
+def read_learned(file: Bytes, header: Header, model: Model, watch: Watch | None) -> dict[Group, Sequence[int]]:
+    """What the sections of levels hold: learned groups, and plain ones."""
     learned = header.learned
     networks = [
         adapted_networks(next_section(file, b"ADPT"), model, coding.stored)
@@ -479,25 +493,49 @@ def read_learned(file: Bytes, header: Header, model: Model, watch: Watch | None)
         # Every tile takes some bytes of it: to look no further than they last keeps a small file from many tiles.
         images.append([])
         for tile in make_tiles(header):
+            tile.e = 2 if coding.deep else 0
             read_lowpass(section, tile, coding.stored)
             images[-1].append(tile)
         read_segments(section, images[-1], 1, level=3)
-    for level in range(min(images[0][0].levels, 3) - 1, -1, -1):
-        for (_, coding), image in zip(learned, images, strict=True):
+    plain = {group: [0] * (header.width * header.height * coding.stored) for group, coding in header.plain}
+    found: dict[Group, Sequence[int]] = {**plain}
+    for level in (3, *range(min(images[0][0].levels, 3) - 1, -1, -1)):
+        for (_, coding), image in zip(learned if level < 3 else [], images, strict=level < 3):
             read_segments(next_section(file, b"LVL%d" % level), image, 1 if coding.stored == 1 else 2, level)
-    found = {}
+        for group, coding in header.plain:
+            read_plain(next_section(file, b"BIT%d" % level), header, group.bits, coding.stored, level, plain[group])
     for (group, coding), image, changed in zip(learned, images, networks, strict=True):
         channels = coding.stored
-        pixels = bytearray(header.width * header.height * channels)
+        pixels = [0] * (header.width * header.height * channels)
         for tile in image:
             decode_tile(tile, changed, channels, watch)
             for y in range(tile.height):
                 at = ((tile.y + y) * header.width + tile.x) * channels
                 for values in zip(*(plane[y] for plane in tile.planes), strict=True):
-                    pixels[at : at + channels] = to_pixel(*values, channels=channels)
+                    pixels[at : at + channels] = to_pixel(*values, channels=channels, e=tile.e)
                     at += channels
-        found[group] = bytes(pixels)
+        found[group] = pixels
     return found
+
+
+def read_plain(section: Bytes, header: Header, n: int, channels: int, level: int, values: list[int]) -> None:  # 8.6
+    coarsest = min(3, next(make_tiles(header)).levels)
+    step = 2 ** min(level, coarsest)
+    for tile in make_tiles(header):
+        places = [
+            ((tile.y + y) * header.width + tile.x + x) * channels + c
+            for y in range(0, tile.height, step)
+            for x in range(0, tile.width, step)
+            if level == 3 or y % (2 * step) or x % (2 * step)
+            for c in range(channels)
+        ]
+        count = len(places) * n
+        size = ceil_div(count, 8)
+        bits = int.from_bytes(section.take(size), "big")
+        require(bits % 2 ** (8 * size - count) == 0, "plain bits followed by others than 0")
+        for i, place in enumerate(places):
+            values[place] = (bits >> (8 * size - (i + 1) * n)) % 2**n
+    section.finish()
 
 
 def read_segments(section: Bytes, tiles: list[Tile], networks: int, level: int) -> None:  # 3.3, 3.4
@@ -622,10 +660,10 @@ def inflated(source: Bytes, size: int) -> bytes:
     return data
 
 
-def join(header: Header, found: dict[Group, bytes], table: list[int] | None) -> bytes:
+def join(header: Header, found: dict[Group, Sequence[int]], table: list[int] | None) -> bytes:
     """The samples of the values of the groups."""
     ordinals = [0] * (header.width * header.height * header.channels)
-    last: list[bytes] = []
+    last: list[Sequence[int]] = []
     for group, coding in header.groups:
         if coding.kind == CONSTANT:
             last = [bytes((value,)) * (header.width * header.height) for value in coding.values]
@@ -752,13 +790,14 @@ def make_tiles(header: Header) -> Iterator[Tile]:
 
 
 def read_lowpass(section: Bytes, tile: Tile, channels: int) -> None:  # 3.3
-    for least, most in LIMITS[:channels]:
+    half = 128 << tile.e
+    for least, most in ((-half, half - 1), (1 - 2 * half, 2 * half - 1), (1 - 2 * half, 2 * half - 1))[:channels]:
         low, high = section.number("h"), section.number("h")
         require(least <= low <= high <= most, "bounds out of bounds")
         tile.bounds.append((low, high))
     step = 2**tile.levels
     pixels = [
-        (y, x, from_pixel(section.take(channels)))
+        (y, x, from_pixel([section.number("H" if tile.e else "B") for _ in range(channels)], tile.e))
         for y in range(0, tile.height, step)
         for x in range(0, tile.width, step)
     ]
@@ -768,24 +807,25 @@ def read_lowpass(section: Bytes, tile: Tile, channels: int) -> None:  # 3.3
             tile.planes[c][y][x] = value
 
 
-def from_pixel(pixel: bytes) -> tuple[int, int, int]:
+def from_pixel(pixel: list[int], e: int) -> tuple[int, int, int]:
     if len(pixel) == 1:
-        return pixel[0] - 128, 0, 0
+        return pixel[0] - (128 << e), 0, 0
     r, g, b = pixel
     co = r - b
     t = b + (co >> 1)
     cg = g - t
-    return t + (cg >> 1) - 128, co, cg
+    return t + (cg >> 1) - (128 << e), co, cg
 
 
-def to_pixel(y: int, co: int, cg: int, *, channels: int) -> bytes:
+def to_pixel(y: int, co: int, cg: int, *, channels: int, e: int) -> list[int]:
+    modulo = 256 << e
     if channels == 1:
-        return bytes(((y + 128) & 255,))
-    t = y + 128 - (cg >> 1)
+        return [(y + (128 << e)) % modulo]
+    t = y + (128 << e) - (cg >> 1)
     g = t + cg
     b = t - (co >> 1)
     r = b + co
-    return bytes((r & 255, g & 255, b & 255))
+    return [r % modulo, g % modulo, b % modulo]
 
 
 # Pyramid (4).
@@ -840,19 +880,19 @@ class Pass:
 
     def context(self, i: int, j: int, stream_rows: range) -> tuple[list[int], list[int]]:
         """Base of every channel, and the network's inputs (4.4)."""
-        planes, own, base, inputs = self.tile.planes, self.own, [], []
+        planes, own, e, base, inputs = self.tile.planes, self.own, self.tile.e, [], []
         for c in range(3 if self.channels == (1, 2) else 1):
             v = self.known.values(planes[c], i, j)
             base.append((sum(v[n] for n in NEAREST[self.band]) + 2) >> 2)
-            inputs += [difference(value, base[c]) for value in v]
+            inputs += [difference(value, base[c], e) for value in v]
         if self.channels == (1, 2):
-            inputs += [difference(value, base[0]) for value in self.square.values(planes[0], i, j)]
+            inputs += [difference(value, base[0], e) for value in self.square.values(planes[0], i, j)]
         for c in self.channels:
             for di, dj in BACK:
                 y, x = i + di, j + dj
                 there = y in stream_rows and 0 <= y < own.rows and 0 <= x < own.columns
-                inputs.append(difference(planes[c][own.row(y)][own.column(x)], base[c]) if there else 0)
-        return base, [*inputs, base[0], *(value >> 1 for value in base[1:])]
+                inputs.append(difference(planes[c][own.row(y)][own.column(x)], base[c], e) if there else 0)
+        return base, [*inputs, base[0] >> e, *(value >> (1 + e) for value in base[1:])]
 
     def steps(self, groups: range) -> Iterator[list[tuple[int, int, int]]]:
         """Step by step the lanes that have a pixel, with its row and column (4.2)."""
@@ -867,8 +907,8 @@ class Pass:
             yield found
 
 
-def difference(value: int, base: int) -> int:
-    return clamp(value - base, -128, 127)
+def difference(value: int, base: int, e: int) -> int:
+    return clamp((value - base + ((1 << e) >> 1)) >> e, -128, 127)
 
 
 def decode_tile(tile: Tile, networks: Networks, channels: int, watch: Watch | None) -> None:
@@ -1034,7 +1074,7 @@ class Pixel:
         rows = chunks(self.out, 5)
         count = len(self.coded.channels)
         spread, mean, logit = (rows[kind * count + self.coded.channels.index(c)] for kind in range(3))
-        low, high = self.coded.tile.bounds[c]
+        (low, high), e = self.coded.tile.bounds[c], self.coded.tile.e
         top = max(logit)
         diff = [min(top - value, 191) for value in logit]
         share = [SHARE[d & 15] >> (d >> 4) for d in diff]
@@ -1043,9 +1083,9 @@ class Pixel:
         move = [0] * 5
         if c == 2:
             co = self.value(1) - self.base[1]
-            move = [(clamp(coefficient, -256, 255) * co + 2) >> 2 for coefficient in rows[6]]
+            move = [(clamp(coefficient, -256, 255) * co + (2 << e)) >> (2 + e) for coefficient in rows[6]]
         centre = [clamp(m + d, -16383, 16383) for m, d in zip(mean, move, strict=True)]
-        return Mixture(low, high, self.base[c], weight, centre, [clamp(index, 0, 87) for index in spread])
+        return Mixture(low, high, self.base[c], e, weight, centre, [clamp(index, 0, 87) for index in spread])
 
     def value(self, c: int) -> int:
         return self.coded.tile.planes[c][self.place[0]][self.place[1]]
@@ -1064,6 +1104,7 @@ class Mixture(NamedTuple):
     low: int
     high: int
     base: int
+    e: int
     weight: list[int]
     centre: list[int]
     spread: list[int]
@@ -1073,7 +1114,7 @@ class Mixture(NamedTuple):
             return 0
         if value == self.high + 1:
             return 65536
-        origin = 16 * (value - self.base) - 8
+        origin = (16 * (value - self.base) - 8) >> self.e
         below = value - self.low
         for weight, centre, spread in zip(self.weight, self.centre, self.spread, strict=True):
             below += (weight * logistic(origin - centre, spread)) >> 16

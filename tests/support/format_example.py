@@ -61,7 +61,7 @@ def _pixels() -> str:
     lines = ["The pixels (R, G, B), and their Y, Co, Cg:", ""]
     for row in PIXELS.tolist():
         for pixel in row:
-            y, co, cg = format_decoder.from_pixel(bytes(pixel))
+            y, co, cg = format_decoder.from_pixel(pixel, 0)
             lines.append(f"    {', '.join(map(str, pixel)):>13}    {y:4} {co:4} {cg:4}")
     return "\n".join([*lines, ""])
 

@@ -20,10 +20,12 @@ from llicti_core.engines.cuda import kernels, launch
 from llicti_core.engines.cuda.launch import current, reported, usable
 from llicti_core.engines.cuda.layout import Layout, LevelTables, Pass, Picture, flights
 from llicti_core.engines.cuda.weights import PackedNetwork, pack
+from llicti_core.engines.native import NativeEngine
 from llicti_core.errors import FormatError
 from llicti_core.models import Model
 from llicti_core.pyramid import level_size, phase_size
 from llicti_core.spec import BANDS, BIAS_LEVELS, LANES, PHASES, STATE_MIN
+from llicti_core.threads import thread_count
 
 _COPIED = 1024
 """Pixels, numbers or words that a program copies."""
@@ -49,12 +51,16 @@ class CudaEngine:
         return self.encode_images([image])[0]
 
     def encode_images(self, images: Sequence[TiledImage]) -> list[list[CodedTile]]:
-        """What `encode` gives for each of `images`, which are of one model and number of channels."""
+        """What `encode` gives for each of `images`, which are of one model, number of channels and of bits."""
+        if images[0].bits > 8:
+            return [NativeEngine().encode(image, thread_count(None)) for image in images]  # no kernels for them yet
         pixels = [np.asarray(image.pixels) for image in images]
         return self.encode_pictures(pixels, list(map(_picture, images)), images[0].model)
 
     def decode(self, image: TiledImage, coded: Sequence[CodedTile], threads: int, level: int = 0) -> None:
         """See Engine.decode. Raises DeviceError too."""
+        if image.bits > 8:
+            return NativeEngine().decode(image, coded, threads, level)
         target = np.asarray(image.pixels)
         start = self.start_decoding(image.channels, [_picture(image)], [coded], image.model, level, [target])
         with reported(self.device), current(self.device):

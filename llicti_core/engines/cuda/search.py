@@ -25,13 +25,14 @@ from llicti_core.adaptation import (
     FitPlan,
     fit_plan,
 )
+from llicti_core.engines import native
 from llicti_core.engines.base import NOT_ADAPTED, AdaptedParameters, TiledImage
 from llicti_core.engines.cuda.contexts import SETS, Contexts, SampledImages, joined
 from llicti_core.engines.cuda.launch import current, fetch, free_bytes, put, reported, usable
 from llicti_core.engines.cuda.twin import PRECISION, Array, Twin
-from llicti_core.engines.native import pack_numbers
 from llicti_core.pyramid import network_count
 from llicti_core.spec import ADAPTED_MAX, ADAPTED_MIN, BANDS, NETWORKS
+from llicti_core.threads import thread_count
 
 BLOCK = 64
 """Pixels of the blocks in which plans count."""
@@ -74,7 +75,9 @@ def fit(images: Sequence[TiledImage], effort: int, device: str | torch.device) -
     alike: defaultdict[tuple[FitPlan, int, bytes], list[int]] = defaultdict(list)
     for number, image in enumerate(images):
         plan = fit_plan(effort, sum(tile.height * tile.width for tile in image.tiles))
-        if plan:
+        if plan and image.bits > 8:
+            found[number] = native.fit(image, plan, thread_count(None))
+        elif plan:
             alike[plan, image.channels, image.model.identity].append(number)
     with reported(chosen), current(chosen):
         for (plan, _, _), numbers in alike.items():
@@ -106,7 +109,7 @@ def fit_together(images: Sequence[TiledImage], plan: FitPlan, device: torch.devi
         for search, values in zip(searches, numbers, strict=True):
             for band, network in enumerate(networks):
                 arrays += search.twin.of_band(values[network], band)
-        payloads.append(pack_numbers(SETS, PRECISION, arrays))
+        payloads.append(native.pack_numbers(SETS, PRECISION, arrays))
     return payloads
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ class NativeEngine:
         tiles = list(map(tuple, image.tiles))
         coded = _native.encode(image.pixels, tiles, image.adaptation, _packed(image.model), threads, self.isa)
         return [
-            CodedTile(bounds, _lowpass(image.pixels, tile), segments)
+            CodedTile(bounds, _lowpass(image, tile), segments)
             for tile, (bounds, segments) in zip(image.tiles, coded, strict=True)
         ]
 
@@ -52,7 +53,7 @@ class NativeEngine:
         for tile, (_, _, h, w) in zip(coded, image.tiles, strict=True):
             levels = level_count(h, w)
             shape = (level_size(h, levels), level_size(w, levels), image.channels)
-            parts.append((tile.bounds, memoryview(tile.lowpass).cast("B", shape), tile.segments))
+            parts.append((tile.bounds, _lowpass_pixels(tile.lowpass, image.bits, shape), tile.segments))
         tiles = list(map(tuple, image.tiles))
         _native.decode(image.pixels, tiles, parts, image.adaptation, _packed(image.model), level, threads, self.isa)
 
@@ -97,12 +98,30 @@ def instruction_sets() -> list[str]:
     return list(_native.instruction_sets())
 
 
-def _lowpass(pixels: memoryview, tile: TileRect) -> bytes:
+def _lowpass(image: TiledImage, tile: TileRect) -> bytes:
     """The coarsest phase 00 of a tile, as it is stored."""
     import numpy as np
 
     step = 1 << level_count(tile.height, tile.width)
-    return np.asarray(pixels)[tile.y : tile.y + tile.height : step, tile.x : tile.x + tile.width : step].tobytes()
+    pixels = np.asarray(image.pixels)
+    lowpass = pixels[tile.y : tile.y + tile.height : step, tile.x : tile.x + tile.width : step]
+    return bytes(_stored(lowpass.tobytes(), image.bits))
+
+
+def _lowpass_pixels(lowpass: bytes, bits: int, shape: tuple[int, int, int]) -> memoryview:
+    stored = _stored(lowpass, bits).cast("B")
+    return stored.cast("H", shape) if bits > 8 else stored.cast("B", shape)
+
+
+def _stored(lowpass: bytes, bits: int) -> memoryview:
+    """A lowpass in native order of bytes as it is stored, or the other way round."""
+    if bits <= 8 or sys.byteorder == "little":
+        return memoryview(lowpass)
+    from array import array
+
+    samples = array("H", lowpass)
+    samples.byteswap()
+    return memoryview(samples)
 
 
 @lru_cache(maxsize=8)

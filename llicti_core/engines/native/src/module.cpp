@@ -27,8 +27,9 @@ namespace {
 
 using Int8Array = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
 using Int32Array = nb::ndarray<const int32_t, nb::c_contig, nb::device::cpu>;
-using PixelArray = nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
-using ConstPixelArray = nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+// Of uint8, or of uint16 where values have kDeepBits.
+using PixelArray = nb::ndarray<nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using ConstPixelArray = nb::ndarray<nb::ro, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
 // weight [out, in], bias [out] or [levels, out], multiplier [out].
 Layer make_layer(const Int8Array& weight, const Int32Array& bias, const Int32Array& multiplier) {
@@ -141,13 +142,16 @@ std::vector<TileRect> cast_tiles(const nb::list& tiles) {
 // Pixels is a view for reading and writing; nobody writes to what was cast from an array for reading.
 template <class Array>
 Pixels cast_pixels(const Array& array) {
-    return {const_cast<uint8_t*>(array.data()), ptrdiff_t(array.shape(1) * array.shape(2)), int(array.shape(0)),
-            int(array.shape(1)), int(array.shape(2))};
+    const bool deep = array.dtype() == nb::dtype<uint16_t>();
+    if (!deep && array.dtype() != nb::dtype<uint8_t>())
+        throw std::invalid_argument("pixels are neither uint8 nor uint16");
+    auto* first = static_cast<uint8_t*>(const_cast<void*>(static_cast<const void*>(array.data())));
+    const auto stride = ptrdiff_t(array.shape(1) * array.shape(2) * (deep ? 2 : 1));
+    return {first, stride, int(array.shape(0)), int(array.shape(1)), int(array.shape(2)), deep};
 }
 
 Pixels tile_pixels(const Pixels& pixels, const TileRect& tile) {
-    uint8_t* first = pixels.data + tile.y * pixels.stride + ptrdiff_t(tile.x) * pixels.channels;
-    return {first, pixels.stride, tile.height, tile.width, pixels.channels};
+    return {pixels.at(tile.y, tile.x), pixels.stride, tile.height, tile.width, pixels.channels, pixels.deep};
 }
 
 // Runs work(interruption) without the interpreter's lock. Where a signal handler raises, as Python's own does for

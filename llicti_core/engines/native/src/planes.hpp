@@ -13,11 +13,15 @@ constexpr int kPhases = 4;  // 00, 11, 01, 10
 constexpr int kPhaseRow[kPhases] = {0, 1, 0, 1};
 constexpr int kPhaseColumn[kPhases] = {0, 1, 1, 0};
 
-// A view of interleaved 8-bit pixels, 1 or 3 channels.
+// A view of interleaved pixels, 1 or 3 channels of 8 bits, or of 16 where values have kDeepBits.
 struct Pixels {
     uint8_t* data;
     ptrdiff_t stride;  // bytes from row to row
     int height, width, channels;
+    bool deep;
+
+    // The first byte of a pixel.
+    uint8_t* at(int y, int x) const { return data + y * stride + ptrdiff_t(x) * channels * (deep ? 2 : 1); }
 };
 
 // Values by row, channel after channel.
@@ -30,6 +34,10 @@ struct Raster {
 
     int16_t* row(int channel, int y) const { return &values[(size_t(channel) * height + y) * width]; }
 };
+
+// `width` pixels from (y, x) on to values of each channel, and back.
+void read_row(const Kernels& kernels, const Pixels& from, int y, int x, int width, int16_t* const* to);
+void write_row(const Kernels& kernels, const int16_t* const* from, const Pixels& to, int y, int x, int width);
 
 // All phases' planes of one level.
 class Planes {

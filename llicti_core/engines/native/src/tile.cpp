@@ -98,10 +98,11 @@ bool is_coded(const PassPlan& plan, const std::vector<Bounds>& bounds) {
 }
 
 Pass make_pass(const PassPlan& plan, const Band& band, const PackedNetwork& network, int level,
-               const std::vector<Bounds>& bounds, const Planes& planes) {
+               const std::vector<Bounds>& bounds, const Planes& planes, bool deep) {
     const Geometry& geometry = planes.geometry();
     Pass pass{};
     pass.network = &network;
+    pass.deep = deep;
     pass.bias_level = std::min(level, kBiasLevels - 1);
     pass.rows = planes.rows(band.phase);
     pass.columns = planes.columns(band.phase);
@@ -245,7 +246,7 @@ std::vector<Bounds> fill_finest(const Pixels& pixels, const Planes& planes, cons
         fill_group(planes, group, coarser, [&](int y, const int16_t** row) {
             int16_t* to[3];
             for (int c = 0; c < channels; c++) row[c] = to[c] = &memory[size_t(width) * size_t(c)];
-            kernels.read_row(pixels.data + y * pixels.stride, width, channels, to);
+            read_row(kernels, pixels, y, 0, width, to);
             for (int c = 0; c < channels; c++) {
                 Bounds& bounds = found[size_t(group)][size_t(c)];
                 int16_t low = INT16_MAX, high = INT16_MIN;
@@ -310,8 +311,8 @@ CodedTile<std::vector<uint8_t>> TileCoder::encode(const Pixels& pixels, ThreadPo
                     for (int b = kBands; b-- > 0;) {
                         const Band& band = model.bands[size_t(b)];
                         if (planes.empty(band.phase)) continue;
-                        const Pass pass =
-                            make_pass(passes, band, networks[size_t(network)][size_t(b)], level, coded.bounds, planes);
+                        const Pass pass = make_pass(passes, band, networks[size_t(network)][size_t(b)], level,
+                                                    coded.bounds, planes, pixels.deep);
                         Wavefront front{range.first, range.count, stream_of.data()};
                         while (!front.done) {
                             pool.check_interruption();
@@ -344,7 +345,7 @@ void TileCoder::decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, cons
     const int channels = pixels.channels;
     const int finest = std::min(levels, std::min(view, +kCoarseLevel));
     std::vector<StreamDecoder> decoders(static_cast<size_t>(streams));
-    if (tile.bounds.size() != size_t(channels) || lowpass.channels != channels ||
+    if (tile.bounds.size() != size_t(channels) || lowpass.channels != channels || lowpass.deep != pixels.deep ||
         lowpass.height != level_size(place.height, levels) || lowpass.width != level_size(place.width, levels)) {
         throw std::invalid_argument("bounds and lowpass are not those of the tile");
     }
@@ -366,7 +367,7 @@ void TileCoder::decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, cons
     for (int y = 0; y < lowpass.height; y++) {
         int16_t* rows[3];
         for (int c = 0; c < channels; c++) rows[c] = raster.row(c, y);
-        kernels.read_row(lowpass.data + y * lowpass.stride, lowpass.width, channels, rows);
+        read_row(kernels, lowpass, y, 0, lowpass.width, rows);
     }
     open(0);
     if (levels <= kCoarseLevel) close(!levels);
@@ -397,8 +398,8 @@ void TileCoder::decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, cons
             for (int b = 0; b < kBands && is_coded(passes, tile.bounds); b++) {
                 const Band& band = model.bands[size_t(b)];
                 if (planes.empty(band.phase)) continue;
-                const Pass pass =
-                    make_pass(passes, band, networks[size_t(network)][size_t(b)], level, tile.bounds, planes);
+                const Pass pass = make_pass(passes, band, networks[size_t(network)][size_t(b)], level, tile.bounds,
+                                            planes, pixels.deep);
                 for_each_part(streams, pool, light, [&](int first_stream, int count, int) {
                     const GroupRange range = stream_groups(geometry.groups, streams, first_stream, count);
                     if (!range.count) return;
@@ -453,8 +454,7 @@ void TileCoder::decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, cons
                 rows[c] = out;
             }
         }
-        uint8_t* to = pixels.data + (place.y + y) * pixels.stride + ptrdiff_t(place.x + left) * channels;
-        kernels.write_row(rows, right - left, channels, to);
+        write_row(kernels, rows, pixels, place.y + y, place.x + left, right - left);
     });
 }
 

@@ -13,13 +13,12 @@ constexpr int64_t kMostPixels = 6 << 20;  // of one that is not
 constexpr int kAlignment = 256;           // of crops within tiles, so that phases stay the same
 
 Crop read_crop(const Pixels& tile, int top, int left, int height, int width) {
-    Crop crop{height, width, {}};
+    Crop crop{height, width, tile.deep ? kDeepBits - 8 : 0, {}};
     for (int c = 0; c < tile.channels; c++) crop.plane[c].resize(size_t(height) * size_t(width));
     for (int y = 0; y < height; y++) {
         int16_t* to[3];
         for (int c = 0; c < tile.channels; c++) to[c] = &crop.plane[c][size_t(y) * size_t(width)];
-        kGenericKernels.read_row(tile.data + (top + y) * tile.stride + ptrdiff_t(left) * tile.channels, width,
-                                 tile.channels, to);
+        read_row(kGenericKernels, tile, top + y, left, width, to);
     }
     return crop;
 }

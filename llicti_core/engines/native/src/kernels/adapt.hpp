@@ -32,6 +32,7 @@ constexpr Offset kBack[5] = {{0, -2}, {0, -4}, {-2, -2}, {-2, 0}, {-2, 2}};
 // Part of a tile, or a whole one, as planes of Y, Co and Cg (or of Y alone).
 struct Crop {
     int height, width;
+    int extra;  // bits that values have beyond the network's unit
     std::vector<int16_t> plane[3];
 };
 
@@ -55,7 +56,7 @@ struct ContextBlock {
     int count;                                            // contexts; what comes after them is not defined
     int set;                                              // of levels, to which all belong
     uint8_t level[kContexts];                             // index of the first layer's biases
-    alignas(64) float upper[kChannelsAtOnce][kContexts];  // end of the value's interval, less the base
+    alignas(64) float upper[kChannelsAtOnce][kContexts];  // end of the value's interval, less the base, in its unit
     alignas(64) float lower[kChannelsAtOnce][kContexts];  // and its start
     alignas(64) float residual[kContexts];                // of Co, by which coefficients shift Cg
     std::vector<float> rows;                              // [kContexts][stride]

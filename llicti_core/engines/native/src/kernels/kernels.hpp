@@ -99,6 +99,7 @@ struct Pass {
     int period;         // see Geometry
     ptrdiff_t slots;    // one past the last slot
     int channels;       // 1 or 2
+    bool deep;          // values have kDeepBits, not 8
     Bounds bounds[2];
     int bases;                     // channels that the network sees: 1 or 3
     const int16_t* nearest[3][4];  // known values whose mean is the base

@@ -19,6 +19,7 @@ namespace {
 
 constexpr int kCdfTotal = 1 << 16;
 constexpr int kFine = 1 << kFineShift;  // means are in 1 / kFine of a pixel value
+constexpr int kExtra = kDeepBits - 8;   // bits that deep values have beyond the network's unit
 constexpr int kMaxQuads = kMaxWidth / 4;
 static_assert(kMaxQuads >= (kMaxInputs + 3) / 4, "the scratch memory holds the inputs too");
 static_assert(kLanes == 32, "lanes are bits of 32");
@@ -121,7 +122,16 @@ inline bool has_pixels(uint32_t lanes, int block) {
     return (uint64_t(lanes) >> block * kBlock) & ((uint64_t(1) << kBlock) - 1);
 }
 
+// What a value differs from its base by, in the network's unit, rounded.
+template <int Extra>
+inline I16 difference(I16 value, I16 base) {
+    const I16 exact = Simd::sub(value, base);
+    if constexpr (Extra == 0) return exact;
+    return Simd::sra<Extra>(Simd::add(exact, Simd::set((1 << Extra) >> 1)));
+}
+
 // The inputs of a block of lanes at the slot `at` (an offset), in sixteen bits, and the bases.
+template <int Extra>
 inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int block, Predicted& predicted,
                    Input (*x)[4 * kBlock]) {
     const ptrdiff_t here = at + block * kBlock;
@@ -132,7 +142,7 @@ inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int b
         base[c] = Simd::sra<2>(sum);
         Simd::store(&predicted.base[c][block * kBlock], base[c]);
     }
-    const auto known = [&](int i) { return Simd::sub(Simd::load(pass.source[i] + here), base[pass.base[i]]); };
+    const auto known = [&](int i) { return difference<Extra>(Simd::load(pass.source[i] + here), base[pass.base[i]]); };
     int quad = 0;
     for (; 4 * quad + 4 <= pass.known; quad++) {
         const int i = 4 * quad;
@@ -151,11 +161,12 @@ inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int b
     for (int c = 0; c < pass.channels; c++) {
         const I16 own = base[pass.bases - pass.channels + c];
         for (int i = 0; i < 5; i++) {
-            rest[count++] = Simd::bit_and(Simd::sub(Simd::load(pass.target[c] + here + kBack[i]), own), inside[i]);
+            const I16 value = Simd::load(pass.target[c] + here + kBack[i]);
+            rest[count++] = Simd::bit_and(difference<Extra>(value, own), inside[i]);
         }
     }
-    rest[count++] = base[0];
-    for (int c = 1; c < pass.bases; c++) rest[count++] = Simd::sra<1>(base[c]);
+    rest[count++] = Simd::sra<Extra>(base[0]);
+    for (int c = 1; c < pass.bases; c++) rest[count++] = Simd::sra<Extra + 1>(base[c]);
     while (count % 4) rest[count++] = Simd::set(0);
     for (int i = 0; i < count; i += 4, quad++) {
         Simd::store_inputs(x[0], quad, rest[i], rest[i + 1], rest[i + 2], rest[i + 3]);
@@ -213,9 +224,10 @@ inline void output_layer(const PackedNetwork& network, int level, const Input (*
 }
 
 // All that a block of lanes is predicted by, at the slot `at` (an offset).
+template <int Extra>
 inline void predict(const Pass& pass, const Wavefront& front, ptrdiff_t at, int block, Scratch& scratch,
                     Predicted& predicted) {
-    gather(pass, front, at, block, predicted, scratch.x[0]);
+    gather<Extra>(pass, front, at, block, predicted, scratch.x[0]);
     const PackedNetwork& network = *pass.network;
     const size_t depth = network.layers.size() - 1;
     for (size_t i = 0; i < depth; i++) {
@@ -302,20 +314,22 @@ inline void prepare(const Bounds& bounds, const int16_t (*spread)[kLanes], const
 
 // The means. known: by how much, in value, the channel before differs from its base, and by which coefficients means
 // follow it; null where they follow none.
+template <int Extra>
 inline void centre(const int16_t (*mean)[kLanes], const int16_t* base, const int16_t (*coefficient)[kLanes],
                    const int16_t* residual, int block, Mixture& mixture) {
     const int at = block * kBlock;
-    const I16 half = Simd::add(Simd::sll<kFineShift>(Simd::load(base + at)), Simd::set(kFine / 2));
+    const I16 half = Simd::add(Simd::sll<kFineShift - Extra>(Simd::load(base + at)), Simd::set((kFine / 2) >> Extra));
     for (int k = 0; k < kComponents; k++) {
         I16 centre = Simd::load(&mean[k][at]);
         if (coefficient) {
             const I16 factor = Simd::min(Simd::max(Simd::load(&coefficient[k][at]), Simd::set(kCoefficientMin)),
                                          Simd::set(kCoefficientMax));
             const I16 known = Simd::load(residual + at);
-            // (product + 2) >> 2, of a product of 18 bits
+            // (product + 2) >> 2, of a product of 18 bits; or, of 20 bits, (product + 8) >> 4
             const I16 low = Simd::mullo(factor, known);
-            const I16 quarter = Simd::bit_or(Simd::sll<14>(Simd::mulhi(factor, known)), Simd::srl<2>(low));
-            const I16 round = Simd::bit_and(Simd::srl<1>(low), Simd::set(1));
+            const I16 high = Simd::sll<14 - Extra>(Simd::mulhi(factor, known));
+            const I16 quarter = Simd::bit_or(high, Simd::srl<2 + Extra>(low));
+            const I16 round = Simd::bit_and(Simd::srl<1 + Extra>(low), Simd::set(1));
             centre = Simd::add_saturated(centre, Simd::add(quarter, round));
         }
         centre = Simd::min(Simd::max(centre, Simd::set(-kMaxMean)), Simd::set(kMaxMean));
@@ -324,9 +338,10 @@ inline void centre(const int16_t (*mean)[kLanes], const int16_t* base, const int
 }
 
 // Probability, of 65536, that the values of a block of lanes are below x; for x inside the bounds.
+template <int Extra>
 inline I16 cumulative(const Mixture& mixture, I16 x) {
     I16 sum = Simd::sub(x, Simd::set(int16_t(mixture.low)));
-    const I16 fine = Simd::sll<kFineShift>(x);
+    const I16 fine = Simd::sll<kFineShift - Extra>(x);
     for (int k = 0; k < kComponents; k++) {
         const I16 distance = Simd::sub(fine, mixture.origin[k]);
         I16 position = Simd::min_unsigned(Simd::abs(distance), mixture.limit[k]);
@@ -350,6 +365,7 @@ struct Found {
 
 // Where to look first: where the slot would be if the heaviest component were all there is; then as far from it as that
 // component is wide.
+template <int Extra>
 inline void aim(Mixture& mixture, const Bounds& bounds, I16 slot) {
     I16 most = mixture.weight[0], origin = mixture.origin[0], limit = mixture.limit[0];
     for (int k = 1; k < kComponents; k++) {
@@ -359,11 +375,12 @@ inline void aim(Mixture& mixture, const Bounds& bounds, I16 slot) {
         limit = Simd::blend(heavier, mixture.limit[k], limit);
     }
     const I16 away = Simd::mulhi(limit, Simd::lookup(kLogits, Simd::index(Simd::srl<12>(slot))));
-    const I16 guess = Simd::sra<kFineShift>(Simd::add(origin, away));
+    const I16 guess = Simd::sra<kFineShift - Extra>(Simd::add(origin, away));
     mixture.start = Simd::min(Simd::max(guess, Simd::set(int16_t(bounds.low + 1))), Simd::set(int16_t(bounds.high)));
-    mixture.step = Simd::max(Simd::srl<8>(limit), Simd::set(2));
+    mixture.step = Simd::max(Simd::srl<8 - Extra>(limit), Simd::set(2));
 }
 
+template <int Extra>
 inline void search(const Mixture* mixtures, const Bounds& bounds, const uint32_t* state, uint32_t active,
                    Found& found) {
     using Mask = Simd::Mask;
@@ -391,7 +408,7 @@ inline void search(const Mixture* mixtures, const Bounds& bounds, const uint32_t
         for (int b = 0; b < kBlocks; b++) {
             Block& block = blocks[b];
             if (!Simd::any(block.open)) continue;
-            const I16 here = cumulative(mixtures[b], block.trial);
+            const I16 here = cumulative<Extra>(mixtures[b], block.trial);
             const Mask below = Simd::equal(Simd::min_unsigned(here, block.slot), here);
             const Mask up = Simd::mask_and(block.open, below), down = Simd::mask_and_not(below, block.open);
             block.low = Simd::blend(up, block.trial, block.low);
@@ -420,12 +437,13 @@ inline void search(const Mixture* mixtures, const Bounds& bounds, const uint32_t
 }
 
 // The intervals of known values.
+template <int Extra>
 inline void intervals(const Mixture& mixture, const Bounds& bounds, I16 value, uint32_t active, uint32_t* out) {
     const I16 zero = Simd::set(0);
     const auto above_low = Simd::greater(value, Simd::set(int16_t(bounds.low)));
     const auto below_high = Simd::greater(Simd::set(int16_t(bounds.high)), value);
-    const I16 low = Simd::blend(above_low, cumulative(mixture, value), zero);
-    const I16 high = Simd::blend(below_high, cumulative(mixture, Simd::add(value, Simd::set(1))), zero);
+    const I16 low = Simd::blend(above_low, cumulative<Extra>(mixture, value), zero);
+    const I16 high = Simd::blend(below_high, cumulative<Extra>(mixture, Simd::add(value, Simd::set(1))), zero);
     const auto lanes = Simd::lane_mask(active);
     alignas(64) int16_t cdf_low[kBlock], frequency[kBlock];
     Simd::store(cdf_low, Simd::blend(lanes, low, zero));
@@ -473,7 +491,8 @@ inline ChannelOutputs channel_outputs(const Pass& pass, int channel, const Predi
     return {first, first + kind, first + 2 * kind, channel ? predicted.output + 3 * kind : nullptr};
 }
 
-inline void encode(const Pass& pass, Wavefront& front, int steps, uint32_t* intervals_of_pass) {
+template <int Extra>
+inline void encode_steps(const Pass& pass, Wavefront& front, int steps, uint32_t* intervals_of_pass) {
     Scratch scratch;
     Predicted predicted;
     const int coded =
@@ -488,7 +507,7 @@ inline void encode(const Pass& pass, Wavefront& front, int steps, uint32_t* inte
                 for (int c = 0; c < coded; c++) std::fill_n(out + c * kLanes + b * kBlock, kBlock, uint32_t(0));
                 continue;
             }
-            predict(pass, front, slot * kLaneStride, b, scratch, predicted);
+            predict<Extra>(pass, front, slot * kLaneStride, b, scratch, predicted);
             alignas(64) int16_t residual[kLanes] = {};
             uint32_t* next = out + b * kBlock;
             for (int c = 0; c < pass.channels; c++) {
@@ -498,8 +517,8 @@ inline void encode(const Pass& pass, Wavefront& front, int steps, uint32_t* inte
                     Mixture mixture;
                     prepare(pass.bounds[c], outputs.spread, outputs.logit, b, mixture);
                     const int16_t* base = predicted.base[pass.bases - pass.channels + c];
-                    centre(outputs.mean, base, outputs.coefficient, residual, b, mixture);
-                    intervals(mixture, pass.bounds[c], value, front.active >> b * kBlock, next);
+                    centre<Extra>(outputs.mean, base, outputs.coefficient, residual, b, mixture);
+                    intervals<Extra>(mixture, pass.bounds[c], value, front.active >> b * kBlock, next);
                     next += kLanes;
                 }
                 if (c == 0) {
@@ -511,7 +530,8 @@ inline void encode(const Pass& pass, Wavefront& front, int steps, uint32_t* inte
     }
 }
 
-inline bool decode(const Pass& pass, Wavefront& front, int steps, StreamDecoder* decoders) {
+template <int Extra>
+inline bool decode_steps(const Pass& pass, Wavefront& front, int steps, StreamDecoder* decoders) {
     Scratch scratch;
     Predicted predicted;
     Mixture mixtures[kBlocks]{};
@@ -527,7 +547,7 @@ inline bool decode(const Pass& pass, Wavefront& front, int steps, StreamDecoder*
         const uint32_t newer = before == decoder ? front.active : front.active & front.newer;
         const ptrdiff_t slot = ptrdiff_t(front.first_group) * pass.period + front.step;
         for (int b = 0; b < kBlocks; b++) {
-            if (has_pixels(front.active, b)) predict(pass, front, slot * kLaneStride, b, scratch, predicted);
+            if (has_pixels(front.active, b)) predict<Extra>(pass, front, slot * kLaneStride, b, scratch, predicted);
         }
         alignas(64) int16_t residual[kLanes] = {};
         for (int c = 0; c < pass.channels; c++) {
@@ -542,10 +562,10 @@ inline bool decode(const Pass& pass, Wavefront& front, int steps, StreamDecoder*
                 for (int b = 0; b < kBlocks; b++) {
                     if (!has_pixels(front.active, b)) continue;
                     prepare(pass.bounds[c], outputs.spread, outputs.logit, b, mixtures[b]);
-                    centre(outputs.mean, base, outputs.coefficient, residual, b, mixtures[b]);
-                    aim(mixtures[b], pass.bounds[c], Simd::low_halves(state + b * kBlock));
+                    centre<Extra>(outputs.mean, base, outputs.coefficient, residual, b, mixtures[b]);
+                    aim<Extra>(mixtures[b], pass.bounds[c], Simd::low_halves(state + b * kBlock));
                 }
-                search(mixtures, pass.bounds[c], state, front.active, found);
+                search<Extra>(mixtures, pass.bounds[c], state, front.active, found);
                 if (!Simd::take_off(*decoder, newer, found.cdf_low, found.frequency)) return false;
                 if (before != decoder && !Simd::take_off(*before, older, found.cdf_low, found.frequency)) return false;
                 put(pass, c, slot, front.active, found.value);
@@ -558,6 +578,16 @@ inline bool decode(const Pass& pass, Wavefront& front, int steps, StreamDecoder*
         }
     }
     return true;
+}
+
+inline void encode(const Pass& pass, Wavefront& front, int steps, uint32_t* intervals_of_pass) {
+    return pass.deep ? encode_steps<kExtra>(pass, front, steps, intervals_of_pass)
+                     : encode_steps<0>(pass, front, steps, intervals_of_pass);
+}
+
+inline bool decode(const Pass& pass, Wavefront& front, int steps, StreamDecoder* decoders) {
+    return pass.deep ? decode_steps<kExtra>(pass, front, steps, decoders)
+                     : decode_steps<0>(pass, front, steps, decoders);
 }
 
 }  // namespace
