@@ -66,7 +66,7 @@ def fill_page(app: Any, name: str, source: list[str]) -> None:
             return f"[{text}]({OUTSIDE[target]}.md{anchor})"
         return f"[{text}]({target[5:]}{anchor})" if target.startswith("docs/") else text
 
-    source[0] = re.sub(r"(?<!!)\[([^]]+)\]\(([\w./-]+)((?:#[\w-]+)?)\)", link, source[0])
+    source[0] = re.sub(r"(?<!!)\[([^]]+)\]\(([\w./+-]+)((?:#[\w-]+)?)\)", link, source[0])
 
 
 def list_arguments(app: Any, what: str, name: str, described: Any, options: Any, lines: list[str]) -> None:
