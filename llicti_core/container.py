@@ -132,6 +132,11 @@ class Header(NamedTuple):
         return sum(coding.learned for coding in self.codings)
 
     @property
+    def by_level(self) -> int:
+        """How many groups have a section for each level."""
+        return sum(coding.learned or coding.kind == PLAIN for coding in self.codings)
+
+    @property
     def layout(self) -> list[tuple[bytes, int]]:
         """The sections that follow the header, in order: the tag, and the number of the group, -1 for none."""
         kinds = [coding.kind for coding in self.codings]

@@ -203,7 +203,7 @@ class Encoder:
                 part = ordinals.plane(values, group)
                 coded.append((yield from self._group(part, group, previous, learned, effort)))
             stacks.append(coded)
-            if not coded[0].coding.learned:
+            if coded[0].coding.kind in (CONSTANT, COPIED):
                 break
         best = min(stacks, key=_size)
         if effort < self.effort and best[0].coding.learned:
@@ -239,7 +239,9 @@ class Encoder:
             may_be_smaller = _has_pattern(values, group.bits)
         if not candidates or may_be_smaller:
             other = _size(candidates) if candidates else _NOISE * values.size * group.bits / 8
-            payload = fallback.encode(values, self.effort, other)
+            # Further steps make a lower plane hardly smaller.
+            least = self.effort if group.top else max(0, self.effort - 2)
+            payload = fallback.encode(values, least, other)
             candidates.append(_CodedGroup(group, values, Coding(FALLBACK, equal), payload))
         return min(candidates, key=lambda candidate: _size([candidate]))
 

@@ -143,14 +143,14 @@ class LlcFrame:
     def best_scale(self) -> int:
         """The least scale at which a file that ends early can be decoded; 1 where the frame is complete.
 
-        Of an image whose samples have more than 8 bits, or that no model has coded, only all of the frame is enough.
-        Raises FormatError, and TruncatedError where there is not enough for any.
+        Of an image that no model has coded, or of whose lower planes a fallback coder has any, only all of the frame is
+        enough. Raises FormatError, and TruncatedError where there is not enough for any.
         """
         header = self.header
         missing = len(self.sections.layout) - self.sections.complete()
         if not missing:
             return 1
-        level = -(-missing // header.learned) if header.scalable else missing
+        level = -(-missing // header.by_level) if header.scalable else missing
         if not header.scalable or level >= len(header.section_levels):
             msg = f"file ends at byte {self._source.size}, before the smallest version of its image does"
             raise TruncatedError(msg)

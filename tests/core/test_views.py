@@ -12,10 +12,10 @@ import imageio.v2 as iio2
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from coding import decode_prefix
+from coding import decode_prefix, header_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from images import SIZES, noise, photograph, smooth
+from images import SIZES, deep, noise, photograph, smooth
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
@@ -26,7 +26,7 @@ from llicti_core.errors import FormatError, LLCError, TruncatedError
 from llicti_core.payloads import Payload
 from llicti_core.samples import SAMPLE_TYPES
 from llicti_core.source import MemorySource
-from llicti_core.spec import FALLBACK, LEARNED
+from llicti_core.spec import FALLBACK, LEARNED, PLAIN
 from llicti_core.view import View
 
 SCALES = [1, 2, 4, 8, 16, 32]
@@ -67,6 +67,30 @@ def test_golden_files(path: Path) -> None:
         assert same(llicti_core.decode(data, scale=scale), pixels[::scale, ::scale])
     for x, y, wide, high in [(0, 0, 1, 1), (width - 1, height - 1, 1, 1), (width // 3, height // 2, width // 2 + 1, 1)]:
         assert same(llicti_core.decode(data, region=(x, y, wide, high)), pixels[y : y + high, x : x + wide])
+
+
+@pytest.mark.parametrize(("bits", "channels"), [(10, 3), (11, 4), (12, 1), (14, 3), (16, 1), (16, 4)])
+def test_deep_photographs(bits: int, channels: int) -> None:
+    """Regions, small versions, and what the beginning of a file holds, lower planes included."""
+    pixels = deep(150, 200, channels) >> (16 - bits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "TILE_LOG2", 6)
+        data = llicti_core.encode(pixels, effort=0)
+    header = header_of(data)
+    assert header.scalable
+    assert any(coding.deep for coding in header.codings)
+    assert (PLAIN in {coding.kind for coding in header.codings}) == (bits > 10)
+    for scale in SCALES:
+        assert same(llicti_core.decode(data, scale=scale), pixels[::scale, ::scale])
+        region = (64, 32, 71, 90)
+        assert same(llicti_core.decode(data, scale=scale, region=region), pixels[32:122:scale, 64:135:scale])
+    found = set()
+    for size in range(0, len(data), len(data) // 50):
+        with suppress(TruncatedError):
+            part, scale = decode_prefix(data[:size])
+            assert same(part, pixels[::scale, ::scale])
+            found.add(scale)
+    assert found >= {2, 4, 8}
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -30,3 +30,11 @@ def photograph(height: int = 200, width: int = 300) -> NDArray[np.uint8]:
     from skimage import data
 
     return np.ascontiguousarray(data.astronaut()[:height, :width])
+
+
+def deep(height: int, width: int, channels: int) -> NDArray[np.uint16]:
+    """Slopes of 16 bits, [height, width, channels], with a little noise on them."""
+    y, x = np.mgrid[:height, :width]
+    slope = 20000 + 9000 * np.sin(x / 23) + 7000 * np.cos(y / 31)
+    scaled = slope[..., np.newaxis] * np.linspace(0.7, 1.3, channels)
+    return (scaled + np.random.default_rng(0).normal(0, 60, scaled.shape)).astype(np.uint16)
