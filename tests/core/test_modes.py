@@ -127,8 +127,13 @@ def test_pillow_says_what_it_has_no_mode_for() -> None:
 # Arrays
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (7, 5, 4), (3, 2, 5), (2, 2, 255)])
-@pytest.mark.parametrize("dtype", DTYPES)
+ARRAYS = [(1, 1), (5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (7, 5, 4), (3, 2, 5)]
+MOST_CHANNELS = [(dtype, (2, 2, 255)) for dtype in ("bool", "uint8", "float64")]  # the last takes seconds
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"), [*((dtype, shape) for dtype in DTYPES for shape in ARRAYS), *MOST_CHANNELS]
+)
 def test_arrays(dtype: str, shape: tuple[int, ...]) -> None:
     pixels = any_values(dtype, shape)
     data = llicti_core.encode(pixels)
