@@ -10,6 +10,7 @@ whether what it stores in 16 bits can be loaded after its last barrier.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -64,20 +65,21 @@ def record(started: dict[str, tuple[Any, ...]]) -> Any:
 
 
 def starts(width: int) -> list[tuple[Any, ...]]:
-    """Every way in which a colour and a grey image start kernels."""
+    """Every way in which colour and grey images, of eight bits and of ten, start kernels."""
     model = random_model((width, 2), (width, 2), 60, (32, 200), 0)
     started: dict[str, tuple[Any, ...]] = {}
     launch.start = record(started)
     setattr(cuda._Flight, "_empty", lambda self, dtype, *shape: torch.zeros(shape, dtype=dtype))  # noqa: B010
     device = torch.device("cpu")
-    for channels in (3, 1):
-        pixels = np.arange(70 * 40 * channels).reshape(70, 40, channels).astype(np.uint8)
+    for bits, channels in itertools.product((8, 10), (3, 1)):
+        pixels = np.arange(70 * 40 * channels).reshape(70, 40, channels) % 256
+        pixels = pixels.astype(np.uint8) if bits == 8 else pixels.astype(np.uint16)
         tiles = list(TileGrid(40, 70, 1 << 10))
-        coded = NativeEngine().encode(TiledImage(memoryview(pixels), tiles, model, NOT_ADAPTED), 1)
+        coded = NativeEngine().encode(TiledImage(memoryview(pixels), tiles, model, NOT_ADAPTED, bits), 1)
         layout = Layout([Picture(70, 40, tiles, NOT_ADAPTED)], [FlightTile(0, 0)], channels)
-        flight = cuda._Flight(layout, model, device)
-        raw = torch.from_numpy(pixels).flatten()
-        checksum.start(raw)
+        flight = cuda._Flight(layout, model, device, bits)
+        raw = torch.from_numpy(cuda._on_device(pixels)).flatten()
+        checksum.start(raw.view(torch.uint8))
         flight.encode(raw)
         try:
             flight.decode(coded, raw)
@@ -130,7 +132,9 @@ def main(capability: int, width: int, quick: bool) -> None:
         aligned = {place: [["tt.divisibility", 16]] for place in pointers(signature.values())}
         source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
         target = GPUTarget("cuda", capability, 32)
-        if quick and constants.get("CHANNELS") == 1:
+        decodes_luma = kernel.__name__ == "decode_pass" and not constants["CHROMA"]
+        alike = constants.get("CHANNELS") == 1 or (constants.get("EXTRA") and not decodes_luma)
+        if quick and alike:
             check_meaning(source, target, options)
             continue
         compiled = triton.compile(source, target=target, options=options)

@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from images import noise, photograph, smooth
-from numpy.typing import NDArray
+from images import noise, photograph, smooth, ten_bits
 from random_models import random_adaptation, random_model
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from engine_cases import SMALL, Case, Part, adaptations, adapted, images, random_models
+from engine_cases import SMALL, Case, Part, Pixels, adaptations, adapted, images, random_models
 from hypothesis import HealthCheck, given, settings
 
 import llicti_core.torch
@@ -55,13 +54,14 @@ def check(case: Case) -> None:
     assert (case.decode(ENGINE, coded, 1) == case.pixels).all()
 
 
-def grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def grey(pixels: Pixels) -> Pixels:
     return pixels.reshape(*pixels.shape[:2], -1)[..., :1].copy()
 
 
-def test_colour_with_adaptation_and_several_hidden_layers_as_the_reference() -> None:
+@pytest.mark.parametrize("pixels", [smooth(4, 6), ten_bits(smooth(4, 6))], ids=["8 bits", "10 bits"])
+def test_colour_with_adaptation_and_several_hidden_layers_as_the_reference(pixels: Pixels) -> None:
     model = random_model((31, 3), (70, 2), 127, (1, 20000), 1)
-    case = Case(smooth(4, 6), model, random_adaptation(model, 3, 2, 1))
+    case = Case(pixels, model, random_adaptation(model, 3, 2, 1))
     coded = case.encode(ReferenceEngine(), 1)
     assert case.encode(ENGINE, 1) == coded
     assert (case.decode(ENGINE, coded, 1) == case.pixels).all()
@@ -82,6 +82,20 @@ def test_constant_channels() -> None:
     pixels[..., 0] = pixels[..., 2]  # Co is 0 everywhere
     check(Case(pixels, SMALL))
     check(Case(np.full((1, 5, 3), 77, np.uint8), SMALL))
+
+
+def test_the_greatest_differences_of_ten_bits() -> None:
+    """Bounds are -512..511 and -1023..1023, as far apart as any; a constant channel, and pixels that are all alike."""
+    pixels = noise(2, 5) // 128 * np.uint16(1023)
+    pixels[0, :4] = [[0, 0, 0], [1023, 1023, 1023], [1023, 0, 0], [0, 0, 1023]]
+    pixels[1, :2] = [[0, 1023, 0], [1023, 0, 1023]]
+    case = Case(pixels, SMALL)
+    (tile,) = case.encode(ReferenceEngine(), 1)
+    assert tile.bounds == [(-512, 511), (-1023, 1023), (-1023, 1023)]
+    check(case)
+    pixels[..., 0] = pixels[..., 2]
+    check(Case(pixels, SMALL))
+    check(Case(np.full((1, 5, 1), 777, np.uint16), SMALL))
 
 
 def test_a_row_group_sees_the_one_above_it() -> None:
@@ -119,8 +133,10 @@ def test_pictures_together(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("level", "size"), [(1, (10, 7)), (3, (40, 20)), (4, (3, 40)), (5, (80, 20))])
-def test_levels_and_regions(level: int, size: tuple[int, int]) -> None:
-    case = Case(grey(smooth(*size)), SMALL, tile_log2=7)
+@pytest.mark.parametrize("bits", [8, 10])
+def test_levels_and_regions(level: int, size: tuple[int, int], bits: int) -> None:
+    pixels = smooth(*size)
+    case = Case(grey(ten_bits(pixels) if bits > 8 else pixels), SMALL, tile_log2=7)
     coded = case.encode(NativeEngine(), 1)
     step = 1 << level
     part = Part(level, 0, step, size[0], size[1] - step) if size[1] > step else Part(level, 0, 0, *size)
@@ -241,6 +257,18 @@ def test_tensors_of_a_batch_become_the_same_files() -> None:
 
 
 @pytest.mark.usefixtures("learned")
+def test_a_tensor_of_sixteen_bits() -> None:
+    """The upper ten are learned, the lower six plain."""
+    pixels = (9000 + 4 * np.arange(33) + noise(1, 33, 1, seed=2) % 64).astype(np.uint16)
+    pixels[:, :6] += 20000
+    data = llicti_core.encode(pixels, effort=0)
+    assert [group.bits for group in llicti_core.open(data)[0].header.groups] == [10, 6]
+    decoded = llicti_core.torch.decode(data).cpu()
+    assert decoded.dtype == torch.uint16
+    assert np.array_equal(decoded.numpy(), pixels[np.newaxis])
+
+
+@pytest.mark.usefixtures("learned")
 def test_wrong_pixels_are_found_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checksum, "finish", lambda chunks, size: 1)
     with pytest.raises(FormatError, match="checksum"):
@@ -276,16 +304,15 @@ def test_every_kernel_compiles(tmp_path: Path, capability: str) -> None:
     assert {kernel["kernel"] for kernel in compiled if kernel["tensor cores"]} == {"encode_pass", "decode_pass"}
     passes = [kernel for kernel in compiled if kernel["kernel"] == "decode_pass"]
     assert all(kernel["visible"] for kernel in passes)
-    # The search for a value has none: it would have some at each of its nine turns.
+    assert {kernel["options"]["EXTRA"] for kernel in passes} == {0, spec.DEEP_BITS - 8}
+    # The search for a value has none: it would have some at each of its nine turns, or eleven.
     assert max(kernel["barriers"] for kernel in passes) < 80
 
 
 @needs_gpu
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(images(80).filter(lambda pixels: pixels.dtype == np.uint8), random_models, adaptations)
-def test_random_images_models_and_adaptations(
-    pixels: NDArray[np.uint8], model: Model, adaptation: tuple[int, int] | None
-) -> None:
+@given(images(80), random_models, adaptations)
+def test_random_images_models_and_adaptations(pixels: Pixels, model: Model, adaptation: tuple[int, int] | None) -> None:
     check(Case(pixels, model, adapted(model, pixels, adaptation)))
 
 

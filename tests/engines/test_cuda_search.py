@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from images import noise, photograph, smooth
+from engine_cases import Pixels
+from images import noise, photograph, smooth, ten_bits
 from numpy.typing import NDArray
 from random_models import random_model
 
@@ -34,13 +35,13 @@ pytestmark = [pytest.mark.cuda, pytest.mark.slow]
 CPU = torch.device("cpu")
 
 
-def tiled(pixels: NDArray[np.uint8], model: Model, adapted: bytes = NOT_ADAPTED, side: int = 1024) -> TiledImage:
-    """`pixels`, uint8 [height, width, channels], in tiles."""
+def tiled(pixels: Pixels, model: Model, adapted: bytes = NOT_ADAPTED, side: int = 1024) -> TiledImage:
+    """`pixels`, uint8 or, of ten bits, uint16 [height, width, channels], in tiles."""
     tiles = list(TileGrid(pixels.shape[1], pixels.shape[0], side))
-    return TiledImage(memoryview(pixels), tiles, model, adapted)
+    return TiledImage(memoryview(pixels), tiles, model, adapted, 8 if pixels.dtype == np.uint8 else 10)
 
 
-def grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def grey(pixels: Pixels) -> Pixels:
     return np.ascontiguousarray(pixels[..., 1:2])
 
 
@@ -51,11 +52,13 @@ def size(image: TiledImage, adapted: bytes = NOT_ADAPTED) -> int:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize(("level", "shape"), [(0, (41, 70)), (1, (16, 11))])
-def test_bits_and_slopes_are_the_native_search_s(network: str, level: int, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("level", "shape", "bits"), [(0, (41, 70), 8), (1, (16, 11), 8), (0, (41, 70), 10)])
+def test_bits_and_slopes_are_the_native_search_s(network: str, level: int, shape: tuple[int, int], bits: int) -> None:
     """Of all pixels of a level, by every number of all bands; levels are sets where there are but two."""
     model = models.load()
-    pixels = np.ascontiguousarray(photograph(200, 200)[: shape[0], 100 : 100 + shape[1]])
+    pixels: Pixels = np.ascontiguousarray(photograph(200, 200)[: shape[0], 100 : 100 + shape[1]])
+    if bits > 8:
+        pixels = ten_bits(pixels)
     sampled = SampledImages([tiled(pixels, model)], CPU)
     twin = Twin(model, network, 1, CPU)
     numbers = torch.from_numpy(np.random.default_rng(1).normal(0, 1, (len(BANDS), twin.size)).astype(np.float32))
@@ -64,15 +67,15 @@ def test_bits_and_slopes_are_the_native_search_s(network: str, level: int, shape
     count[level] = int(sampled.counted[:, level].max())
     contexts = sampled.draw(network, (0, 0), count, again=False)
     share = torch.full((len(BANDS), twin.coded), 1 - 256 / 65536)
-    bits = twin.bits(twin.smooth(numbers, cached=False), contexts, share).sum(1)
-    (slopes,) = torch.autograd.grad(bits.sum(), numbers)
+    taken = twin.bits(twin.smooth(numbers, cached=False), contexts, share).sum(1)
+    (slopes,) = torch.autograd.grad(taken.sum(), numbers)
     for band in range(len(BANDS)):
         own = [array.ravel() for array in twin.of_band(numbers.detach().numpy()[band], band)]
         *_, expected, expected_slopes = _native.fit_slopes(
             memoryview(pixels), native._packed(model), NETWORKS.index(network), band, level,
             np.concatenate(own).tolist(), SETS, PRECISION, "",
         )  # fmt: skip
-        assert np.isclose(bits[band].item(), expected, rtol=1e-4)
+        assert np.isclose(taken[band].item(), expected, rtol=1e-4)
         found = np.concatenate([array.ravel() for array in twin.of_band(slopes.numpy()[band], band)])
         right = np.frombuffer(expected_slopes, np.float32)
         # Where a total lies at the middle between two integers, the two round it apart.
@@ -80,9 +83,10 @@ def test_bits_and_slopes_are_the_native_search_s(network: str, level: int, shape
 
 
 def test_exact_networks_take_the_bits_of_a_file() -> None:
-    """What is said of whole numbers is what the native engine's tiles take with them, in colour and in grey."""
+    """What is said of whole numbers is what the native engine's tiles take with them, in colour, in grey and of ten
+    bits."""
     model, pixels = models.load(), photograph(120, 150)
-    for part in (pixels, grey(pixels)):
+    for part in (pixels, grey(pixels), grey(ten_bits(pixels))):
         image = tiled(part, model, side=128)
         sampled = SampledImages([image], CPU)
         total = 0.0
@@ -104,11 +108,10 @@ def test_exact_networks_take_the_bits_of_a_file() -> None:
 
 
 def test_it_saves_what_the_native_search_does() -> None:
-    """Of two photographs at once, at each effort; and more with more effort."""
+    """Of two photographs at once and of one of ten bits, at each effort; and more with more effort."""
     model = models.load()
-    images = [
-        tiled(np.ascontiguousarray(part), model) for part in (photograph(256, 256), photograph(512, 512)[256:, :256])
-    ]
+    first, second = photograph(256, 256), np.ascontiguousarray(photograph(512, 512)[256:, :256])
+    images = [tiled(part, model) for part in (first, second, grey(ten_bits(first)))]
     plain = [size(image) for image in images]
     before = sum(plain)
     assert search.IMAGES > 1
@@ -139,8 +142,9 @@ def test_models_near_the_bounds_stay_within_them() -> None:
 def test_every_kind_of_image_comes_back() -> None:
     """All in one call; none is larger than unadapted."""
     model = models.load()
-    pictures = [
+    pictures: list[Pixels] = [
         photograph(90, 110),
+        ten_bits(photograph(90, 110)),
         grey(photograph(80, 90)),
         noise(40, 50),
         smooth(1, 1200),
@@ -152,6 +156,7 @@ def test_every_kind_of_image_comes_back() -> None:
     found = search.fit(images, 2, "cuda")
     assert found[-1] == found[-2] == NOT_ADAPTED
     assert found[0]
+    assert found[1]
     for pixels, image, adapted in zip(pictures, images, found, strict=True):
         assert size(image, adapted) <= size(image)
         decoded = np.zeros_like(pixels)
@@ -183,12 +188,14 @@ def native_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("native_tiles")
 def test_tensors_become_adapted_files() -> None:
+    sums = photograph(180, 220).reshape(90, 2, 110, 2, 3).sum((1, 3), np.uint16)  # ten bits
     images: list[NDArray[Any]] = [
         photograph(90, 110),
         photograph(110, 90),
         photograph(40, 90)[..., 1],
         np.dstack([photograph(60, 70), noise(60, 70, 1)]),
         photograph(60, 70)[..., 0].astype(np.int16) * 7,
+        sums * np.uint16(64) + noise(90, 110) % np.uint16(64),
         np.full((40, 50, 3), 7, np.uint8),
     ]
     tensors = [torch.from_numpy(one if one.ndim == 2 else one.transpose(2, 0, 1).copy()) for one in images]
@@ -197,6 +204,7 @@ def test_tensors_become_adapted_files() -> None:
         assert np.array_equal(llicti_core.decode(data), one)
         assert len(data) <= len(llicti_core.encode(one, effort=0))
         assert torch.equal(llicti_core.torch.decode(data, device="cpu"), tensor if one.ndim == 3 else tensor[None])
+    assert [group.bits for group in llicti_core.open(files[5])[0].header.groups] == [10, 6]
     assert len(files[0]) < len(llicti_core.encode(images[0], effort=0))
     assert llicti_core.encode(images[0], device="cuda") == llicti_core.torch.encode(tensors[0])
     assert llicti_core.torch.encode_batch([]) == []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import strategies as st
-from images import noise, smooth
+from images import noise, smooth, ten_bits
 from numpy.typing import NDArray
 from random_models import random_adaptation, random_model
 
@@ -102,7 +102,7 @@ def pixels_of(draw: st.DrawFn, height: int, width: int) -> Pixels:
     elif kind == "edge":
         pixels[:, width // 2 :] = 255 - pixels[:, width // 2 :] // 8
     if draw(st.booleans()):
-        pixels = pixels * np.uint16(4) + noise(height, width, channels, seed + 1).reshape(pixels.shape) % np.uint16(4)
+        return ten_bits(pixels, seed + 1)
     return np.ascontiguousarray(pixels)
 
 

@@ -20,12 +20,10 @@ from llicti_core.engines.cuda import kernels, launch
 from llicti_core.engines.cuda.launch import current, reported, usable
 from llicti_core.engines.cuda.layout import Layout, LevelTables, Pass, Picture, flights
 from llicti_core.engines.cuda.weights import PackedNetwork, pack
-from llicti_core.engines.native import NativeEngine
 from llicti_core.errors import FormatError
 from llicti_core.models import Model
 from llicti_core.pyramid import level_size, phase_size
 from llicti_core.spec import BANDS, BIAS_LEVELS, LANES, PHASES, STATE_MIN
-from llicti_core.threads import thread_count
 
 _COPIED = 1024
 """Pixels, numbers or words that a program copies."""
@@ -52,44 +50,42 @@ class CudaEngine:
 
     def encode_images(self, images: Sequence[TiledImage]) -> list[list[CodedTile]]:
         """What `encode` gives for each of `images`, which are of one model, number of channels and of bits."""
-        if images[0].bits > 8:
-            return [NativeEngine().encode(image, thread_count(None)) for image in images]  # no kernels for them yet
         pixels = [np.asarray(image.pixels) for image in images]
-        return self.encode_pictures(pixels, list(map(_picture, images)), images[0].model)
+        return self.encode_pictures(pixels, list(map(_picture, images)), images[0].model, images[0].bits)
 
     def decode(self, image: TiledImage, coded: Sequence[CodedTile], threads: int, level: int = 0) -> None:
         """See Engine.decode. Raises DeviceError too."""
-        if image.bits > 8:
-            return NativeEngine().decode(image, coded, threads, level)
         target = np.asarray(image.pixels)
-        start = self.start_decoding(image.channels, [_picture(image)], [coded], image.model, level, [target])
+        pictures = [_picture(image)]
+        start = self.start_decoding(image.channels, pictures, [coded], image.model, level, [target], image.bits)
         with reported(self.device), current(self.device):
             wrong, decoded = launch.fetch([start.wrong, *start.pixels])
         check(wrong)
-        np.copyto(target, decoded)
+        np.copyto(target, decoded.view(target.dtype))
 
     def encode_pictures(
-        self, pixels: Sequence[NDArray[np.uint8]], pictures: Sequence[Picture], model: Model
+        self, pixels: Sequence[NDArray[np.unsignedinteger]], pictures: Sequence[Picture], model: Model, bits: int = 8
     ) -> list[list[CodedTile]]:
         """The coded tiles of each of `pictures`, whose pixels are uint8 [rows, columns, channels], channels alike.
 
+        bits: of a value, 8 (or fewer) or 10; of 10 pixels are uint16.
         Raises FormatError where an adaptation is damaged, and DeviceError.
         """
         channels = pixels[0].shape[2]
         coded: list[list[CodedTile]] = [[] for _ in pictures]
         with reported(self.device), current(self.device):
             # Copied first, since arrays may be read only, which PyTorch does not take.
-            raw = launch.put_joined(pixels, self.device)
+            raw = launch.put_joined([_on_device(one) for one in pixels], self.device)
             for tiles in flights(pictures, channels, 0, self._at_once()):
-                flight = _Flight(Layout(pictures, tiles, channels), model, self.device)
+                flight = _Flight(Layout(pictures, tiles, channels), model, self.device, bits)
                 found = flight.encode(raw)
                 for (number, tile), levels, (bounds, segments) in zip(
                     tiles, flight.layout.level_counts, found, strict=True
                 ):
                     y, x, height, width = pictures[number].tiles[tile]
                     step = 1 << levels
-                    lowpass = pixels[number][y : y + height : step, x : x + width : step].tobytes()
-                    coded[number].append(CodedTile(bounds, lowpass, segments))
+                    lowpass = pixels[number][y : y + height : step, x : x + width : step]
+                    coded[number].append(CodedTile(bounds, lowpass.astype(_stored(bits)).tobytes(), segments))
         return coded
 
     def decode_pictures(
@@ -99,14 +95,16 @@ class CudaEngine:
         coded: Sequence[Sequence[CodedTile]],
         model: Model,
         level: int = 0,
-        initial: Sequence[NDArray[np.uint8]] | None = None,
+        initial: Sequence[NDArray[np.unsignedinteger]] | None = None,
+        bits: int = 8,
     ) -> list[Tensor]:
         """The pixels of `pictures` on the device, uint8 [rows, columns, channels]; see Engine.decode.
 
-        initial: what they are where no tile is. Raises FormatError where no encoder can have written the data of one
-        of them, and DeviceError. The host waits for the device once, to know that.
+        initial: what they are where no tile is, uint8 or uint16. bits: of a value, 8 (or fewer) or 10; of 10 what is
+        returned is int16. Raises FormatError where no encoder can have written the data of one of them, and
+        DeviceError. The host waits for the device once, to know that.
         """
-        start = self.start_decoding(channels, pictures, coded, model, level, initial)
+        start = self.start_decoding(channels, pictures, coded, model, level, initial, bits)
         with reported(self.device), current(self.device):
             (wrong,) = launch.fetch([start.wrong])
         check(wrong)
@@ -119,18 +117,19 @@ class CudaEngine:
         coded: Sequence[Sequence[CodedTile]],
         model: Model,
         level: int = 0,
-        initial: Sequence[NDArray[np.uint8]] | None = None,
+        initial: Sequence[NDArray[np.unsignedinteger]] | None = None,
+        bits: int = 8,
     ) -> Decoding:
         """As decode_pictures, but the host does not wait: `check` is to be given what is wrong."""
         sizes = [picture.rows * picture.columns * channels for picture in pictures]
         with reported(self.device), current(self.device):
             if initial is None:
-                raw = torch.empty(sum(sizes), dtype=torch.uint8, device=self.device)
+                raw = torch.empty(sum(sizes), dtype=torch.int16 if bits > 8 else torch.uint8, device=self.device)
             else:
-                raw = launch.put_joined(initial, self.device)
+                raw = launch.put_joined([_on_device(one) for one in initial], self.device)
             wrong = torch.zeros((), dtype=torch.bool, device=self.device)
             for tiles in flights(pictures, channels, level, self._at_once()):
-                flight = _Flight(Layout(pictures, tiles, channels, level), model, self.device)
+                flight = _Flight(Layout(pictures, tiles, channels, level), model, self.device, bits)
                 wrong |= flight.decode([coded[number][tile] for number, tile in tiles], raw)
             pixels = [
                 one.view(picture.rows, picture.columns, channels)
@@ -164,11 +163,22 @@ def _picture(image: TiledImage) -> Picture:
     return Picture(rows, columns, image.tiles, image.adaptation)
 
 
+def _on_device(pixels: NDArray[np.unsignedinteger]) -> NDArray[Any]:
+    """Pixels as the device has them: those of ten bits as int16, which PyTorch does more with than with uint16."""
+    return pixels if pixels.dtype == np.uint8 else pixels.view(np.int16)
+
+
+def _stored(bits: int) -> str:
+    """The type of a value of the lowpass, as it is stored."""
+    return "<u2" if bits > 8 else "u1"
+
+
 class _Flight:
     """Tiles that are coded together, and their buffers on the device."""
 
-    def __init__(self, layout: Layout, model: Model, device: torch.device) -> None:
+    def __init__(self, layout: Layout, model: Model, device: torch.device, bits: int) -> None:
         self.layout, self.device, self.channels = layout, device, layout.channels
+        self.bits, self.extra = bits, max(0, bits - 8)
         self.model = pack(model, layout.adaptations, self.channels, device)
         self.dense = self._empty(torch.int16, layout.dense, kernels.DENSE.value)
         self.skewed = self._empty(torch.int16, max((tables.skewed for tables in layout.levels), default=0))
@@ -283,7 +293,7 @@ class _Flight:
         indices, values = [], []
         for number, tile in enumerate(tiles):
             (_, _, height, width), levels = layout.rects[number], layout.level_counts[number]
-            stored = np.frombuffer(tile.lowpass, np.uint8)
+            stored = np.frombuffer(tile.lowpass, _stored(self.bits))
             stored = stored.reshape(level_size(height, levels), level_size(width, levels), self.channels)
             skipped = 1 << max(0, layout.scale - levels)
             stored = stored[::skipped, ::skipped]
@@ -291,9 +301,8 @@ class _Flight:
             rows, columns = layout.sizes[number]
             place = np.arange(rows * columns).reshape(rows, columns)[::step, ::step]
             indices.append(place.ravel() + layout.dense_at[number])
-            values.append(
-                (rgb_to_ycocg(stored) if self.channels == 3 else grey_to_y(stored)).reshape(-1, self.channels)
-            )
+            planes = rgb_to_ycocg(stored, self.bits) if self.channels == 3 else grey_to_y(stored, self.bits)
+            values.append(planes.reshape(-1, self.channels))
         index, value = self._put(np.concatenate(indices)), self._put(np.concatenate(values))
         self.dense[index, : self.channels] = value
 
@@ -301,7 +310,8 @@ class _Flight:
         """Start a kernel for up to `pixels` pixels of every tile."""
         blocks = triton.cdiv(pixels, _COPIED)
         programs = len(self.layout.rects) * blocks
-        launch.start(kernel, programs, buffers, blocks, *numbers, CHANNELS=self.channels, BLOCK=_COPIED)
+        options = {"CHANNELS": self.channels, "EXTRA": self.extra, "BLOCK": _COPIED}
+        launch.start(kernel, programs, buffers, blocks, *numbers, **options)
 
     def _skew(
         self, tables: LevelTables, table: Tensor, row: int, column: int, phase: int, start: int, stop: int
@@ -332,8 +342,8 @@ class _Flight:
             kernel, programs, problem, (network.window, network.weights, network.numbers), coder, *before,
             one.level - self.layout.scale, band.row, band.column, PHASES.index(band.name),
             min(one.level, BIAS_LEVELS - 1), network.depth, self.channels, KA=network.inputs[0], KB=network.inputs[1],
-            W=network.width, CHROMA=one.network == 1, num_warps=_warps(network),
-            num_stages=1, **options,
+            W=network.width, CHROMA=one.network == 1, EXTRA=self.extra,
+            num_warps=_warps(network), num_stages=1, **options,
         )  # fmt: skip
 
     def _packed(self, words: Tensor, sources: Tensor, lengths: Tensor, counts: NDArray[np.int64]) -> Tensor:

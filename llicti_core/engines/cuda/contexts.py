@@ -51,8 +51,9 @@ class Contexts(NamedTuple):
 
     inputs: float32 [networks, n, INPUTS]. levels: float32 [networks, n, BIAS_LEVELS], 1 for the pixel's. upper, lower:
     float32 [networks, n, coded channels], the ends of the value's interval, less the base. residual: float32
-    [networks, n], the first coded channel's value less its base. counted: float32 [networks, n], 0 for a pixel that
-    there is not. first: how many are of set 0.
+    [networks, n], the first coded channel's value less its base. These three are in the networks' unit, 4 where values
+    have ten bits, else 1. counted: float32 [networks, n], 0 for a pixel that there is not. first: how many are of set
+    0.
     """
 
     inputs: Tensor
@@ -86,7 +87,7 @@ def input_columns(network: str, band: int) -> list[int]:
 
 
 class SampledImages:
-    """Images of as many channels, or crops spread over them, on a device.
+    """Images of as many channels and bits, or crops spread over them, on a device.
 
     channels: 1 or 3. values: float32 [images, channels], how many values lie within each channel's bounds. counts:
     int64 [networks, SETS], pixels in the crops; counted: the same on the host. whole: float32 [networks, SETS], pixels
@@ -95,13 +96,14 @@ class SampledImages:
 
     def __init__(self, images: Sequence[TiledImage], device: torch.device) -> None:
         self.device, self.channels = device, images[0].channels
+        self._extra = max(0, images[0].bits - 8)
         crops = [_crops(image.tiles) for image in images]
         pixels = [
             np.asarray(image.pixels)[y : y + height, x : x + width].reshape(-1, self.channels)
             for image, places in zip(images, crops, strict=True)
             for y, x, height, width in places
         ]
-        planes = _planes(put(np.concatenate(pixels), device))
+        planes = _planes(np.concatenate(pixels), self._extra, device)
         sizes = [sum(height * width for _, _, height, width in places) for places in crops]
         bounds = [torch.stack((part.amin(1), part.amax(1))).to(torch.int32) for part in planes.split(sizes, dim=1)]
         self._planes, self._bounds = planes, torch.stack(bounds, dim=1)
@@ -140,19 +142,21 @@ class SampledImages:
         own += _whole(pixels.column, places.own[:, 1:], pixels.level)
         nearest = places.nearest.unsqueeze(1).expand(-1, count, -1)
         bases, differences, edges = [], [], []
+        extra, half, unit = self._extra, (1 << self._extra) >> 1, 2.0**-self._extra
         for channel in range(1 if network == "luma" else 3):
             plane = self._planes[channel]
             seen = plane[index].to(torch.int32)
             base = (seen.gather(2, nearest).sum(2, dtype=torch.int32) + 2) >> 2
-            differences.append(((seen - base.unsqueeze(2)).clamp(INPUT_MIN, INPUT_MAX) * there).float())
-            bases.append((base >> (1 if channel else 0)).float())
+            difference = (seen - base.unsqueeze(2) + half) >> extra
+            differences.append((difference.clamp(INPUT_MIN, INPUT_MAX) * there).float())
+            bases.append((base >> (extra + (1 if channel else 0))).float())
             if channel or network == "luma":
                 value = plane[own].to(torch.int32)
                 low, high = self._bounds[:, :, channel].repeat_interleave(len(BANDS), 1).unsqueeze(2)
                 residual = (value - base).float()
-                upper = torch.where(value == high, _BEYOND, residual + 0.5)
-                lower = torch.where(value == low, -_BEYOND, residual - 0.5)
-                edges.append((upper, lower, residual))
+                upper = torch.where(value == high, _BEYOND, (residual + 0.5) * unit)
+                lower = torch.where(value == low, -_BEYOND, (residual - 0.5) * unit)
+                edges.append((upper, lower, residual * unit))
         if network == "luma":
             inputs = [differences[0], bases[0].unsqueeze(2)]
         else:
@@ -247,16 +251,18 @@ def _crop(tiles: Sequence[TileRect], index: int, count: int) -> TileRect:
     return TileRect(tile.y + top, tile.x + left, height, width)
 
 
-def _planes(pixels: Tensor) -> Tensor:
-    """Y, Co, Cg (or Y) int16 [channels, pixels] of uint8 [pixels, channels]; as color.py has them."""
-    values = pixels.to(torch.int16).unbind(1)
+def _planes(pixels: NDArray[np.unsignedinteger], extra: int, device: torch.device) -> Tensor:
+    """Y, Co, Cg (or Y) int16 [channels, pixels] of [pixels, channels], uint8 or, of ten bits, uint16; as color.py has
+    them. extra: bits beyond eight."""
+    values = put(pixels.view(np.int16) if extra else pixels, device).to(torch.int16).unbind(1)
+    offset = Y_OFFSET << extra
     if len(values) == 1:
-        return (values[0] - Y_OFFSET).unsqueeze(0)
+        return (values[0] - offset).unsqueeze(0)
     red, green, blue = values
     co = red - blue
     t = blue + (co >> 1)
     cg = green - t
-    return torch.stack((t + (cg >> 1) - Y_OFFSET, co, cg))
+    return torch.stack((t + (cg >> 1) - offset, co, cg))
 
 
 _NEVER = 1 << 62

@@ -16,6 +16,9 @@ planes; SKEWED_AT: first number of its skewed planes; SLOTS of one; FIRST, GROUP
 has no such level; TILE: its number; ADAPTATION: which of the adapted networks.
 
 `level` is that in the subsampled tile, `bias_level` the one that has its biases and gains.
+
+EXTRA is `e` of docs/format.md, 3: the bits that values have beyond eight, 2 in deep channel groups, else 0. Pixels are
+uint8, in deep channel groups int16.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ HEIGHT, WIDTH, DENSE_AT, SKEWED_AT, SLOTS, FIRST, GROUPS, TILE, ADAPTATION = map
 FIELDS = tl.constexpr(9)
 
 PIXELS, TOP, LEFT, IMAGE_ROWS, IMAGE_COLUMNS = map(tl.constexpr, range(5))
-"""Rows of places [tiles, PLACE_FIELDS]: first byte of the picture in the buffer of pixels; the tile's place in the
+"""Rows of places [tiles, PLACE_FIELDS]: first value of the picture in the buffer of pixels; the tile's place in the
 picture, in pixels of it; its rows and columns."""
 PLACE_FIELDS = tl.constexpr(5)
 
@@ -81,10 +84,10 @@ def _clamp(value, least, most):
 
 
 @triton.jit
-def _to_ycocg(source, active, CHANNELS: tl.constexpr):
-    """Y, Co, Cg of the bytes at `source`; three times Y where there is grey alone."""
+def _to_ycocg(source, active, CHANNELS: tl.constexpr, EXTRA: tl.constexpr):
+    """Y, Co, Cg of the pixels at `source`; three times Y where there is grey alone."""
     if CHANNELS == 1:
-        luma = tl.load(source, mask=active, other=0).to(tl.int32) - 128
+        luma = tl.load(source, mask=active, other=0).to(tl.int32) - (128 << EXTRA)
         return luma, luma, luma
     else:
         r = tl.load(source, mask=active, other=0).to(tl.int32)
@@ -93,7 +96,7 @@ def _to_ycocg(source, active, CHANNELS: tl.constexpr):
         co = r - b
         t = b + (co >> 1)
         cg = g - t
-        return t + (cg >> 1) - 128, co, cg
+        return t + (cg >> 1) - (128 << EXTRA), co, cg
 
 
 @triton.jit
@@ -107,8 +110,8 @@ def _inside(places, tile, y, x, active):
 
 
 @triton.jit(do_not_specialize=["blocks"])
-def split_colours(buffers, blocks, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
-    """Pixels uint8 to dense planes, and each tile's least and greatest values to `bounds` int32 [tiles, CHANNELS, 2].
+def split_colours(buffers, blocks, CHANNELS: tl.constexpr, EXTRA: tl.constexpr, BLOCK: tl.constexpr):
+    """Pixels to dense planes, and each tile's least and greatest values to `bounds` int32 [tiles, CHANNELS, 2].
 
     buffers: pixels, dense, bounds, tiles, places.
     """
@@ -118,7 +121,7 @@ def split_colours(buffers, blocks, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     index = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
     place, active = _inside(places, tile, index // width, index % width, index < height * width)
     source = pixels + tl.load(places + tile * PLACE_FIELDS + PIXELS) + place * CHANNELS
-    y, co, cg = _to_ycocg(source, active, CHANNELS)
+    y, co, cg = _to_ycocg(source, active, CHANNELS, EXTRA)
     target = dense + (tl.load(tiles + tile * FIELDS + DENSE_AT) + index) * DENSE
     bounds += tile * (2 * CHANNELS)
     _put(target, bounds, y, active)
@@ -136,11 +139,12 @@ def _put(target, bounds, value, active):
 
 
 @triton.jit(do_not_specialize=["blocks", "scale"])
-def merge_colours(buffers, blocks, scale, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
-    """Every 2**scale-th of the dense planes to pixels uint8, modulo 256; what is outside the picture is left out.
+def merge_colours(buffers, blocks, scale, CHANNELS: tl.constexpr, EXTRA: tl.constexpr, BLOCK: tl.constexpr):
+    """Every 2**scale-th of the dense planes to pixels, modulo 256 << EXTRA; what is outside the picture is left out.
 
     buffers: dense, pixels, tiles, places.
     """
+    MOST: tl.constexpr = (256 << EXTRA) - 1
     dense, pixels, tiles, places = buffers
     tile = tl.program_id(0) // blocks
     height, width = _field(tiles, tile, HEIGHT), _field(tiles, tile, WIDTH)
@@ -150,17 +154,17 @@ def merge_colours(buffers, blocks, scale, CHANNELS: tl.constexpr, BLOCK: tl.cons
     place, active = _inside(places, tile, y, x, index < rows * columns)
     target = pixels + tl.load(places + tile * PLACE_FIELDS + PIXELS) + place * CHANNELS
     source = dense + (tl.load(tiles + tile * FIELDS + DENSE_AT) + (y << scale) * width + (x << scale)) * DENSE
-    luma = tl.load(source, mask=active, other=0).to(tl.int32) + 128
+    luma = tl.load(source, mask=active, other=0).to(tl.int32) + (128 << EXTRA)
     if CHANNELS == 1:
-        tl.store(target, (luma & 255).to(tl.uint8), mask=active)
+        tl.store(target, (luma & MOST).to(pixels.dtype.element_ty), mask=active)
     else:
         co = tl.load(source + 1, mask=active, other=0).to(tl.int32)
         cg = tl.load(source + 2, mask=active, other=0).to(tl.int32)
         t = luma - (cg >> 1)
         b = t - (co >> 1)
-        tl.store(target, ((b + co) & 255).to(tl.uint8), mask=active)
-        tl.store(target + 1, ((t + cg) & 255).to(tl.uint8), mask=active)
-        tl.store(target + 2, (b & 255).to(tl.uint8), mask=active)
+        tl.store(target, ((b + co) & MOST).to(pixels.dtype.element_ty), mask=active)
+        tl.store(target + 1, ((t + cg) & MOST).to(pixels.dtype.element_ty), mask=active)
+        tl.store(target + 2, (b & MOST).to(pixels.dtype.element_ty), mask=active)
 
 
 @triton.jit(do_not_specialize=["blocks", "level", "row", "column", "phase"])
@@ -247,7 +251,20 @@ def _base(source, window, size, active, q, channels, K: tl.constexpr):
 
 
 @triton.jit
-def _inputs(source, window, size, row, column, columns, active, bases, k, K: tl.constexpr, CHROMA: tl.constexpr):
+def _inputs(
+    source,
+    window,
+    size,
+    row,
+    column,
+    columns,
+    active,
+    bases,
+    k,
+    K: tl.constexpr,
+    CHROMA: tl.constexpr,
+    EXTRA: tl.constexpr,
+):
     """Inputs `k` of a network, int8 [LANES, len(k)].
 
     source: the step's slot of the first skewed plane; size: of a plane. row: from the stream's first.
@@ -264,13 +281,13 @@ def _inputs(source, window, size, row, column, columns, active, bases, k, K: tl.
     is_base = tl.load(window + IS_BASE * K + k)[None, :]
     of_y = tl.load(window + OF_Y * K + k)[None, :]
     base = y_base[:, None] * of_y
-    level = base
+    level = base >> EXTRA
     if CHROMA:
         of_co, of_cg = tl.load(window + OF_CO * K + k)[None, :], tl.load(window + OF_CG * K + k)[None, :]
-        level = base + (co_base >> 1)[:, None] * of_co + (cg_base >> 1)[:, None] * of_cg
+        level = level + (co_base >> (1 + EXTRA))[:, None] * of_co + (cg_base >> (1 + EXTRA))[:, None] * of_cg
         base = base + co_base[:, None] * of_co + cg_base[:, None] * of_cg
-    value = tl.load(source + at, mask=there, other=(base + is_base * level).to(tl.int16)).to(tl.int32)
-    return _clamp(value - base, -128, 127).to(tl.int8)
+    value = tl.load(source + at, mask=there, other=(base + is_base * (level << EXTRA)).to(tl.int16)).to(tl.int32)
+    return _clamp((value - base + ((1 << EXTRA) >> 1)) >> EXTRA, -128, 127).to(tl.int8)
 
 
 @triton.jit
@@ -385,6 +402,7 @@ def _predict(
     KB: tl.constexpr,
     W: tl.constexpr,
     CHROMA: tl.constexpr,
+    EXTRA: tl.constexpr,
 ):
     """What _output takes of a step's pixels, and their bases of Y, Co and Cg.
 
@@ -401,10 +419,11 @@ def _predict(
         cg_base = _base(source, window, size, active, 2, channels, K)
     bases = (y_base, co_base, cg_base)
     row, column = pixel
-    a = _inputs(source, window, size, row, column, columns, active, bases, tl.arange(0, KA), K, CHROMA)
+    a = _inputs(source, window, size, row, column, columns, active, bases, tl.arange(0, KA), K, CHROMA, EXTRA)
     b = a
     if KB:
-        b = _inputs(source, window, size, row, column, columns, active, bases, KA + tl.arange(0, KB), K, CHROMA)
+        k = KA + tl.arange(0, KB)
+        b = _inputs(source, window, size, row, column, columns, active, bases, k, K, CHROMA, EXTRA)
     before = W * K + (depth - 1) * (W * W)
     weights += adaptation * (before + KINDS * COLUMNS * W)
     numbers += adaptation * (depth * 6 * W + 16 * KINDS * COLUMNS)
@@ -446,7 +465,7 @@ def _looked_up(index, TABLE: tl.constexpr, SIZE: tl.constexpr):
 
 
 @triton.jit
-def _mixture(outputs, bounds, base, co, Q: tl.constexpr, CHROMA: tl.constexpr, W: tl.constexpr):
+def _mixture(outputs, bounds, base, co, Q: tl.constexpr, CHROMA: tl.constexpr, EXTRA: tl.constexpr, W: tl.constexpr):
     """The mixture of Y, or of channel Q of Co and Cg: (base [LANES]; of the components centre, scale of the spread, and
     weight uint32, all [LANES, COLUMNS]; low, high).
 
@@ -460,7 +479,7 @@ def _mixture(outputs, bounds, base, co, Q: tl.constexpr, CHROMA: tl.constexpr, W
     centre = _output(outputs, COUNT + Q, KINDS, W)
     if Q == 1:
         coefficient = _clamp(_output(outputs, 6, KINDS, W), -256, 255)
-        centre += (coefficient * co[:, None] + 2) >> 2
+        centre += (coefficient * co[:, None] + (2 << EXTRA)) >> (2 + EXTRA)
     centre = _clamp(centre, -16383, 16383)
     logit = _output(outputs, 2 * COUNT + Q, KINDS, W)
     used = (tl.arange(0, COLUMNS) < COMPONENTS)[None, :]
@@ -475,10 +494,10 @@ def _mixture(outputs, bounds, base, co, Q: tl.constexpr, CHROMA: tl.constexpr, W
 
 
 @triton.jit
-def _cumulative(value, mixture):
+def _cumulative(value, mixture, EXTRA: tl.constexpr):
     """Of 65536, what values below `value` [LANES] have."""
     base, centre, scale, weight, low, high = mixture
-    distance = (16 * (value - base) - 8)[:, None] - centre
+    distance = ((16 * (value - base) - 8) >> EXTRA)[:, None] - centre
     position = tl.minimum((tl.abs(distance) * scale) >> 7, 4095)
     knot = _looked_up(position >> 8, KNOTS, 16)
     tail = (knot >> 16) - (((knot & 65535) * (position & 255)) >> 8)
@@ -489,20 +508,23 @@ def _cumulative(value, mixture):
 
 
 @triton.jit
-def _bits(number):
-    """Bits of a number of 0..511."""
+def _bits(number, EXTRA: tl.constexpr):
+    """Bits of a number of 0..511, or of 0..2047 where EXTRA is 2."""
     bits = (number > 0).to(tl.int32) + (number > 1).to(tl.int32) + (number > 3).to(tl.int32)
     bits += (number > 7).to(tl.int32) + (number > 15).to(tl.int32) + (number > 31).to(tl.int32)
-    return bits + (number > 63).to(tl.int32) + (number > 127).to(tl.int32) + (number > 255).to(tl.int32)
+    bits = bits + (number > 63).to(tl.int32) + (number > 127).to(tl.int32) + (number > 255).to(tl.int32)
+    if EXTRA:
+        bits += (number > 511).to(tl.int32) + (number > 1023).to(tl.int32)
+    return bits
 
 
 # Passes: one network in one band.
 
 
 @triton.jit
-def _interval(value, mixture, active):
+def _interval(value, mixture, active, EXTRA: tl.constexpr):
     """cdf_low | frequency << 16 of values, int32 [LANES]; 0 where nothing is coded."""
-    below, above = _cumulative(value, mixture), _cumulative(value + 1, mixture)
+    below, above = _cumulative(value, mixture, EXTRA), _cumulative(value + 1, mixture, EXTRA)
     low, high = mixture[4], mixture[5]
     interval = below.to(tl.uint32) | ((above - below).to(tl.uint32) << 16)
     # A constant channel has the interval 0..65536, whose frequency does not fit: it is not coded.
@@ -526,6 +548,7 @@ def encode_pass(
     KB: tl.constexpr,
     W: tl.constexpr,
     CHROMA: tl.constexpr,
+    EXTRA: tl.constexpr,
     STEPS: tl.constexpr,
 ):
     """Intervals of a pass (7.1), from skewed planes that hold the whole level; STEPS steps of a stream a program.
@@ -548,24 +571,24 @@ def encode_pass(
         source = place[0] + ((place[2] + step) * PITCH + 2)
         outputs, bases = _predict(
             network, source, place[1], (y - 32 * groups[0], x), columns, active, bias_level, depth, adaptation,
-            channels, KA, KB, W, CHROMA,
+            channels, KA, KB, W, CHROMA, EXTRA,
         )  # fmt: skip
         own = source + (phase * channels).to(tl.int64) * place[1] + lane
         if CHROMA:
             co = tl.load(own + place[1], mask=active, other=0).to(tl.int32)
             cg = tl.load(own + 2 * place[1].to(tl.int64), mask=active, other=0).to(tl.int32)
-            mixture = _mixture(outputs, bounds, bases[1], co, 0, CHROMA, W)
-            tl.store(target + step * (2 * LANES), _interval(co, mixture, active))
-            mixture = _mixture(outputs, bounds, bases[2], co - bases[1], 1, CHROMA, W)
-            tl.store(target + step * (2 * LANES) + LANES, _interval(cg, mixture, active))
+            mixture = _mixture(outputs, bounds, bases[1], co, 0, CHROMA, EXTRA, W)
+            tl.store(target + step * (2 * LANES), _interval(co, mixture, active, EXTRA))
+            mixture = _mixture(outputs, bounds, bases[2], co - bases[1], 1, CHROMA, EXTRA, W)
+            tl.store(target + step * (2 * LANES) + LANES, _interval(cg, mixture, active, EXTRA))
         else:
             value = tl.load(own, mask=active, other=0).to(tl.int32)
-            mixture = _mixture(outputs, bounds, bases[0], value, 0, CHROMA, W)
-            tl.store(target + step * LANES, _interval(value, mixture, active))
+            mixture = _mixture(outputs, bounds, bases[0], value, 0, CHROMA, EXTRA, W)
+            tl.store(target + step * LANES, _interval(value, mixture, active, EXTRA))
 
 
 @triton.jit
-def _decode_values(coder, mixture, active):
+def _decode_values(coder, mixture, active, EXTRA: tl.constexpr):
     """Decode a value of each active lane. Returns states uint32, the next word, and the values.
 
     coder: states, the next word, words int16, and `end`, that of the segment, from which on none is read.
@@ -578,10 +601,10 @@ def _decode_values(coder, mixture, active):
     found = tl.zeros_like(slot) + low
     below = tl.zeros_like(slot)
     above = tl.zeros_like(slot) + 65536
-    bits = _bits(high - low)
+    bits = _bits(high - low, EXTRA)
     for bit in range(bits):
         trial = found + ((1 << (bits - 1)) >> bit)
-        inside = _cumulative(trial, mixture)
+        inside = _cumulative(trial, mixture, EXTRA)
         fits = inside <= slot
         found = tl.where(fits, trial, found)
         below = tl.where(fits, inside, below)
@@ -621,6 +644,7 @@ def decode_pass(
     KB: tl.constexpr,
     W: tl.constexpr,
     CHROMA: tl.constexpr,
+    EXTRA: tl.constexpr,
 ):
     """Decode a pass into the planes, a stream a program.
 
@@ -650,7 +674,7 @@ def decode_pass(
         source = place[0] + ((place[2] + step) * PITCH + 2)
         outputs, bases = _predict(
             network, source, place[1], (y - 32 * groups[0], x), columns, active, bias_level, depth, adaptation,
-            channels, KA, KB, W, CHROMA,
+            channels, KA, KB, W, CHROMA, EXTRA,
         )  # fmt: skip
         pixel = (((2 * y + row) << level) * size[1] + ((2 * x + column) << level)).to(tl.int64)
         target = dense + pixel * DENSE
@@ -659,16 +683,16 @@ def decode_pass(
         copy = own + ((group_steps - 64) * PITCH - LANES)
         copied = active & (lane == LANES - 1) & (group + 1 < groups[0] + groups[1])
         if CHROMA:
-            mixture = _mixture(outputs, bounds, bases[1], y, 0, CHROMA, W)
-            state, cursor, co = _decode_values((state, cursor, words, end), mixture, active)
-            mixture = _mixture(outputs, bounds, bases[2], co - bases[1], 1, CHROMA, W)
-            state, cursor, cg = _decode_values((state, cursor, words, end), mixture, active)
+            mixture = _mixture(outputs, bounds, bases[1], y, 0, CHROMA, EXTRA, W)
+            state, cursor, co = _decode_values((state, cursor, words, end), mixture, active, EXTRA)
+            mixture = _mixture(outputs, bounds, bases[2], co - bases[1], 1, CHROMA, EXTRA, W)
+            state, cursor, cg = _decode_values((state, cursor, words, end), mixture, active, EXTRA)
             _keep(target + 1, own + place[1], copy + place[1], co, active, copied)
             twice = 2 * place[1].to(tl.int64)
             _keep(target + 2, own + twice, copy + twice, cg, active, copied)
         else:
-            mixture = _mixture(outputs, bounds, bases[0], y, 0, CHROMA, W)
-            state, cursor, value = _decode_values((state, cursor, words, end), mixture, active)
+            mixture = _mixture(outputs, bounds, bases[0], y, 0, CHROMA, EXTRA, W)
+            state, cursor, value = _decode_values((state, cursor, words, end), mixture, active, EXTRA)
             _keep(target, own, copy, value, active, copied)
         # The next step's inputs are read by other threads of the program. The barrier makes what was stored before it
         # visible to all of them; loads and stores go through the first cache of the one multiprocessor that they share.

@@ -79,7 +79,7 @@ def _bytes_taken(rect: TileRect, channels: int, scale: int) -> int:
     """Memory on the device that a tile takes, about: pixels, dense and skewed planes, intervals and words."""
     pixels = level_size(rect.height, scale) * level_size(rect.width, scale)
     slots = row_groups(rect.height, scale) * group_steps(rect.width, scale) + _BESIDE
-    size: int = 12 * pixels + (8 * channels * kernels.PITCH.value + 24 * channels * LANES) * slots
+    size: int = 15 * pixels + (8 * channels * kernels.PITCH.value + 24 * channels * LANES) * slots
     return size
 
 
@@ -122,11 +122,11 @@ class Layout:
         self.dense, self.largest = int(pixels.sum()), int(pixels.max())
         self.stream_counts = [stream_count(rect.height) for rect in self.rects]
         self.adaptation_of = [self.adaptations.index(one) for one in adaptations]
-        bytes_before = np.cumsum([0, *(picture.rows * picture.columns * channels for picture in pictures)])
+        values_before = np.cumsum([0, *(picture.rows * picture.columns * channels for picture in pictures)])
         self.places = np.array(
             [
                 (
-                    bytes_before[number],
+                    values_before[number],
                     rect.y >> level,
                     rect.x >> level,
                     pictures[number].rows,

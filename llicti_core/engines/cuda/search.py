@@ -25,14 +25,13 @@ from llicti_core.adaptation import (
     FitPlan,
     fit_plan,
 )
-from llicti_core.engines import native
 from llicti_core.engines.base import NOT_ADAPTED, AdaptedParameters, TiledImage
 from llicti_core.engines.cuda.contexts import SETS, Contexts, SampledImages, joined
 from llicti_core.engines.cuda.launch import current, fetch, free_bytes, put, reported, usable
 from llicti_core.engines.cuda.twin import PRECISION, Array, Twin
+from llicti_core.engines.native import pack_numbers
 from llicti_core.pyramid import network_count
 from llicti_core.spec import ADAPTED_MAX, ADAPTED_MIN, BANDS, NETWORKS
-from llicti_core.threads import thread_count
 
 BLOCK = 64
 """Pixels of the blocks in which plans count."""
@@ -72,15 +71,13 @@ def fit(images: Sequence[TiledImage], effort: int, device: str | torch.device) -
     """
     found = [NOT_ADAPTED] * len(images)
     chosen = usable(device)
-    alike: defaultdict[tuple[FitPlan, int, bytes], list[int]] = defaultdict(list)
+    alike: defaultdict[tuple[FitPlan, int, int, bytes], list[int]] = defaultdict(list)
     for number, image in enumerate(images):
         plan = fit_plan(effort, sum(tile.height * tile.width for tile in image.tiles))
-        if plan and image.bits > 8:
-            found[number] = native.fit(image, plan, thread_count(None))
-        elif plan:
-            alike[plan, image.channels, image.model.identity].append(number)
+        if plan:
+            alike[plan, image.channels, image.bits, image.model.identity].append(number)
     with reported(chosen), current(chosen):
-        for (plan, _, _), numbers in alike.items():
+        for (plan, *_), numbers in alike.items():
             together = _images_at_once(chosen)
             for first in range(0, len(numbers), together):
                 part = numbers[first : first + together]
@@ -90,7 +87,7 @@ def fit(images: Sequence[TiledImage], effort: int, device: str | torch.device) -
 
 
 def fit_together(images: Sequence[TiledImage], plan: FitPlan, device: torch.device) -> list[AdaptedParameters]:
-    """Adaptations of images of one model and number of channels. The host waits for the device once."""
+    """Adaptations of images of one model, number of channels and of bits. The host waits for the device once."""
     sampled = SampledImages(images, device)
     searches = [
         NetworkSearch(sampled, Twin(images[0].model, network, len(images), device), plan)
@@ -109,7 +106,7 @@ def fit_together(images: Sequence[TiledImage], plan: FitPlan, device: torch.devi
         for search, values in zip(searches, numbers, strict=True):
             for band, network in enumerate(networks):
                 arrays += search.twin.of_band(values[network], band)
-        payloads.append(native.pack_numbers(SETS, PRECISION, arrays))
+        payloads.append(pack_numbers(SETS, PRECISION, arrays))
     return payloads
 
 
