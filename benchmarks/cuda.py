@@ -2,16 +2,17 @@
 
     python benchmarks/cuda.py FOLDER_OF_PHOTOGRAPHS --minutes 14 --output cuda.md
 
-Takes a checkout that is installed, with its extra `cuda`, pytest, hypothesis and scikit-image; installs nothing. Each
-step is a process with a time limit of its own, and adds rows to one table, as it finds them, in Markdown: what is there
-stays, whatever happens to a later step. Kernels that a step compiles are kept in Triton's cache for the next ones; the
-tests come last, since they compile the most. With TRITON_INTERPRET=1 it runs on tiny images without a GPU, to try
-itself out.
+Takes a checkout that is installed, with its extra `cuda` (and `deep`, where photographs of more than 8 bits are to be
+read as they are), pytest, hypothesis and scikit-image; installs nothing. Each step is a process with a time limit of
+its own, and adds rows to one table, as it finds them, in Markdown: what is there stays, whatever happens to a later
+step. Kernels that a step compiles are kept in Triton's cache for the next ones; the tests come last, since they compile
+the most. With TRITON_INTERPRET=1 it runs on tiny images without a GPU, to try itself out.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import signal
 import statistics
@@ -32,13 +33,16 @@ from PIL import Image
 import llicti_core
 import llicti_core.torch
 from llicti_core import adaptation, models
+from llicti_core.benchmark.photos import read_pixels
 from llicti_core.engines import native
 from llicti_core.engines.base import NOT_ADAPTED, TiledImage
 from llicti_core.engines.cuda import CudaEngine, kernels, search, weights
 from llicti_core.errors import DeviceError
+from llicti_core.spec import DEEP_BITS
 from llicti_core.view import TileGrid
+from llicti_plugin.cli.batch import Failure
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[np.unsignedinteger]
 
 ROOT = Path(__file__).resolve().parent.parent
 TRIAL = triton.knobs.runtime.interpret
@@ -118,6 +122,21 @@ def read_photos(folder: Path) -> Iterator[tuple[str, Pixels]]:
             yield path.name, pixels[:3, :5] if TRIAL else pixels
 
 
+def read_deep(folder: Path) -> Iterator[tuple[str, Pixels]]:
+    """The upper ten bits of those in colour that have more than eight; says which cannot be read so."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in Image.registered_extensions():
+            continue
+        try:
+            pixels = read_pixels(path)
+        except Failure as error:
+            print(f"skipped {path.name}: {error}", file=sys.stderr)
+            continue
+        if pixels.dtype == np.uint16 and pixels.shape[2:] == (3,):
+            pixels = pixels >> max(0, int(pixels.max()).bit_length() - DEEP_BITS)
+            yield f"{path.name}, {DEEP_BITS} bits", pixels[:3, :5] if TRIAL else pixels
+
+
 def start_up(report: Report, photos: Path, end: float) -> int:
     """One small image both ways: what the first compilation takes, and whether anything works at all."""
     _, pixels = next(read_photos(photos))
@@ -144,15 +163,15 @@ def alike(same: bool) -> str:
 
 def tiled(pixels: Pixels, model: str = "default", adapted: bytes = NOT_ADAPTED) -> TiledImage:
     tiles = list(TileGrid(pixels.shape[1], pixels.shape[0], 1024))
-    return TiledImage(memoryview(pixels), tiles, models.load(model), adapted)
+    return TiledImage(memoryview(pixels), tiles, models.load(model), adapted, DEEP_BITS if pixels.itemsize > 1 else 8)
 
 
 def compare(report: Report, photos: Path, end: float) -> int:
     """GPU and CPU write the same files and read each other's, in colour and in grey, with and without an adaptation,
-    of the CPU's search and of the GPU's."""
+    of the CPU's search and of the GPU's; photographs of more than eight bits as such, too."""
     engine = CudaEngine()
     count = differing = 0
-    for name, colour in read_photos(photos):
+    for name, colour in itertools.chain(read_photos(photos), read_deep(photos)):
         grey = np.ascontiguousarray(colour[..., 1:2])
         colour = np.ascontiguousarray(colour)
         images = {"colour": tiled(colour), "grey": tiled(grey)} | {model: tiled(colour, model) for model in MODELS[1:]}

@@ -60,8 +60,9 @@ def decode_batch(
 ) -> list[Tensor]:
     """What `decode` gives for each of `data`, whose sizes and modes may differ; on a GPU, all at once.
 
-    Files of 8-bit grey or colour that a model has coded stay on the GPU. Of others, what is not coded by a model is
-    decoded on the CPU. max_bytes, max_pixels: for each. Raises LLCError where one of them cannot be decoded.
+    Files of 8-bit grey or colour that a model has coded stay on the GPU. Of others, a model's part is decoded there and
+    the rest, such as plain bits of deep photographs, on the CPU, where they are put together. max_bytes, max_pixels:
+    for each. Raises LLCError where one of them cannot be decoded.
     """
     options = DecodeOptions(max_bytes, max_pixels, threads, "cuda" if device == "auto" else device)
 

@@ -52,7 +52,7 @@ def read(folder: Path, limit: int | None) -> list[Group]:
         if left == 0:
             break
         try:
-            pixels = _pixels(path)
+            pixels = read_pixels(path)
         except (Failure, UnidentifiedImageError, IsADirectoryError) as error:
             print(f"skipped {path.name}: {error}", file=sys.stderr)
             continue
@@ -68,7 +68,7 @@ def read(folder: Path, limit: int | None) -> list[Group]:
     return [groups[bits] for bits in sorted(groups)]
 
 
-def _pixels(path: Path) -> Pixels:
+def read_pixels(path: Path) -> Pixels:
     """The pixels of a file, with all of their bits. Raises Failure where nothing that is installed reads them so."""
     data = path.read_bytes()
     with Image.open(io.BytesIO(data)) as image:
