@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import llicti_core
-from llicti_core import engines, models
+from llicti_core import engines, models, plain
 from llicti_core.container import Coding, Header, Reader, pack_section, pack_varint, write_frame, write_start
 from llicti_core.engines.base import CodedTile
 from llicti_core.ordinals import little_endian
 from llicti_core.payloads import pack_levels
-from llicti_core.pyramid import coded_lanes, level_count, level_size, segment_kinds, stream_count
+from llicti_core.pyramid import coded_lanes, level_count, level_size, section_levels, segment_kinds, stream_count
 from llicti_core.samples import SAMPLE_TYPES, channel_groups
-from llicti_core.spec import BLOCK, CONSTANT, DEFLATE, FALLBACK, LEARNED, LZMA2, VP8L
+from llicti_core.spec import BLOCK, CONSTANT, DEEP_BITS, DEFLATE, FALLBACK, LEARNED, LZMA2, PLAIN, VP8L
 from llicti_core.view import TileGrid
 
 START = len(llicti_core.SIGNATURE) + 1
@@ -38,7 +38,22 @@ START = len(llicti_core.SIGNATURE) + 1
 NUMBERS = (0, 1, 2, 3, 31, 32, 33, 127, 128, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1)
 """Where numbers begin to need another byte, or sizes stop to fit."""
 
-TAGS = (b"HEAD", b"PLTE", b"LEVL", b"GENR", b"ADPT", b"LVL3", b"LVL2", b"LVL0", b"MORE", b"note", b"text", b"trns")
+TAGS = (
+    b"HEAD",
+    b"PLTE",
+    b"LEVL",
+    b"GENR",
+    b"ADPT",
+    b"LVL3",
+    b"LVL2",
+    b"LVL0",
+    b"BIT3",
+    b"BIT0",
+    b"MORE",
+    b"note",
+    b"text",
+    b"trns",
+)
 
 MAX_BYTES = 1 << 22
 """The largest images that are decoded."""
@@ -59,7 +74,7 @@ Mutate = Callable[[bytes, Random], bytes]
 
 def seeds() -> dict[str, bytes]:
     """Small files to begin with: golden ones that the model codes, and one for each other thing a file can hold."""
-    found = {path.stem: path.read_bytes() for path in golden.files() if path.stat().st_size < 3000}
+    found = {path.stem: path.read_bytes() for path in golden.files() if path.stat().st_size < 3200}
     pixels = images.smooth(13, 11)
     deep = images.smooth(9, 12, seed=1).astype(np.uint16) * 257 + pixels[:9, :11].repeat(2, 1)[:, :12]
     colours = llicti_core.Palette("RGBA", bytes(range(64)))
@@ -252,7 +267,7 @@ def _changed_inside(tag: bytes, payload: bytes, rng: Random, mutate_bytes: Mutat
 
 
 def _other_header(payload: bytes, rng: Random) -> bytes:
-    """A header with another width, height or both, a little off or far; or with samples of another type."""
+    """A header with another width, height or both, a little off or far; or other codings; or another type's samples."""
     reader = Reader(payload, "header")
     try:
         header = Header.read(reader)
@@ -262,6 +277,8 @@ def _other_header(payload: bytes, rng: Random) -> bytes:
     if not header.mode and rng.random() < 0.3:
         kind = rng.choice([kind for kind in SAMPLE_TYPES if kind.size == header.sample_type.size])
         return header._replace(sample_type=kind, flat=rng.random() < 0.5).pack() + after
+    if rng.random() < 0.3:
+        return header._replace(codings=_other_codings(header.codings, rng)).pack() + after
     sizes = [header.width, header.height]
     place = rng.randrange(2)
     sizes[place] = rng.choice(
@@ -273,6 +290,25 @@ def _other_header(payload: bytes, rng: Random) -> bytes:
         return header._replace(width=sizes[0], height=sizes[1]).pack() + after
     except struct.error:  # more than the field holds
         return payload
+
+
+def _other_codings(codings: Sequence[Coding], rng: Random) -> tuple[Coding, ...]:
+    """Codings one of which is another, or one more or less than there are."""
+    changed = list(codings)
+    place = rng.randrange(len(changed))
+    one = changed[place]
+    change = rng.randrange(5)
+    if change == 0 or (change == 1 and one.learned):
+        changed[place] = one._replace(deep=not one.deep)
+    elif change == 1:
+        changed[place] = one._replace(equal=not one.equal)
+    elif change == 2:
+        changed[place] = one._replace(kind=rng.randrange(PLAIN + 1), deep=rng.random() < 0.5)
+    elif change == 3:
+        changed.insert(place, one)
+    else:
+        del changed[place]
+    return tuple(changed)
 
 
 BOMBS = ("deflate", "lzma")
@@ -355,13 +391,17 @@ def _costly_tile(rng: Random) -> bytes:
     with mock.patch.dict(os.environ, LLICTI_MODEL_PATH=str(golden.FIXTURES)):
         model = models.load("fixture-b")
     tile_log2 = rng.choice((10, 12, 13, 15))
+    channels, deep = rng.choice((1, 3)), rng.random() < 0.3
     width, height = rng.randint(1, 1 << 13), rng.choice((40, 1 << 10, 1 << 13))
-    channels = rng.choice((1, 3))
+    if deep:  # whose plain bits are there
+        width, height = min(width, 800), min(height, 800)
     high = rng.choice((0, 1, 5))
     tiles: list[CodedTile] = []
-    for tile in TileGrid(width, height, 1 << tile_log2):
+    grid = TileGrid(width, height, 1 << tile_log2)
+    for tile in grid:
         levels, streams = level_count(tile.height, tile.width), stream_count(tile.height)
-        lowpass = b"\x80" * (channels * level_size(tile.height, levels) * level_size(tile.width, levels))
+        middle = (1 << DEEP_BITS - 1).to_bytes(2, "little") if deep else b"\x80"
+        lowpass = middle * (channels * level_size(tile.height, levels) * level_size(tile.width, levels))
         segments = [
             [rng.randbytes(2 * rng.randrange(20)) if high else b"" for _ in range(streams)]
             for _ in segment_kinds(levels, channels)
@@ -370,9 +410,17 @@ def _costly_tile(rng: Random) -> bytes:
             states = [struct.pack("<I", 1 << 20) * coded_lanes(*tile[2:], stream) for stream in range(streams)]
             segments[0] = [state + words for state, words in zip(states, segments[0], strict=True)]
         tiles.append(CodedTile([(0, high)] * channels, lowpass, segments))
-    payloads = pack_levels(tiles, channels)
+    payloads: list[tuple[bytes, ...]] = pack_levels(tiles, channels)
+    codings, kind = [Coding(LEARNED, deep=deep)], SAMPLE_TYPES[0]
+    if deep:
+        codings.append(Coding(PLAIN))
+        kind = next(kind for kind in SAMPLE_TYPES if kind.name == "uint16")
+        shown = section_levels(level_count(*next(iter(grid))[2:]))
+        zeros = np.zeros((height, width, channels), np.uint8)
+        below = plain.pack(zeros, kind.bits - DEEP_BITS, grid, shown)
+        payloads = [section for same_level in zip(payloads, below, strict=True) for section in same_level]
     identity = {"tile_log2": tile_log2, "model": model.spec.name, "identity": model.identity}
-    header = Header(width, height, "", SAMPLE_TYPES[0], channels, 0, 0, 0, (Coding(LEARNED),), **identity)
+    header = Header(width, height, "", kind, channels, 0, 0, 0, tuple(codings), **identity)
     return write_start() + write_frame(header, payloads)
 
 
