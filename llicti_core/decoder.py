@@ -171,33 +171,41 @@ class FrameDecoder:
         Raises FormatError, TruncatedError, UnsupportedError or DeviceError.
         """
         table = self._read_table()
-        values = {group.number: self._decode_fallback(group) for group in self._of_kind(FALLBACK) if group.group.top}
-        for number, learned in self.learned().items():
-            values[number] = self._decode_learned(learned)
-        for group in self._of_kind(PLAIN):
-            values[group.number] = self._decode_plain(group)
-        for group in self._of_kind(FALLBACK):
-            if not group.group.top:
-                values[group.number] = self._decode_fallback(group)
+        header, view = self.header, self.view
+        shape = view.rows, view.columns, header.channels
+        samples = join_samples(self._parts(), shape, header.sample_type, table)
         if self._whole:
             self._sections.check_ancillary()
-        header, view = self.header, self.view
-        parts: list[Values] = []
-        for group in self._groups:
-            if group.coding.kind == COPIED:
-                parts.append(parts[-1]._replace(group=group.group))
-            elif group.coding.kind == JOINED:
-                before = parts[-1]
-                parts.append(before._replace(group=group.group, stored=group.stored, before=before.stored, after=0))
-            else:
-                constant = group.coding.kind == CONSTANT
-                found = group.coding.values if constant else _checked(values.pop(group.number), group.group)
-                parts.append(Values(group.group, found, group.stored, constant, after=self._joined(group)))
-        samples = join_samples(parts, (view.rows, view.columns, header.channels), header.sample_type, table)
-        if self._whole and zlib.crc32(samples) != header.checksum:
-            msg = "decoded pixels do not match the checksum in the header"
-            raise FormatError(msg)
+            if zlib.crc32(samples) != header.checksum:
+                msg = "decoded pixels do not match the checksum in the header"
+                raise FormatError(msg)
         return samples
+
+    def _parts(self) -> Iterator[Values]:
+        """The values of all groups, each decoded when it is asked for, and not kept."""
+        learned = self.learned()
+        last: Values | None = None
+        for group, following in zip(self._groups, [*self._groups[1:], None], strict=True):
+            kind = group.coding.kind
+            if kind == COPIED and last:
+                last = last._replace(group=group.group)
+            elif kind == JOINED and last:
+                last = last._replace(group=group.group, stored=group.stored, before=last.stored, after=0)
+            elif kind == CONSTANT:
+                last = Values(group.group, group.coding.values, group.stored, True)
+            else:
+                if kind == FALLBACK:
+                    values = self._decode_fallback(group)
+                elif kind == PLAIN:
+                    values = self._decode_plain(group)
+                else:
+                    values = self._decode_learned(learned.pop(group.number))
+                _check_values(values, group.group)
+                last = Values(group.group, values, group.stored, False, after=self._joined(group))
+                del values
+            yield last
+            if following and following.coding.kind not in (COPIED, JOINED):
+                last = None
 
     def learned(self) -> dict[int, LearnedGroup]:
         """The groups that a model codes, by their numbers in the header, with what the view takes of them.
@@ -318,9 +326,8 @@ def _check(needed: int, allowed: int | None, what: str, limit: str) -> None:
         raise UnsupportedError(msg)
 
 
-def _checked(values: bytes | bytearray, group: ChannelGroup) -> bytes | bytearray:
-    """`values`, none of which may be too large for the bits of its group. Raises FormatError."""
+def _check_values(values: bytearray, group: ChannelGroup) -> None:
+    """Raises FormatError where any of `values` is too large for the bits of its group."""
     if group.bits < 8 and (most := max(values)) >> group.bits:
         msg = f"a sample has value {most}, which does not fit in {group.bits} bits"
         raise FormatError(msg)
-    return values

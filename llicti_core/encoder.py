@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from llicti_core.metadata import Metadata
     from llicti_core.payloads import Palette
 
+    Values = TypeVar("Values", bound=np.unsignedinteger)
+
 TILE_LOG2 = 10
 """Tiles the encoder makes: 1024 x 1024 pixels."""
 
@@ -58,6 +60,9 @@ _NOISE = 0.9
 _MOST_DEEP_BITS = 16
 """Of ordinals that are coded as the samples of deep photographs are; beyond, they are floats or counts."""
 
+_TOLD_BY = 1024
+"""Rows and columns of the middle of a deep image that tell how many bits the model had better see."""
+
 _PART, _PATTERN = 256, 0.99
 """Rows and columns of the middle of a lower plane that tell whether a fallback coder finds a pattern, and what that
 has to leave of its plain bits."""
@@ -69,8 +74,8 @@ _FEW_ROWS = 61
 class _CodedGroup(NamedTuple):
     """A channel group as the sections have it.
 
-    values: what was coded, uint8 or uint16 [height, width, stored channels]. payload: of GENR, or of ADPT. tiles: of a
-    learned group. plain: the sections of one of plain bits.
+    values: what was coded, uint8 or uint16 [height, width, stored channels]; no rows of them where nobody needs them
+    any more. payload: of GENR, or of ADPT. tiles: of a learned group. plain: the sections of one of plain bits.
     """
 
     group: ChannelGroup
@@ -113,9 +118,11 @@ class Encoder:
         """A `.llc` file of one image, see `steps`."""
         steps = self.steps(pixels, **image)
         try:
-            group, effort = next(steps)
+            wanted = next(steps)
             while True:
-                group, effort = steps.send(self._learned(group, effort))
+                learned = self._learned(*wanted)
+                del wanted  # or the memory of its pixels would be held while the next ones are made
+                wanted = steps.send(learned)
         except StopIteration as done:
             data: bytes = done.value
             return data
@@ -173,8 +180,11 @@ class Encoder:
     def _groups(self, values: NDArray[np.unsignedinteger], bits: int) -> Steps[list[_CodedGroup]]:
         """All channel groups of [height, width, channels] `values`, ordinals or indices of so many bits."""
         stacks: list[list[_CodedGroup]] = []
-        for first, count in samples.channel_sets(values.shape[2]):
-            stacks.append((yield from self._stack(values, bits, first, count, stacks[-1] if stacks else [])))
+        sets = samples.channel_sets(values.shape[2])
+        for number, channels in enumerate(sets):
+            deep = yield from self._is_deep(values, bits, channels)
+            before, is_last = stacks[-1] if stacks else [], number == len(sets) - 1
+            stacks.append((yield from self._stack(values, bits, channels, deep, self.effort, before, is_last)))
         coded: list[_CodedGroup] = []
         for current in samples.by_plane(stacks):
             joined = self._joined(coded[-1], current) if coded else None
@@ -184,32 +194,42 @@ class Encoder:
                 coded.append(current)
         return coded
 
-    def _stack(
-        self, values: NDArray[np.unsignedinteger], bits: int, first: int, count: int, before: list[_CodedGroup]
-    ) -> Steps[list[_CodedGroup]]:
-        """All planes of channels that are coded together; `before` are those of the channels before them.
+    def _is_deep(self, values: NDArray[np.unsignedinteger], bits: int, channels: tuple[int, int]) -> Steps[bool]:
+        """Whether the model had better see ten bits of these channels than eight, as far as the middle of the image
+        tells: where the lower bits are noise, and not where they have a pattern that a fallback coder finds."""
+        if not DEEP_BITS <= bits <= _MOST_DEEP_BITS:
+            return False
+        part, sizes = _middle(values, _TOLD_BY), list[int]()
+        for deep in (False, True):
+            coded = yield from self._stack(part, bits, channels, deep, 0, [], True)
+            if coded[0].coding.kind == CONSTANT:
+                return False
+            sizes.append(_size(coded))
+        return sizes[1] < sizes[0]
 
-        Of deep images the model may see eight bits or ten: ten where the lower bits are noise, eight where they have
-        a pattern that a fallback coder finds. Which of both is found without adapting the model.
+    def _stack(
+        self,
+        values: NDArray[np.unsignedinteger],
+        bits: int,
+        channels: tuple[int, int],
+        deep: bool,
+        effort: int,
+        before: list[_CodedGroup],
+        is_last: bool,
+    ) -> Steps[list[_CodedGroup]]:
+        """All planes of channels that are coded together: the first, and how many.
+
+        before: those of the channels before them. is_last: whether no channels follow, which may be copies of these.
         """
-        stacks: list[list[_CodedGroup]] = []
-        may_be_deep = DEEP_BITS <= bits <= _MOST_DEEP_BITS
-        effort = 0 if may_be_deep else self.effort
-        for deep in (False, True) if may_be_deep else (False,):
-            coded: list[_CodedGroup] = []
-            for plane, group in enumerate(samples.plane_groups(bits, first, count, deep)):
-                previous = before[plane] if plane < len(before) else None
-                learned = bool(coded) and coded[0].coding.learned
-                part = ordinals.plane(values, group)
-                coded.append((yield from self._group(part, group, previous, learned, effort)))
-            stacks.append(coded)
-            if coded[0].coding.kind in (CONSTANT, COPIED):
-                break
-        best = min(stacks, key=_size)
-        if effort < self.effort and best[0].coding.learned:
-            adapted = yield from self._learn(best[0].values, best[0].group, best[0].coding.equal, self.effort)
-            best[0] = min(best[0], adapted, key=lambda top: _size([top]))
-        return best
+        coded: list[_CodedGroup] = []
+        for plane, group in enumerate(samples.plane_groups(bits, *channels, deep)):
+            previous = before[plane] if plane < len(before) else None
+            learned = bool(coded) and coded[0].coding.learned
+            found = yield from self._group(ordinals.plane(values, group), group, previous, learned, effort)
+            if is_last and found.coding.kind != FALLBACK:
+                found = found._replace(values=found.values[:0].copy())  # takes memory, and is not looked at again
+            coded.append(found)
+        return coded
 
     def _group(
         self,
@@ -364,11 +384,15 @@ def may_be_fallback(values: NDArray[np.uint8], size: int) -> bool:
     return bool((rows[:, 1:] == rows[:, :-1]).all(axis=2).mean() > EQUAL_NEIGHBOURS)
 
 
+def _middle(values: NDArray[Values], most: int) -> NDArray[Values]:
+    """A copy of so many rows and columns, or fewer, in the middle of [height, width, channels]."""
+    y, x = (max(0, size - most) // 2 for size in values.shape[:2])
+    return values[y : y + most, x : x + most].copy()
+
+
 def _has_pattern(values: NDArray[np.uint8], bits: int) -> bool:
     """Whether fallback coders make the values of a lower plane smaller than plain bits are, as far as a part tells."""
-    height, width, _ = values.shape
-    y, x = (max(0, size - _PART) // 2 for size in (height, width))
-    part = values[y : y + _PART, x : x + _PART].copy()
+    part = _middle(values, _PART)
     most = _PATTERN * part.size * bits / 8
     return len(fallback.encode(part, 0, most)) < most
 
@@ -376,7 +400,7 @@ def _has_pattern(values: NDArray[np.uint8], bits: int) -> bool:
 def _group_sections(coded: list[_CodedGroup]) -> list[tuple[bytes, ...]]:
     """The sections of groups, in order: from a prefix all of them can be shown small."""
     learned = [group for group in coded if group.coding.learned]
-    by_level = [pack_levels(group.tiles, group.values.shape[2]) for group in learned]
+    by_level = [pack_levels(group.tiles, group.coding.stored(group.group)) for group in learned]
     by_level += [group.plain for group in coded if group.coding.kind == PLAIN]
     fallbacks = [group for group in coded if group.coding.kind == FALLBACK]
     sections: list[tuple[bytes, ...]] = [(GENR, group.payload) for group in fallbacks if group.group.top]

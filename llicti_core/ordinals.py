@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from llicti_core.records import NamedTuple
@@ -116,12 +117,14 @@ class Values(NamedTuple):
 
 
 def join_samples(
-    parts: Sequence[Values], shape: tuple[int, int, int], sample_type: SampleType, table: ValueTable | None
+    parts: Iterator[Values], shape: tuple[int, int, int], sample_type: SampleType, table: ValueTable | None
 ) -> bytearray:
     """The samples of an image from the values of all its groups: row by row, channels interleaved, little endian.
 
-    shape: height, width, channels. table: of the ordinals, where the groups hold indices into it. Raises FormatError
-    where the table is damaged or lacks an index.
+    parts: each is asked for when the one before it has been copied, and its memory can be used again. shape: height,
+        width, channels. table: of the ordinals, where the groups hold indices into it.
+
+    Raises FormatError where the table is damaged or lacks an index.
     """
     if table is None and sample_type.size == 1:
         found = _join_bytes(parts, shape)
@@ -144,14 +147,14 @@ def join_samples(
     return samples
 
 
-def _join_bytes(parts: Sequence[Values], shape: tuple[int, int, int]) -> bytearray:
+def _join_bytes(parts: Iterator[Values], shape: tuple[int, int, int]) -> bytearray:
     """The ordinals of an image whose ordinals are bytes. Needs no NumPy."""
     height, width, channels = shape
-    only = parts[0]
-    if isinstance(only.values, bytearray) and only.stride == channels:
-        return only.values
+    first = next(parts)
+    if isinstance(first.values, bytearray) and first.stride == channels:
+        return first.values
     ordinals = bytearray(height * width * channels)
-    for part in parts:
+    for part in chain([first], parts):
         group, constant = part.group, part.constant
         for channel in range(group.channels):
             value = part.values[part.before + channel % part.stored :: part.stride]
@@ -159,22 +162,27 @@ def _join_bytes(parts: Sequence[Values], shape: tuple[int, int, int]) -> bytearr
     return ordinals
 
 
-def _join_planes(parts: Sequence[Values], ordinals: NDArray[np.unsignedinteger]) -> None:
+def _join_planes(parts: Iterator[Values], ordinals: NDArray[np.unsignedinteger]) -> None:
     """Fill `ordinals`, little-endian zeros [height, width, channels], from all planes of all groups."""
+    for part in parts:
+        _put(part, ordinals)
+        del part  # or its memory would be held while the next one is decoded
+
+
+def _put(part: Values, ordinals: NDArray[np.unsignedinteger]) -> None:
+    """Fill in the bits of one group."""
     import numpy as np
 
-    by_byte = ordinals.view(np.uint8).reshape(*ordinals.shape, ordinals.itemsize)
+    group = part.group
+    shape = (1, 1) if part.constant else ordinals.shape[:2]
+    values = np.frombuffer(part.values, value_type(group)).reshape(*shape, part.stride)
+    values = values[..., part.before : part.before + part.stored]
+    channels = slice(group.first, group.first + group.channels)
+    if group.bits == 8 and group.shift % 8 == 0:  # no other plane has bits of that byte
+        by_byte = ordinals.view(np.uint8).reshape(*ordinals.shape, ordinals.itemsize)
+        by_byte[..., channels, group.shift // 8] = values
+        return
     rows = max(1, _BLOCK // ordinals[0].size)
-    for part in parts:
-        group = part.group
-        shape = (1, 1) if part.constant else ordinals.shape[:2]
-        values = np.frombuffer(part.values, value_type(group)).reshape(*shape, part.stride)
-        values = values[..., part.before : part.before + part.stored]
-        channels = slice(group.first, group.first + group.channels)
-        if group.bits == 8 and group.shift % 8 == 0:  # no other plane has bits of that byte
-            by_byte[..., channels, group.shift // 8] = values
-            continue
-        for start in range(0, len(ordinals), rows):
-            block = values if part.constant else values[start : start + rows]
-            shifted = block.astype(ordinals.dtype) << ordinals.dtype.type(group.shift)
-            ordinals[start : start + rows, :, channels] |= shifted
+    for start in range(0, len(ordinals), rows):
+        block = values if part.constant else values[start : start + rows]
+        ordinals[start : start + rows, :, channels] |= block.astype(ordinals.dtype) << ordinals.dtype.type(group.shift)
