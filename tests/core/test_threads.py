@@ -91,7 +91,7 @@ def test_systems_without_control_groups_have_no_limit(tmp_path: Path) -> None:
 
 
 def _slow() -> np.ndarray:
-    return noise(700, 700)
+    return noise(1200, 1200)
 
 
 def _decoding() -> Callable[[], object]:
@@ -130,7 +130,8 @@ def test_interrupts_end_the_work_soon(
 ) -> None:
     monkeypatch.setenv("LLICTI_ISA", "generic")  # slow enough everywhere
     code, before = work(), _system_threads()
-    assert 0 <= _interrupt_late(code, after=0.2) < 0.3
+    # One of a few times, since other programs may have the processors.
+    assert any(0 <= _interrupt_late(code, after=0.1) < 0.3 for _ in range(5))
     assert _system_threads() <= before + 1  # the timer's, perhaps
 
 
