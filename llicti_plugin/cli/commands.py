@@ -139,10 +139,11 @@ def decode(
 @click.argument("destination", metavar="DST", type=click.Path(file_okay=False))
 @click.option(
     "--to",
-    type=click.Choice(["llc", "png", "tiff"]),
+    type=click.Choice(["llc", "webdataset", "png", "tiff"]),
     default="llc",
     show_default=True,
-    help="What to make: .llc files of images, or of .llc files PNG, where that holds the image, or TIFF.",
+    help="What to make: .llc files of images; the same in tar files, for training; or of .llc files PNG, where that "
+    "holds the image, or TIFF.",
 )
 @click.option("--model", default="default", metavar="NAME", help="Name of an installed model; by default `default`.")
 @click.option(
@@ -156,6 +157,13 @@ def decode(
     type=click.IntRange(min=1),
     metavar="N",
     help="Processes, of one thread each; by default one for each processor.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["processes", "ray"]),
+    default="processes",
+    show_default=True,
+    help="Who works: processes of this machine, or a Ray cluster.",
 )
 @click.option(
     "--report",
@@ -174,10 +182,11 @@ def convert(
     replace: bool,
     force: bool,
     workers: int | None,
+    engine: str,
     report: str | None,
     dry_run: bool,
 ) -> int:
-    """Convert collections: files, patterns, and folders, which DST mirrors.
+    """Convert collections: files, patterns, folders, and URLs of these in object stores; DST mirrors them.
 
     Every file that is written is read back and compared. The same command goes on with a run that was stopped.
     """
@@ -186,12 +195,12 @@ def convert(
     from llicti_plugin.collection import Settings
 
     settings = Settings(to, model, effort, lossy, force, replace)
-    problem = convert.check(sources, settings, report)
+    problem = convert.check(sources, destination, settings, engine, report)
     if problem:
         raise click.UsageError(problem)
     if dry_run:
         return convert.dry_run(sources, destination, settings, workers or available())
-    return convert.run(sources, destination, settings, workers or available(), report)
+    return convert.run(sources, destination, settings, engine, workers, report)
 
 
 @llicti.command()

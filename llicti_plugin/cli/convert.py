@@ -10,28 +10,53 @@ from contextlib import suppress
 from importlib.util import find_spec
 
 from llicti_core import LLCError, models
+from llicti_core.threads import available
 from llicti_plugin.cli import batch, say
 from llicti_plugin.cli.amounts import change, in_bytes, in_time
+from llicti_plugin.cli.extras import how_to_install
 from llicti_plugin.cli.progress import Progress
-from llicti_plugin.collection import estimate, manifest, report, sources
+from llicti_plugin.collection import estimate, files, manifest, report, sources
 from llicti_plugin.collection.manifest import Manifest, Settings
 from llicti_plugin.collection.workers import Engine, LocalProcesses
 
+_OF_A_CLUSTER = 64
+"""Workers for which a run is cut into shards where nobody says how many a cluster has."""
 
-def run(paths: Sequence[str], destination: str, settings: Settings, workers: int, report_path: str | None) -> int:
-    """Convert a collection, or go on with that; returns the exit status. Raises Interrupted and OutputError."""
+
+def run(
+    paths: Sequence[str],
+    destination: str,
+    settings: Settings,
+    engine: str,
+    workers: int | None,
+    report_path: str | None,
+) -> int:
+    """Convert a collection, or go on with that; returns the exit status. Raises Interrupted and OutputError.
+
+    workers: None for as many as there are processors.
+    """
     folder = manifest.home(paths, destination, settings)
     try:
         planned = manifest.unfinished(folder)
         if planned:
             say.err(f"goes on with the run of {planned.files} files that was planned before")
         else:
-            planned = manifest.plan(paths, destination, settings, folder, workers=workers)
-        return _run(planned, LocalProcesses(workers), report_path or os.path.join(folder, "report.jsonl"))
+            expected = workers or (available() if engine == "processes" else _OF_A_CLUSTER)
+            planned = manifest.plan(paths, destination, settings, folder, workers=expected)
+        report_path = report_path or files.join(folder, "report.jsonl")
+        return _run(planned, _engine(engine, workers), report_path)
     except OSError as error:
         path = f"{say.shown(error.filename)}: " if error.filename else ""
         say.err(f"{path}{say.reason(error)}; the same command goes on where this run ends")
         return 1
+
+
+def _engine(name: str, workers: int | None) -> Engine:
+    if name == "processes":
+        return LocalProcesses(workers or available())
+    from llicti_plugin.collection.ray_cluster import RayCluster
+
+    return RayCluster(workers)
 
 
 def _run(planned: Manifest, engine: Engine, report_path: str) -> int:
@@ -69,17 +94,17 @@ def _write_report(planned: Manifest, path: str) -> report.Totals:
 
 def _summary(totals: report.Totals, planned: Manifest, seconds: float) -> list[str]:
     """What has been done, in lines."""
-    files = totals.files
-    saving = f": {_saving(totals)}" if files[report.CONVERTED] else ""
-    lines = [f"{files[report.CONVERTED]} of {planned.files} files converted in {in_time(seconds)}{saving}"]
+    counts = totals.files
+    saving = f": {_saving(totals)}" if counts[report.CONVERTED] else ""
+    lines = [f"{counts[report.CONVERTED]} of {planned.files} files converted in {in_time(seconds)}{saving}"]
     for count, words in (
-        (files[report.PRESENT], "had been converted before"),
+        (counts[report.PRESENT], "had been converted before"),
         (totals.removed, "sources removed"),
         (totals.not_removed, "sources not removed, of which not all is kept"),
-        (files[report.LARGER], "left alone, as they would become larger"),
-        (files[report.LOSSY], "left alone, as they are of a lossy format (--lossy takes them)"),
+        (counts[report.LARGER], "left alone, as they would become larger"),
+        (counts[report.LOSSY], "left alone, as they are of a lossy format (--lossy takes them)"),
         (totals.with_notes, "with notes in the report"),
-        (files[report.FAILED], "failed"),
+        (counts[report.FAILED], "failed"),
     ):
         if count:
             lines.append(f"{count} {words}")
@@ -109,8 +134,21 @@ def dry_run(paths: Sequence[str], destination: str, settings: Settings, workers:
     return 0
 
 
-def check(paths: Sequence[str], settings: Settings, report_path: str | None) -> str | None:
+def check(
+    paths: Sequence[str], destination: str, settings: Settings, engine: str, report_path: str | None
+) -> str | None:
     """What is wrong with these arguments, in words; None where nothing is."""
+    try:
+        for path in (*paths, destination, *((report_path,) if report_path else ())):
+            files.of(files.normal(path))
+    except ImportError as error:
+        return f"{say.one_line(str(error))}: {how_to_install('cluster')}"
+    except ValueError as error:
+        return say.one_line(str(error))
+    if engine == "ray" and not find_spec("ray"):
+        return f"--engine ray needs ray: {how_to_install('cluster')}"
+    if settings.to == "webdataset" and (settings.force or settings.replace):
+        return "--to webdataset takes neither --force nor --replace"
     if settings.force and settings.replace:
         return "--force and --replace exclude each other: what was overwritten could be all that is left of a source"
     missing = sources.missing(paths)

@@ -15,10 +15,10 @@ import click
 
 from llicti_plugin.cli import say
 from llicti_plugin.cli.amounts import in_bytes
-from llicti_plugin.collection import report
+from llicti_plugin.collection import files, report
 from llicti_plugin.collection.manifest import Manifest
 
-_SECONDS = 0.5
+_SECONDS, _SECONDS_IN_STORES = 0.5, 10.0
 """Between two looks at the folder."""
 
 
@@ -54,12 +54,13 @@ class Progress:
 
     def tick(self) -> None:
         """Look at what has been done since, if the last time was not just now."""
-        if time.monotonic() - self._looked >= _SECONDS:
+        in_store = files.is_url(self._planned.folder)
+        if time.monotonic() - self._looked >= (_SECONDS_IN_STORES if in_store else _SECONDS):
             self._look()
 
     def _look(self) -> None:
         before = self._totals.read
-        for name in os.listdir(self._planned.folder):
+        for name in files.of(self._planned.folder).names(self._planned.folder):
             stem, kind = os.path.splitext(name)
             if not stem.startswith("shard-") or (number := int(stem[6:])) in self._done:
                 continue
@@ -75,18 +76,16 @@ class Progress:
         self._looked = time.monotonic()
 
     def _read_journal(self, number: int) -> None:
-        with open(self._planned.journal(number), "rb") as file:
-            file.seek(self._read.get(number, 0))
-            lines = file.read()
+        path, start = self._planned.journal(number), self._read.get(number, 0)
+        lines = files.of(path).read(path)[start:]
         lines = lines[: lines.rfind(b"\n") + 1]
-        self._read[number] = self._read.get(number, 0) + len(lines)
+        self._read[number] = start + len(lines)
         for row, result in report.read_journal(lines.decode("ascii").splitlines()):
             self._tell(number, row, result)
 
     def _read_sidecar(self, number: int) -> None:
-        with open(self._planned.sidecar(number), encoding="ascii") as file:
-            for row, result in enumerate(report.read_lines(file)):
-                self._tell(number, row, result)
+        for row, result in enumerate(report.read_lines(report.read_text(self._planned.sidecar(number)))):
+            self._tell(number, row, result)
         self._done.add(number)
         self._known.pop(number, None)
         self._read.pop(number, None)

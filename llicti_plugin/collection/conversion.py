@@ -8,7 +8,7 @@ import llicti_core
 from llicti_plugin.cli import decode, encode, targets
 from llicti_plugin.collection.manifest import Settings
 
-_SUFFIXES = {"llc": (".llc",), "png": targets.DEFAULTS, "tiff": (".tif",)}
+_SUFFIXES = {"llc": (".llc",), "webdataset": (".llc",), "png": targets.DEFAULTS, "tiff": (".tif",)}
 
 
 class Converted(NamedTuple):
@@ -37,7 +37,7 @@ def convert(data: bytes, settings: Settings) -> Converted:
 
     Raises Failure where it cannot be kept whole or does not come back, and whatever a reader raises for a damaged file.
     """
-    if settings.to == "llc":
+    if settings.makes_llc:
         coded, _ = encode.encoded(data, {"model": settings.model, "effort": settings.effort, "threads": 1})
         return compared(data, coded)
     frames = decode.frames(data, scale=1, region=None, threads=1)

@@ -68,13 +68,13 @@ def _try(row: Row, manifest: Manifest) -> _Tried | None:
     settings = manifest.settings
     try:
         data = files.of(row.path).read(row.path)
-        form = lossy.lossy_format(data) if settings.to == "llc" else None
+        form = lossy.lossy_format(data) if settings.makes_llc else None
         if form and not settings.lossy:
             return _Tried(False, len(data), 0, 0.0)
         made = len(conversion.convert(data, settings).data)
     except Exception:  # whatever a damaged file makes a library raise
         return None
-    after = min(made, len(data)) if settings.to == "llc" and not form else made
+    after = min(made, len(data)) if settings.makes_llc and not form else made
     return _Tried(True, len(data), after, time.monotonic() - began)
 
 

@@ -1,17 +1,21 @@
-"""Looking at, reading, writing and removing a collection's files, which here are on disks of this machine.
+"""Looking at, reading, writing and removing files, those of a collection and those of its runs, on disks.
 
-What another kind of storage has to offer are the methods of `LocalFiles`, with their promises.
+Whatever has `://` in it is a URL, and its files are in a store (stores.py), which offers the same methods with the same
+promises. All other places here that take a path take either.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
-from contextlib import suppress
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import BinaryIO, NamedTuple, Protocol
+from urllib.request import url2pathname
 
-from llicti_core.atomic import sync_folder
+from llicti_core.atomic import sync_folder, write_whole
 from llicti_plugin.cli.batch import Failure
 
 PARTIAL = ".llicti-part"
@@ -19,76 +23,235 @@ PARTIAL = ".llicti-part"
 
 
 class Stat(NamedTuple):
-    """What tells that a file is the same as before. size: in bytes. modified: in nanoseconds since 1970."""
+    """What tells that a file is the same as before. size: in bytes. modified: in nanoseconds since 1970. tag: what a
+    store calls the content, such as S3's ETag."""
 
     size: int
     modified: int
+    tag: str = ""
+
+
+_GRAINS = (1, 100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)
+"""Nanoseconds of which file systems keep multiples as times."""
+
+
+def same_time(kept: int, given: int) -> bool:
+    """Whether a time may be what a file system has kept of the one that a file was given."""
+    return any(kept % grain == 0 and abs(kept - given) < grain for grain in _GRAINS)
+
+
+class Files(Protocol):
+    """What a kind of storage does. All methods raise OSError; a store's may raise what its library does."""
+
+    def stat(self, path: str) -> Stat | None:
+        """What tells a file from others; None where there is none."""
+        ...
+
+    def read(self, path: str, most: int = -1, start: int = 0) -> bytes:
+        """All of a file, or no more than `most` bytes of it, from `start` on."""
+        ...
+
+    def write(self, path: str, data: bytes, like: str, stat: Stat) -> str:
+        """Write a file that is made of the file `like`, which was so when it was read; returns the tag of it.
+
+        It is there, or replaces what was there, whole or not at all, and has been read back and compared. Raises
+        Failure where it comes back changed; then it is not there.
+        """
+        ...
+
+    def made_of(self, path: str, source: Stat) -> bool | None:
+        """Whether a file that is there was made of a source that is so; None where only its pixels can tell."""
+        ...
+
+    def settle(self, path: str) -> None:
+        """Return once nothing but damage can take away the file `path`."""
+        ...
+
+    def checksum(self, path: str) -> str:
+        """SHA-256 of a file as it is in the storage, not in memory, in hexadecimal."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        ...
+
+    # What runs keep for themselves.
+
+    def names(self, folder: str) -> list[str]:
+        """The names of files in a folder."""
+        ...
+
+    def write_own(self, path: str, data: bytes) -> None:
+        """Write a file, whole or not at all."""
+        ...
+
+    def appending(self, path: str) -> AbstractContextManager[Callable[[str], None]]:
+        """A function that adds ASCII text to a file, there for others to see when it returns."""
+        ...
+
+    def assembled(self, path: str) -> AbstractContextManager[str]:
+        """The path of a file on this machine that may be written to meanwhile, and becomes `path` at the end.
+
+        That happens whole or not at all, and not where an exception is raised. A store's file is read back.
+        """
+        ...
+
+    def remove_folder(self, folder: str) -> None:
+        """Remove a folder with all that is in it, if it is there."""
+        ...
 
 
 class LocalFiles:
-    """Files by their paths."""
+    """Files by their paths. See Files."""
 
     def stat(self, path: str) -> Stat | None:
-        """Size and time of a file; None where there is none. Raises OSError."""
+        """Size and time of a file; None where there is none."""
         try:
             found = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         return Stat(found.st_size, found.st_mtime_ns)
 
-    def same(self, path: str, other: str) -> bool:
-        """Whether two names are of the same file. Raises OSError."""
-        return os.path.samefile(path, other)
-
-    def read(self, path: str, most: int = -1) -> bytes:
-        """All of a file, or no more than its first `most` bytes. Raises OSError."""
+    def read(self, path: str, most: int = -1, start: int = 0) -> bytes:
+        """See Files.read."""
         with open(path, "rb") as file:
+            if start:
+                file.seek(start)
             return file.read(most)
 
-    def write(self, path: str, data: bytes, like: str) -> None:
-        """Write a file, with times of the file `like`, and its permissions, if it can have them; folders are made.
+    def write(self, path: str, data: bytes, like: str, stat: Stat) -> str:
+        """Write a file, with the time of `stat`, and permissions of the file `like`, if it can have them.
 
-        It is there, or replaces what was there, only once it has been read back from the disk and compared. Raises
-        OSError, or Failure where it comes back changed; then nothing is left behind. A process that is killed leaves a
-        file whose name ends in PARTIAL, which the next to write the same file replaces.
+        Folders are made. See Files.write. A process that is killed leaves a file whose name ends in PARTIAL, which the
+        next to write the same file replaces.
         """
-        folder, name = os.path.split(path)
-        os.makedirs(folder, exist_ok=True)
-        partial = os.path.join(folder, f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{PARTIAL}")
-        try:
+        with _put_in_place(path) as partial:
             with open(partial, "wb") as file:
                 file.write(data)
                 file.flush()
-                with suppress(PermissionError):  # of file systems without permissions, such as FAT
-                    shutil.copystat(like, partial)
-                found = os.stat(like)
-                os.utime(partial, ns=(found.st_atime_ns, found.st_mtime_ns))
+                if not is_url(like):
+                    with suppress(PermissionError):  # of file systems without permissions, such as FAT
+                        shutil.copystat(like, partial)
+                os.utime(partial, ns=(stat.modified, stat.modified))
                 os.fsync(file.fileno())
-            if _read_from_disk(partial) != data:
-                msg = "what was written does not come back from the disk"
-                raise Failure(msg, path)
-            os.replace(partial, path)
-        except BaseException:
-            with suppress(OSError):
-                os.remove(partial)
-            raise
+            if read_from_disk(partial) != data:
+                raise Failure(NOT_BACK, path)
+        return ""
+
+    def made_of(self, path: str, source: Stat) -> bool | None:
+        """Known by the time, which a target is given before it is put in place."""
+        found = self.stat(path)
+        return found is not None and same_time(found.modified, source.modified)
 
     def settle(self, path: str) -> None:
-        """Return once it is on the disk that the file `path` is in its folder. Raises OSError."""
+        """Return once it is on the disk that the file `path` is in its folder."""
         sync_folder(os.path.dirname(path))
 
     def checksum(self, path: str) -> str:
-        """SHA-256 of a file as it is on the disk, in hexadecimal. Raises OSError."""
-        return sha256(_read_from_disk(path))
+        """See Files.checksum."""
+        return sha256(read_from_disk(path))
 
     def remove(self, path: str) -> None:
-        """Remove a file. Raises OSError."""
+        """See Files.remove."""
         os.remove(path)
 
+    def names(self, folder: str) -> list[str]:
+        """See Files.names."""
+        return os.listdir(folder)
 
-def of(path: str) -> LocalFiles:
-    """What `path` is to be looked at, read and written with."""
-    return LocalFiles()
+    def write_own(self, path: str, data: bytes) -> None:
+        """See Files.write_own."""
+        write_whole(path, data, durable=True)
+
+    @contextmanager
+    def appending(self, path: str) -> Iterator[Callable[[str], None]]:
+        """See Files.appending."""
+        with open(path, "a", encoding="ascii", newline="\n") as file:
+
+            def append(text: str) -> None:
+                file.write(text)
+                file.flush()
+
+            yield append
+
+    @contextmanager
+    def assembled(self, path: str) -> Iterator[str]:
+        """See Files.assembled."""
+        with _put_in_place(path) as partial:
+            yield partial
+            with open(partial, "rb+") as file:
+                os.fsync(file.fileno())
+
+    def remove_folder(self, folder: str) -> None:
+        """See Files.remove_folder."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+NOT_BACK = "what was written does not come back from the disk"
+
+
+@contextmanager
+def _put_in_place(path: str) -> Iterator[str]:
+    """The name of a file beside `path` that replaces it at the end, and is removed where an exception is raised."""
+    folder, name = os.path.split(path)
+    if folder:
+        os.makedirs(folder, exist_ok=True)
+    partial = os.path.join(folder, f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{PARTIAL}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            os.remove(partial)
+        raise
+
+
+_FILE = "file://"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def is_url(path: str) -> bool:
+    """Whether files are in a store."""
+    return _URL.match(path) is not None
+
+
+def normal(path: str) -> str:
+    """A path, which `file://` URLs become, or a URL without a slash at its end."""
+    if path.startswith(_FILE):
+        return url2pathname(path[len(_FILE) :])
+    return path.rstrip("/") if is_url(path) else path
+
+
+def absolute(path: str) -> str:
+    """A path or URL that means the same wherever a process runs."""
+    path = normal(path)
+    return path if is_url(path) else os.path.abspath(path)
+
+
+def join(folder: str, *names: str) -> str:
+    """What is below a folder, which may be a URL."""
+    if is_url(folder):
+        return "/".join((folder, *(name.replace(os.sep, "/") for name in names)))
+    return os.path.join(folder, *names)
+
+
+def same(path: str, other: str) -> bool:
+    """Whether two names of files that are there are of the same one. Raises OSError."""
+    if is_url(path) or is_url(other):
+        return path == other
+    return os.path.samefile(path, other)
+
+
+def of(path: str) -> Files:
+    """What `path` is to be looked at, read and written with.
+
+    Raises ImportError where what a URL takes is not installed, ValueError where nothing knows its scheme.
+    """
+    if not is_url(path):
+        return LocalFiles()
+    from llicti_plugin.collection.stores import StoreFiles
+
+    return StoreFiles(path)
 
 
 def sha256(data: bytes) -> str:
@@ -96,10 +259,16 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _read_from_disk(path: str) -> bytes:
-    """All of a file, not from memory, where the system can be asked for that."""
-    with open(path, "rb") as file:
-        if hasattr(os, "posix_fadvise"):
-            with suppress(OSError):  # of a file system that knows nothing of it
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+def from_disk(path: str) -> BinaryIO:
+    """A file opened to be read, not from memory, where the system can be asked for that. Raises OSError."""
+    file = open(path, "rb")  # noqa: SIM115
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):  # of a file system that knows nothing of it
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return file
+
+
+def read_from_disk(path: str) -> bytes:
+    """All of a file, as from_disk reads it. Raises OSError."""
+    with from_disk(path) as file:
         return file.read()

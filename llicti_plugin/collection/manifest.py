@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from itertools import chain, count
 from typing import Any, NamedTuple
 
-from llicti_core.atomic import write_whole
-from llicti_plugin.collection import lossy, sources
+from llicti_plugin.collection import files, lossy, sources
 
 _SHARD_FILES, _SHARD_BYTES = 500, 256 << 20
 """The most files, and about the most bytes, of a shard."""
@@ -27,7 +25,8 @@ _ROWS, _MANIFEST = "rows.jsonl", "manifest.json"
 class Settings(NamedTuple):
     """What a run is to do with each file.
 
-    to: "llc"; "png" for PNG where that holds the image, else TIFF; "tiff". model, effort: of llicti_core.encode.
+    to: "llc"; "webdataset" for `.llc` files in tar files; "png" for PNG where that holds the image, else TIFF; "tiff".
+    model, effort: of llicti_core.encode.
     lossy: whether lossy sources are taken, too. force: whether targets are overwritten that were not made of their
     sources as they are now. replace: whether sources are removed.
     """
@@ -39,16 +38,22 @@ class Settings(NamedTuple):
     force: bool = False
     replace: bool = False
 
+    @property
+    def makes_llc(self) -> bool:
+        """Whether `.llc` files are made, of other images."""
+        return self.to in ("llc", "webdataset")
+
 
 class Row(NamedTuple):
-    """A file to convert. path: absolute. stem: its target below the destination, without suffix. size, modified: as in
-    files.Stat when the run was planned. error: why it could not be looked at then."""
+    """A file to convert. path: absolute, or a URL. stem: its target below the destination, without suffix. size,
+    modified, tag: as in files.Stat when the run was planned. error: why it could not be looked at then."""
 
     path: str
     stem: str
     size: int
     modified: int
     error: str = ""
+    tag: str = ""
 
 
 class Shard(NamedTuple):
@@ -60,7 +65,7 @@ class Shard(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """A plan as it is in its folder. destination: absolute. kinds: files and bytes by suffix of the sources."""
+    """A plan as it is in its folder. destination: absolute, or a URL. kinds: files and bytes by suffix of sources."""
 
     folder: str
     destination: str
@@ -70,9 +75,9 @@ class Manifest(NamedTuple):
 
     @classmethod
     def load(cls, folder: str) -> Manifest:
-        """The plan in a folder. Raises OSError, and ValueError where it is none."""
-        with open(os.path.join(folder, _MANIFEST), encoding="utf-8") as file:
-            stored: dict[str, Any] = json.load(file)
+        """The plan in a folder, or below a URL. Raises OSError, and ValueError where it is none."""
+        folder = files.absolute(folder)  # other processes may be in other folders
+        stored: dict[str, Any] = json.loads(files.of(folder).read(files.join(folder, _MANIFEST)))
         return cls(
             folder,
             stored["destination"],
@@ -93,38 +98,40 @@ class Manifest(NamedTuple):
 
     def rows(self, number: int) -> Iterator[Row]:
         """The rows of a shard. Raises OSError."""
-        with open(os.path.join(self.folder, _ROWS), encoding="ascii") as file:
-            file.seek(self.shards[number].start)
-            for _ in range(self.shards[number].files):
-                yield Row(*json.loads(file.readline()))
+        start = self.shards[number].start
+        most = self.shards[number + 1].start - start if number + 1 < len(self.shards) else -1
+        for line in files.of(self.folder).read(files.join(self.folder, _ROWS), most, start).splitlines():
+            yield Row(*json.loads(line))
 
     def sidecar(self, number: int) -> str:
         """The file of a shard's results, which is there once all of them are."""
-        return os.path.join(self.folder, f"shard-{number:06}.jsonl")
+        return files.join(self.folder, f"shard-{number:06}.jsonl")
 
     def journal(self, number: int) -> str:
         """The file in which a shard's work is noted as it is done."""
-        return os.path.join(self.folder, f"shard-{number:06}.journal")
+        return files.join(self.folder, f"shard-{number:06}.journal")
 
     def pending(self) -> list[int]:
         """The shards that are not done."""
-        return [number for number in range(len(self.shards)) if not os.path.exists(self.sidecar(number))]
+        done = set(files.of(self.folder).names(self.folder))
+        return [n for n in range(len(self.shards)) if os.path.basename(self.sidecar(n)) not in done]
 
 
 def home(paths: Sequence[str], destination: str, settings: Settings) -> str:
     """The folder in the destination for the plan of such a run: the same for the same arguments."""
-    named = [[os.path.abspath(path) for path in paths], os.path.abspath(destination), settings]
+    named = [[files.absolute(path) for path in paths], files.absolute(destination), settings]
     digest = hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
-    return os.path.join(destination, sources.STATE, digest)
+    return files.join(files.normal(destination), sources.STATE, digest)
 
 
 def unfinished(folder: str) -> Manifest | None:
-    """The plan in a folder, where there is one of which not all is done."""
+    """The plan in a folder, where there is one to go on with: not all is done, or it is a training set's, to which
+    nothing can be added."""
     try:
         manifest = Manifest.load(folder)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return manifest if manifest.pending() else None
+    return manifest if manifest.settings.to == "webdataset" or manifest.pending() else None
 
 
 def plan(
@@ -132,35 +139,33 @@ def plan(
 ) -> Manifest:
     """Find the files of a collection and write down what is to be done, in place of any earlier plan in `folder`.
 
-    paths: files, folders and patterns. destination: the folder that mirrors them. folder: by default that of `home`.
-    workers: how many will work at once. Takes memory for the names in one folder at a time, and for the places of
-    shards. Raises OSError.
+    paths: files, folders, patterns and URLs of these. destination: the folder or URL that mirrors them. folder: by
+    default that of `home`. workers: how many will work at once. Takes memory for the names in one folder at a time (of
+    S3 for 1000 names), and for the places of shards. Raises OSError; ImportError and ValueError as files.of does.
     """
-    folder = os.path.abspath(folder or home(paths, destination, settings))
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)
-    files = size = 0
+    paths, destination = [files.normal(path) for path in paths], files.absolute(destination)
+    folder = files.absolute(folder or home(paths, destination, settings))
+    storage = files.of(folder)
+    storage.remove_folder(folder)
+    count = size = 0
     kinds: dict[str, tuple[int, int]] = {}
-    with (
-        closing(_Stems()) as stems,
-        open(os.path.join(folder, _ROWS), "w", encoding="ascii", newline="\n") as rows,
-    ):
-        for found in sources.find(paths, sources.suffixes(settings.to), destination):
-            if stems.has_seen(found.path):
-                continue
-            suffix = os.path.splitext(found.path)[1].lower()
-            row = Row(found.path, stems.of(found.relative), found.size, found.modified, found.error)
-            rows.write(json.dumps(row) + "\n")
-            files, size = files + 1, size + row.size
-            of_kind = kinds.get(suffix, (0, 0))
-            kinds[suffix] = of_kind[0] + 1, of_kind[1] + row.size
-    parts = _SHARDS_A_WORKER * workers
-    most_files, most_bytes = min(_SHARD_FILES, -(-files // parts)), min(_SHARD_BYTES, 1 + size // parts)
-    shards = _cut(os.path.join(folder, _ROWS), most_files, most_bytes)
-    manifest = Manifest(folder, os.path.abspath(destination), settings, shards, kinds)
+    with storage.assembled(files.join(folder, _ROWS)) as path:
+        with closing(_Stems()) as stems, open(path, "w", encoding="ascii", newline="\n") as rows:
+            for found in sources.find(paths, sources.suffixes(settings.makes_llc), destination):
+                if stems.has_seen(found.path):
+                    continue
+                suffix = os.path.splitext(found.path)[1].lower()
+                row = Row(found.path, stems.of(found.relative), *found[2:])
+                rows.write(json.dumps(row) + "\n")
+                count, size = count + 1, size + row.size
+                of_kind = kinds.get(suffix, (0, 0))
+                kinds[suffix] = of_kind[0] + 1, of_kind[1] + row.size
+        parts = _SHARDS_A_WORKER * workers
+        shards = _cut(path, min(_SHARD_FILES, -(-count // parts)), min(_SHARD_BYTES, 1 + size // parts))
+    manifest = Manifest(folder, destination, settings, shards, kinds)
     stored = {**manifest._asdict(), "settings": settings._asdict()}
     del stored["folder"]  # it may be seen under another name from elsewhere
-    write_whole(os.path.join(folder, _MANIFEST), json.dumps(stored).encode(), durable=True)
+    storage.write_own(files.join(folder, _MANIFEST), json.dumps(stored).encode())
     return manifest
 
 
@@ -180,9 +185,9 @@ class _Stems:
         stem, suffix = os.path.splitext(relative)
         # What is most likely left alone does not take the short name of another picture, nor take it away later.
         names = (relative,) if suffix.lower() in lossy.SUFFIXES else (stem, relative)
-        further = (f"{relative}-{number}" for number in count(2))
+        further = (f"{relative}-{number}" for number in itertools.count(2))
         # Names that differ in case alone are the same on some file systems.
-        return next(name for name in chain(names, further) if self._take(name.casefold()))
+        return next(name for name in itertools.chain(names, further) if self._take(name.casefold()))
 
     def has_seen(self, path: str) -> bool:
         """Whether a source was named before, which its folder may have been, too."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from llicti_plugin.collection import files
 from llicti_plugin.collection.manifest import Manifest
 
 CONVERTED, PRESENT, LOSSY, LARGER, FAILED = "converted", "present", "lossy", "larger", "failed"
@@ -18,11 +18,12 @@ become larger; or it failed."""
 class Result(NamedTuple):
     """What became of a file.
 
-    path: absolute. status: one of those above. target: the file that was written, absolute, or None. bytes_before,
-    bytes_after: sizes of source and target, None where there is none. pixels: of all its frames, 0 where they were not
-    looked at. sha256: of the target, in hexadecimal, if it was read. seconds: of time that it took. removed: whether
-    the source has been removed. reason: why it failed, or was left alone or not removed. notes: what of the source is
-    not in the target.
+    path: absolute, or a URL. status: one of those above. target: the file that was written, likewise, or None.
+    bytes_before, bytes_after: sizes of source and target, None where there is none. pixels: of all its frames, 0 where
+    they were not looked at. sha256: of the target, or of `member`, in hexadecimal, if it was read. seconds: of time
+    that it took. removed: whether the source has been removed. reason: why it failed, or was left alone or not removed.
+    notes: what of the source is not in the target. tag: what a store calls the target's content, such as S3's ETag.
+    member: the file's name in the target, where that is a tar file.
     """
 
     path: str
@@ -36,6 +37,8 @@ class Result(NamedTuple):
     removed: bool = False
     reason: str | None = None
     notes: tuple[str, ...] = ()
+    tag: str | None = None
+    member: str | None = None
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -44,7 +47,7 @@ class Result(NamedTuple):
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Result:
         """What a line of JSON says."""
-        known = {name: stored[name] for name in cls._fields}
+        known = {name: stored[name] for name in cls._fields if name in stored}
         return cls(**{**known, "notes": tuple(known["notes"])})
 
 
@@ -77,13 +80,18 @@ class Totals:
 
 def results(manifest: Manifest) -> Iterator[Result]:
     """What is known of the files of a run, shard by shard, of those that are not done too. Raises OSError."""
+    storage = files.of(manifest.folder)
+    pending = set(manifest.pending())
     for number in range(len(manifest.shards)):
-        if os.path.exists(manifest.sidecar(number)):
-            with open(manifest.sidecar(number), encoding="ascii") as file:
-                yield from read_lines(file)
-        elif os.path.exists(manifest.journal(number)):
-            with open(manifest.journal(number), encoding="ascii") as file:
-                yield from dict(read_journal(file)).values()
+        if number not in pending:
+            yield from read_lines(read_text(manifest.sidecar(number)))
+        elif storage.stat(manifest.journal(number)):
+            yield from dict(read_journal(read_text(manifest.journal(number)))).values()
+
+
+def read_text(path: str) -> list[str]:
+    """The lines of an ASCII text. Raises OSError."""
+    return files.of(path).read(path).decode("ascii").splitlines()
 
 
 def read_lines(file: Iterable[str]) -> Iterator[Result]:
@@ -106,22 +114,16 @@ def notes(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def write(found: Iterable[Result], path: str) -> None:
-    """Write results to a file: Parquet where it is named .parquet, which takes pyarrow, else lines of JSON.
+    """Write results to a file or URL: Parquet where it is named .parquet, which takes pyarrow, else lines of JSON.
 
     Raises OSError, ImportError.
     """
-    partial = f"{path}.part"
-    try:
+    with files.of(path).assembled(path) as local:
         if path.endswith(".parquet"):
-            _write_parquet(found, partial)
+            _write_parquet(found, local)
         else:
-            with open(partial, "w", encoding="ascii", newline="\n") as file:
+            with open(local, "w", encoding="ascii", newline="\n") as file:
                 file.writelines(result.to_json() + "\n" for result in found)
-        os.replace(partial, path)
-    except BaseException:
-        if os.path.exists(partial):
-            os.remove(partial)
-        raise
 
 
 _ROWS_AT_ONCE = 10_000

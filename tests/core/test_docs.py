@@ -38,8 +38,16 @@ def examples(path: Path, language: str) -> list[str]:
 
 
 def here(blocks: list[str]) -> list[str]:
-    """Those of some blocks of Python that can run here: libraries may be missing, and GPUs."""
-    missing = ["cuda", *(name for name in ("numcodecs", "torch", "zarr") if not importlib.util.find_spec(name))]
+    """Those of some blocks of Python that can run here: libraries may be missing, and GPUs.
+
+    Readers of training sets have their examples run in tests/plugins/test_training_sets.py.
+    """
+    missing = [
+        "cuda",
+        "import datasets",
+        "import webdataset",
+        *(name for name in ("numcodecs", "torch", "zarr") if not importlib.util.find_spec(name)),
+    ]
     return [block for block in blocks if not any(name in block for name in missing)]
 
 

@@ -33,7 +33,6 @@ from llicti_plugin.collection import (
     plan,
     report,
     run_shard,
-    shard,
 )
 from llicti_plugin.collection.report import CONVERTED, FAILED, LARGER, LOSSY, PRESENT, Result
 from llicti_plugin.collection.workers import LocalProcesses
@@ -239,9 +238,7 @@ def test_lossy_formats(tmp_path: Path) -> None:
 
 
 def test_what_would_become_larger(tmp_path: Path) -> None:
-    drawing = Image.new("RGB", (40, 40), "white")
-    drawing.paste((200, 10, 10), (3, 3, 20, 20))
-    drawing.save(tmp_path / "a.webp", lossless=True)
+    photograph(tmp_path / "a.webp", lossless=True)
     result = converted([tmp_path / "a.webp"], tmp_path / "out", replace=True)["a.webp"]
     assert (result.status, result.target) == (LARGER, None)
     assert "bytes as .llc" in (result.reason or "")
@@ -268,9 +265,9 @@ def test_existing_files(tmp_path: Path) -> None:
 def test_times_that_file_systems_keep() -> None:
     given = 1_234_567_890_123_456_789
     for grain in (1, 100, 1000, 10**7, 10**9, 2 * 10**9):
-        assert shard._same_time(given // grain * grain, given)
+        assert files.same_time(given // grain * grain, given)
     for other in (given + 1, given // 10**9 * 10**9 - 10**9, 0):
-        assert not shard._same_time(other, given)
+        assert not files.same_time(other, given)
 
 
 # Trust
@@ -294,8 +291,8 @@ def test_what_comes_back_as_something_else_is_not_written(
         assert (result.status, result.reason) == (FAILED, "read back from the .llc file, its pixels are another")
         assert tree(tmp_path / "out") == []
     # A disk that gives back something else.
-    read = files._read_from_disk
-    monkeypatch.setattr(files, "_read_from_disk", lambda path: read(path)[:-1] + b"?")
+    read = files.read_from_disk
+    monkeypatch.setattr(files, "read_from_disk", lambda path: read(path)[:-1] + b"?")
     result = converted([source], tmp_path / "out", to=to, replace=True)[source.name]
     assert (result.status, result.reason) == (FAILED, "what was written does not come back from the disk")
     assert source.exists()
