@@ -1,6 +1,7 @@
 # make demo        install into .venv as a user would, then code real photographs
 # make test        install into .venv-dev with the test tools, torch and triton, then run the whole suite
 # make test-quick  install into .venv-quick with the test tools alone, then run what takes neither torch nor long
+# make test-cluster install into .venv-cluster with Ray, an S3 server and readers of training sets, run what takes them
 # make test-native compare the C++ kernels of this processor with the generic ones, and time them
 # make lint        ruff, mypy, clang-format and the workflow files
 # make docs        build the documentation's site into docs/_build/html, every warning an error
@@ -28,7 +29,7 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
 	$(shell find llicti_core llicti_plugin -type f ! -name '*.py[co]' ! -name '.*')
 CPP_SOURCES = $(shell find llicti_core benchmarks tests/native -name '*.cpp' -o -name '*.hpp' -o -name '*.inc')
 
-.PHONY: help demo test test-quick test-native lint docs bench clean
+.PHONY: help demo test test-quick test-cluster test-native lint docs bench clean
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
 
@@ -40,6 +41,10 @@ test: .venv-dev/.installed
 
 test-quick: .venv-quick/.installed
 	.venv-quick/$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-cluster: .venv-cluster/.installed
+	.venv-cluster/$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) \
+	  tests/plugins/test_convert_ray.py tests/plugins/test_convert_stores.py tests/plugins/test_training_sets.py
 
 test-native: .venv-dev/.installed
 	.venv-dev/$(BIN)/cmake -S tests/native -B build-native -DCMAKE_BUILD_TYPE=Release
@@ -75,12 +80,14 @@ HOLDS.venv       = . scikit-image
 HOLDS.venv-dev   = '.[cuda,dev,test,train]' $(TORCH)
 # What the quick tests take: no deep-learning framework.
 HOLDS.venv-quick = '.[test]'
+# A user's with the extra, an S3 server, and what reads training sets.
+HOLDS.venv-cluster = '.[cluster,test]' 'moto[server]>=5' 'webdataset>=0.2' 'datasets>=3'
 # The site's, which documents what is installed.
 HOLDS.venv-docs  = '.[docs]'
 # A user's, with the other formats: what is installed has a part in how fast Python starts.
 HOLDS.venv-bench = '.[bench]'
 
-ENVIRONMENTS := .venv .venv-dev .venv-quick .venv-docs .venv-bench
+ENVIRONMENTS := .venv .venv-dev .venv-quick .venv-cluster .venv-docs .venv-bench
 
 $(ENVIRONMENTS:=/.installed): %/.installed: $(SOURCES)
 	@$(PYTHON) -c '$(CHECK_PYTHON)'
