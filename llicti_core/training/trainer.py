@@ -72,16 +72,14 @@ class Trainer:
         """checkpoint: where the run is kept, and resumed from where it exists.
 
         start: what a new run starts from: a checkpoint of another run, whose averaged weights are taken, or a model, of
-        the same shape.
+        the same shape. Raises ValueError where it has another.
         """
         device = photographs.device
         torch.manual_seed(config.seed)
         self.config, self.photographs, self.checkpoint = config, photographs, checkpoint
         self.network = Network(config.luma, config.chroma).to(device)
-        if isinstance(start, Model):
-            self.network.load_state_dict(Network.from_model(start).state_dict())
-        elif start:
-            self.network.load_state_dict(torch.load(start, weights_only=True, map_location=device)["averaged"])
+        if start:
+            self._start_from(start)
         self.averaged = copy.deepcopy(self.network).requires_grad_(False)
         cuda = device.type == "cuda"
         # On a GPU, what changes from step to step is kept there, so that a captured step can be replayed.
@@ -101,6 +99,20 @@ class Trainer:
             self._draw = torch.compile(photographs.draw, dynamic=False)
         if checkpoint and checkpoint.exists():
             self._load(checkpoint)
+
+    def _start_from(self, start: Path | Model) -> None:
+        """Take the weights of `start`. Raises ValueError where it is of another shape."""
+        if isinstance(start, Model):
+            weights = Network.from_model(start).state_dict()
+        else:
+            weights = torch.load(start, weights_only=True, map_location=self.photographs.device)["averaged"]
+        own = self.network.state_dict()
+        if {key: value.shape for key, value in weights.items()} != {key: value.shape for key, value in own.items()}:
+            name = start.spec.name if isinstance(start, Model) else start
+            luma, chroma = list(self.config.luma), list(self.config.chroma)
+            msg = f'{name} has networks of another shape than those configured, "luma": {luma} and "chroma": {chroma}'
+            raise ValueError(msg)
+        self.network.load_state_dict(weights)
 
     def run(self, validation: Photographs | None = None, report_every: int = 250) -> Iterator[dict[str, float]]:
         """Train to the end; yields a report every `report_every` steps and at the end, the checkpoint written."""

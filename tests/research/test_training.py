@@ -67,6 +67,15 @@ def test_a_run_may_start_from_the_weights_of_another(photographs: Photographs, t
     assert all(torch.equal(a, b) for a, b in zip(kept, taken, strict=True))
 
 
+def test_a_start_of_another_shape_is_refused(photographs: Photographs, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"llicti-d3 has .* another shape .* \[8, 2\]"):
+        Trainer(TINY, photographs, start=models.load("default"))
+    list(Trainer(TINY, photographs, tmp_path / "run.pt").run())
+    other = TrainingConfig(**{**vars(TINY), "luma": (16, 2)})
+    with pytest.raises(ValueError, match=r"run.pt has .* another shape .* \[16, 2\]"):
+        Trainer(other, photographs, start=tmp_path / "run.pt")
+
+
 def test_a_checkpoint_of_another_run_is_refused(photographs: Photographs, tmp_path: Path) -> None:
     list(Trainer(TINY, photographs, tmp_path / "run.pt").run())
     with pytest.raises(ValueError, match="learning_rate"):
