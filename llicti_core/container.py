@@ -28,6 +28,7 @@ from llicti_core.source import Source, exactly
 from llicti_core.spec import (
     ADAPTED,
     ADPT,
+    COARSE_LEVEL,
     CONSTANT,
     COPIED,
     DEEP,
@@ -59,8 +60,16 @@ _CHECKSUM_BYTES = 4
 _MAX_BEFORE_PAYLOAD = 13
 """Bytes of a section's tag and length, at most."""
 
+_MAX_HEADER = MAX_HEADER_BYTES - len(SIGNATURE) - 1
+"""Bytes of a section HEAD, at most: with the signature and the version before it, MAX_HEADER_BYTES."""
+
 _MAX_SMALL = MAX_HEADER_BYTES // 2
 """Bytes of a header with other sections' payloads in it, about: all of it is read where the file is opened."""
+
+_LEVELS = range(COARSE_LEVEL + 1)
+
+_TAGS = frozenset((HEAD, PLTE, LEVL, GENR, ADPT, *map(level_tag, _LEVELS), *map(plain_tag, _LEVELS)))
+"""Of all sections that are not ancillary."""
 
 _CHECKED_AT_ONCE = 1 << 20
 """Bytes that are held in memory to compare a checksum."""
@@ -273,7 +282,8 @@ def _read_coding(reader: Reader, group: ChannelGroup, bits: int, before: tuple[C
     """
     byte = reader.byte()
     kind, equal, deep = byte & ~(EQUAL_CHANNELS | DEEP), bool(byte & EQUAL_CHANNELS), bool(byte & DEEP)
-    if kind > PLAIN:
+    learned = kind in (LEARNED, ADAPTED)
+    if kind > PLAIN or (deep and not learned) or (equal and kind in (COPIED, JOINED)):
         msg = f"header says coding {byte}, which is not supported by this version"
         raise UnsupportedError(msg)
     if kind == COPIED and not (before and before[0].channels == group.channels):
@@ -282,10 +292,8 @@ def _read_coding(reader: Reader, group: ChannelGroup, bits: int, before: tuple[C
     if kind == JOINED and not (before and before[1].kind == FALLBACK):
         msg = "header has a joined group without a fallback-coded one before"
         raise FormatError(msg)
-    learned = kind in (LEARNED, ADAPTED)
     impossible = (learned and not group.top) or (kind == PLAIN and group.top)
-    impossible |= deep and (not learned or bits < DEEP_BITS)
-    if impossible or (equal and (group.channels < 2 or kind in (COPIED, JOINED))):
+    if impossible or (deep and bits < DEEP_BITS) or (equal and group.channels < 2):
         msg = f"header says coding {byte} for a group that cannot have it"
         raise FormatError(msg)
     if kind != CONSTANT:
@@ -506,15 +514,13 @@ def read_header(source: Source, at: int) -> tuple[Header, list[Section], int]:
     Raises LLCError.
     """
     section = find_section(source, at)
-    if section.size > MAX_HEADER_BYTES and source.size - section.payload > MAX_HEADER_BYTES:
-        msg = (
-            f"section {section.tag!r} at byte {at} is {section.size} bytes long, at most {MAX_HEADER_BYTES} are allowed"
-        )
-        raise FormatError(msg)
-    payload = read_section(source, section)
     if section.tag != HEAD:
         msg = f"section {section.tag!r} where {HEAD!r} was expected"
         raise FormatError(msg)
+    if section.end - at > _MAX_HEADER:
+        msg = f"header at byte {at} takes {section.end - at} bytes, at most {_MAX_HEADER} are allowed"
+        raise FormatError(msg)
+    payload = read_section(source, section)
     reader = Reader(payload, "header")
     header = Header.read(reader)
     return header, _sections_in_head(header, reader, section.payload), section.end
@@ -586,7 +592,10 @@ class Sections:
             return (find_section(self.source, start) for start in self._passed[: self._front])
 
     def nth(self, number: int) -> Section:
-        """Where section `number` of the layout is. Raises FormatError where another one is in its place."""
+        """Where section `number` of the layout is.
+
+        Raises FormatError or UnsupportedError where another one is in its place.
+        """
         with self._lock:
             self.front()
             while len(self._found) <= number:
@@ -597,8 +606,7 @@ class Sections:
                     raise TruncatedError(msg)
                 section = find_section(self.source, self._at)
                 if section.tag != tag:
-                    msg = f"section {section.tag!r} where {tag!r} was expected"
-                    raise FormatError(msg)
+                    raise self._unexpected(section, f"where {tag!r} was expected")
                 self._found.append(section)
                 self._at = section.end
             return self._found[number]
@@ -616,16 +624,25 @@ class Sections:
     def next_frame(self) -> int:
         """Where the next frame begins, or the file ends, after all sections of the layout.
 
-        Raises FormatError where another section is in between.
+        Raises FormatError or UnsupportedError where another section is in between.
         """
         with self._lock:
             self._to_last()
             self._pass_ancillary()
             tag = bytes(self.source.upto(self._at, 4))
             if not HEAD.startswith(tag):
-                msg = f"section {tag!r} after the last of its frame"
-                raise FormatError(msg)
+                raise self._unexpected(find_section(self.source, self._at), "after the last of its frame")
             return min(self._at, self.source.size)
+
+    def _unexpected(self, section: Section, place: str) -> FormatError | UnsupportedError:
+        """The error for a section in a place that is not its own: another one if this version does not know it.
+
+        Raises FormatError where an unknown section is damaged.
+        """
+        if section.tag not in _TAGS:
+            check_section(self.source, section)
+            return UnsupportedError(f"section {section.tag!r} is not supported by this version")
+        return FormatError(f"section {section.tag!r} {place}")
 
     def pass_trailing(self) -> int:
         """Where the last frame of a file ends: after its layout and any undamaged ancillary sections that follow."""

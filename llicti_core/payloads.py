@@ -96,12 +96,12 @@ def unpack_palette(reader: Reader) -> Palette:
         raise UnsupportedError(msg)
     mode, channels = list(PALETTE_CHANNELS.items())[number]
     data = reader.take(reader.left)
+    values = bytes(data) if how == PALETTE_STORED else inflate(data, MAX_PALETTE * channels, reader.name)
+    if len(values) > MAX_PALETTE * channels or len(values) % channels:
+        msg = f"{reader.name} has {len(values)} bytes, {channels} for each of at most {MAX_PALETTE} colors are allowed"
+        raise FormatError(msg)
     if how == PALETTE_STORED:
-        palette = Palette(mode, bytes(data))
-        palette.check()
-        return palette
-    values = inflate(data, MAX_PALETTE * channels, reader.name)
-    Palette(mode, values).check()
+        return Palette(mode, values)
     colors, count = bytearray(len(values)), len(values) // channels
     for channel in range(channels):
         plane = values[channel * count : (channel + 1) * count]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
+import format_decoder
 import golden
 import numpy as np
 import pytest
@@ -112,6 +114,47 @@ def test_newer_versions_are_named(small: bytes) -> None:
     newer[8] = 2
     with pytest.raises(UnsupportedError, match="version 2"):
         llicti_core.decode(newer)
+
+
+def test_sections_of_newer_versions_are_named(small: bytes) -> None:
+    header, sections = parts(small)
+    data = write_file(header, [(b"MORE", b"of some later version"), *sections])
+    with pytest.raises(UnsupportedError, match="b'MORE' is not supported by this version"):
+        llicti_core.decode(data)
+    between = write_file(header._replace(frames_after=1), [*sections, (b"MORE", b"")]) + small[9:]
+    with pytest.raises(UnsupportedError, match="b'MORE' is not supported by this version"):
+        llicti_core.verify(between)
+    with pytest.raises(FormatError, match="damaged"):
+        llicti_core.decode(data.replace(b"MORE", b"MARE"))
+    with pytest.raises(FormatError, match="where b'LVL3' was expected"):
+        llicti_core.decode(write_file(header, [(b"GENR", b""), *sections]))
+
+
+@pytest.mark.parametrize("coding", [7, 15, 16, 17, 20, 21, 22, 32, 64, 66, 132, 133, 135, 144, 160, 255])
+def test_codings_of_newer_versions_are_named(small: bytes, coding: int) -> None:
+    header, _ = parts(small)
+    payload = header.pack()
+    at = payload.rindex(bytes((LEARNED, header.tile_log2, len(header.model))))
+    data = write_start() + pack_section(b"HEAD", payload[:at] + bytes((coding,)) + payload[at + 1 :])
+    with pytest.raises(UnsupportedError, match=f"coding {coding}, which is not supported by this version"):
+        llicti_core.decode(data + small[len(data) :])
+
+
+def test_a_header_has_a_greatest_length() -> None:
+    def file(zeros: int) -> bytes:
+        """Three samples of value 7, coded by deflate in HEAD, after blocks of deflate that hold nothing."""
+        samples = bytes((7, 7, 7))
+        head = Header(3, 1, "L", SAMPLE_TYPES[0], 1, 0, 0, zlib.crc32(samples), (Coding(FALLBACK),)).pack()
+        stored = b"\0\0\0\xff\xff" * zeros + b"\1\3\0\xfc\xff" + samples
+        return write_start() + pack_section(b"HEAD", head + b"\0" + stored)
+
+    good, bad = file(1631), file(1632)
+    assert len(good) <= llicti_core.MAX_HEADER_BYTES < len(bad) < len(good) + 6
+    assert llicti_core.decode(good).tolist() == [[7, 7, 7]]
+    with pytest.raises(FormatError, match="at most 8183 are allowed"):
+        llicti_core.decode(bad)
+    with pytest.raises(format_decoder.Refused, match="HEAD"):
+        format_decoder.decode(bad, None)
 
 
 @pytest.mark.parametrize(

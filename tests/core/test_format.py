@@ -390,6 +390,6 @@ def refuses(data: bytes, engine: str | None) -> bool:
             plain_decode(data)
         else:
             decode_with(ENGINES[engine](), data)
-    except (Refused, llicti_core.FormatError):
+    except (Refused, llicti_core.FormatError, llicti_core.UnsupportedError):
         return True
     return False

@@ -368,8 +368,10 @@ def read_coding(
 
 
 def read_header(file: Bytes) -> Header:
+    start = file.at
     tag, head = read_section(file)
     require(tag == b"HEAD", f"section {tag!r} where HEAD was expected")
+    require(file.at - start <= 8183, "HEAD out of bounds")
     width, height = head.leb128(), head.leb128()
     require(1 <= width < 2**31 and 1 <= height < 2**31, "size out of bounds")
     byte = head.number("B")
