@@ -57,6 +57,12 @@ _MODEL_BYTES = 18
 _NOISE = 0.9
 """A plane that takes more than this of its bits in any way is as good as noise, which is not worth much work."""
 
+_CHECKED_TILES = 6
+"""Of so many tiles at most it is looked at what they take without the adaptation, where what that saves is in doubt."""
+
+_DOUBTED_BYTES = 400
+"""An adaptation of fewer bytes saves little, which the search may be mistaken about."""
+
 _MOST_DEEP_BITS = 16
 """Of ordinals that are coded as the samples of deep photographs are; beyond, they are floats or counts."""
 
@@ -268,12 +274,19 @@ class Encoder:
     def _learn(
         self, values: NDArray[np.unsignedinteger], group: ChannelGroup, equal: bool, effort: int
     ) -> Steps[_CodedGroup]:
-        """A group coded by the model, adapted to it as far as the effort goes."""
+        """A group coded by the model, adapted to it as far as the effort goes, where that really makes it smaller."""
         bits = max(8, group.bits)
-        adapted, coded = yield (
-            TiledImage(memoryview(values), list(_grid(values)), self.model, NOT_ADAPTED, bits),
-            effort,
-        )
+        image = TiledImage(memoryview(values), list(_grid(values)), self.model, NOT_ADAPTED, bits)
+        adapted, coded = yield image, effort
+        if adapted and _doubtful(adapted, len(image.tiles), effort):
+            count = len(image.tiles)
+            some = sorted({place * count // _CHECKED_TILES for place in range(_CHECKED_TILES)})
+            _, plain = yield image._replace(tiles=[image.tiles[place] for place in some]), 0
+            saved = sum(map(_tile_size, plain)) - sum(_tile_size(coded[place]) for place in some)
+            if saved * count <= len(adapted) * len(some):
+                if len(some) < count:
+                    _, plain = yield image, 0
+                adapted, coded = NOT_ADAPTED, plain
         coding = Coding(ADAPTED if adapted else LEARNED, equal, deep=bits > 8)
         return _CodedGroup(group, values, coding, adapted, coded)
 
@@ -330,6 +343,17 @@ def _size(coded: list[_CodedGroup]) -> int:
     """Bytes of the sections of groups, and of what HEAD says of the model."""
     model = _MODEL_BYTES * any(group.coding.learned for group in coded)
     return model + sum(9 + sum(map(len, payload)) for _, *payload in _group_sections(coded))
+
+
+def _doubtful(adapted: AdaptedParameters, tiles: int, effort: int) -> bool:
+    """Whether it is looked at what an adaptation saves: it came to little, its sample lacks many tiles, or a look costs
+    little beside the search."""
+    return effort > 1 or tiles > _CHECKED_TILES or len(adapted) < _DOUBTED_BYTES
+
+
+def _tile_size(tile: CodedTile) -> int:
+    """Bytes of a tile's lowpass and segments."""
+    return len(tile.lowpass) + sum(len(segment) for level in tile.segments for segment in level)
 
 
 def _channels_equal(values: NDArray[np.uint8]) -> bool:

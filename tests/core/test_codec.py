@@ -11,7 +11,7 @@ from coding import decode_with, encode_with
 from images import SIZES, noise, photograph, smooth
 
 import llicti_core
-from llicti_core import encoder, engines
+from llicti_core import adaptation, encoder, engines, models
 from llicti_core.encoder import Encoder
 from llicti_core.engines.base import Engine
 from llicti_core.errors import UnknownModelError, UnsupportedError
@@ -167,3 +167,22 @@ def test_lines_of_one_pixel(dtype: str, channels: int, monkeypatch: pytest.Monke
     line = (100 + np.cumsum(steps, axis=0) % 100).astype(dtype)
     for pixels in (line[:, np.newaxis], line[np.newaxis]):
         np.testing.assert_array_equal(llicti_core.decode(llicti_core.encode(pixels, effort=0)), pixels)
+
+
+@pytest.mark.parametrize("tile_log2", [6, 10])
+def test_an_adaptation_that_does_not_pay_is_left_out(monkeypatch: pytest.MonkeyPatch, tile_log2: int) -> None:
+    """Where all tiles are looked at, and where some of 20."""
+    pixels = photograph(256, 300)
+    monkeypatch.setattr(encoder, "TILE_LOG2", tile_log2)
+    plain = llicti_core.encode(pixels, effort=0)
+    model = models.load("default")
+    random = np.random.default_rng(0)
+    places = adaptation.array_places(model.spec, 3, 1)
+    arrays = [random.integers(-30, 31, place.shape) * (place.kind == adaptation.GAIN) for place in places]
+    adapted = adaptation.pack(arrays, 1, 0, model)
+    monkeypatch.setattr(adaptation, "fit", lambda _, effort, *others: adapted if effort else b"")
+    data = llicti_core.encode(pixels, effort=2)
+    assert data == plain
+    assert same(llicti_core.decode(data), pixels)
+    monkeypatch.setattr(encoder, "_doubtful", lambda *_: False)
+    assert len(llicti_core.encode(pixels, effort=2)) > len(plain)
