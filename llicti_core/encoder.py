@@ -280,7 +280,8 @@ class Encoder:
         adapted, coded = yield image, effort
         if adapted and _doubtful(adapted, len(image.tiles), effort):
             count = len(image.tiles)
-            some = sorted({place * count // _CHECKED_TILES for place in range(_CHECKED_TILES)})
+            looked_at = min(_CHECKED_TILES, count if effort > 1 else -(-count // 4))
+            some = [place * count // looked_at for place in range(looked_at)]
             _, plain = yield image._replace(tiles=[image.tiles[place] for place in some]), 0
             saved = sum(map(_tile_size, plain)) - sum(_tile_size(coded[place]) for place in some)
             if saved * count <= len(adapted) * len(some):
