@@ -112,6 +112,7 @@ def _system_threads() -> int:
 
 def _interrupt_late(code: Callable[[], object], after: float) -> float:
     """Seconds that `code` goes on after an interrupt that comes `after` its start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have programs in the background ignore it
     start = time.monotonic()
     threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
