@@ -266,8 +266,8 @@ class Encoder:
         if not candidates or may_be_smaller:
             other = _size(candidates) if candidates else _NOISE * values.size * group.bits / 8
             # Further steps make a lower plane hardly smaller.
-            least = self.effort if group.top else max(0, self.effort - 2)
-            payload = fallback.encode(values, least, other)
+            spent = self.effort if group.top else max(0, self.effort - 2)
+            payload = fallback.encode(values, spent, other)
             candidates.append(_CodedGroup(group, values, Coding(FALLBACK, equal), payload))
         return min(candidates, key=lambda candidate: _size([candidate]))
 
@@ -282,12 +282,12 @@ class Encoder:
             count = len(image.tiles)
             looked_at = min(_CHECKED_TILES, count if effort > 1 else -(-count // 4))
             some = [place * count // looked_at for place in range(looked_at)]
-            _, plain = yield image._replace(tiles=[image.tiles[place] for place in some]), 0
-            saved = sum(map(_tile_size, plain)) - sum(_tile_size(coded[place]) for place in some)
+            _, unadapted = yield image._replace(tiles=[image.tiles[place] for place in some]), 0
+            saved = sum(map(_tile_size, unadapted)) - sum(_tile_size(coded[place]) for place in some)
             if saved * count <= len(adapted) * len(some):
                 if len(some) < count:
-                    _, plain = yield image, 0
-                adapted, coded = NOT_ADAPTED, plain
+                    _, unadapted = yield image, 0
+                adapted, coded = NOT_ADAPTED, unadapted
         coding = Coding(ADAPTED if adapted else LEARNED, equal, deep=bits > 8)
         return _CodedGroup(group, values, coding, adapted, coded)
 
