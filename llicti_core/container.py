@@ -690,7 +690,7 @@ class Sections:
                 if self.in_head:
                     break
                 raise
-            if self.in_head and section.end > self.source.size:
+            if self.in_head and (section.end > self.source.size or not section.tag.isalnum()):
                 break  # bytes after the last section, which mean nothing
             self._passed.append(section.start)
             self._at = section.end

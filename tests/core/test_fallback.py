@@ -190,6 +190,12 @@ def test_groups_that_have_nothing_to_be_joined_to(codings: tuple[int, int]) -> N
             Header.unpack(payload[:-1] + bytes((reserved,)))
 
 
+@pytest.mark.parametrize("tail", [b"dW\xb6(\3abcdefgh", b"more", b"d"])
+def test_bytes_after_a_header_that_holds_all_mean_nothing(tail: bytes) -> None:
+    pixels = drawing(8, 9, 2)
+    assert np.array_equal(llicti_core.decode(llicti_core.encode(pixels) + tail), pixels)
+
+
 def test_a_lower_plane_is_not_joined_to_a_higher_one() -> None:
     header = header_of(llicti_core.encode(noise(5, 6, 1).astype(np.uint16) * 250))
     assert [coding.kind for coding in header.codings] == [FALLBACK, FALLBACK]
