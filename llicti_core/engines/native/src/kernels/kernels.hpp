@@ -53,10 +53,12 @@ constexpr int kOrigin = kMarginSlots * kLaneStride + kMarginLanes;  // element o
 
 // --- Networks -----------------------------------------------------------------------------------
 
-// Runs of four, two and one quads of inputs whose products are summed up together, and where their weights begin.
+// Runs of quads of inputs whose products are summed up together, for a few outputs: where their weights begin, and how
+// many runs there are of each length.
+constexpr size_t kRunLengths = 6;
 struct RowBlock {
     uint32_t weight;
-    uint16_t fours, twos, ones;
+    uint16_t count[kRunLengths];
 };
 
 // A layer as the kernels of one instruction set read it: outputs in blocks of as many as they take together.

@@ -4,10 +4,10 @@
 #include <immintrin.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
+#include <type_traits>
+#include <vector>
 
 #include "kernels/kernels.hpp"
 
@@ -15,7 +15,12 @@ namespace llicti {
 namespace {
 
 struct Simd {
-    static constexpr int kBlock = 16, kRows = 4;
+#ifdef LLICTI_AVXVNNI
+    static constexpr int kBlock = 16, kRows = 4, kTogether = 1;
+#else
+    static constexpr int kBlock = 16, kRows = 2, kTogether = 2;
+#endif
+    static constexpr int kQuadBytes = 4 * kBlock * kTogether;  // of a layer's inputs, from a quad to the next
     static constexpr bool kUnsignedInputs = true;
     using Input = uint8_t;
     using I16 = __m256i;
@@ -104,11 +109,11 @@ struct Simd {
     }
     static void store_inputs(uint8_t* x, int quad, I16 a, I16 b, I16 c, I16 d) {
         const __m256i flip = _mm256_set1_epi8(-128);
-        store_bytes(x + 4 * kBlock * quad, _mm256_xor_si256(_mm256_packs_epi16(a, b), flip),
+        store_bytes(x + kQuadBytes * quad, _mm256_xor_si256(_mm256_packs_epi16(a, b), flip),
                     _mm256_xor_si256(_mm256_packs_epi16(c, d), flip));
     }
     static void store_activations(uint8_t* x, int quad, I16 a, I16 b, I16 c, I16 d) {
-        store_bytes(x + 4 * kBlock * quad, _mm256_packs_epi16(a, b), _mm256_packs_epi16(c, d));
+        store_bytes(x + kQuadBytes * quad, _mm256_packs_epi16(a, b), _mm256_packs_epi16(c, d));
     }
     static I16 low_halves(const uint32_t* from) {
         const __m256i mask = _mm256_set1_epi32(0xFFFF);
@@ -239,8 +244,9 @@ struct Simd {
             }
         }
     }
+    template <int blocks>
     __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
-                                                          const uint8_t* x, I32* low, I32* high) {
+                                                          const uint8_t* x, I32 (*low)[kRows], I32 (*high)[kRows]) {
         const int32_t* weight = &layer.weight[size_t(block) * size_t(layer.quads) * kRows];
         // Eight names, not an array, which GCC would move to and fro.
         __m256i low0 = _mm256_set1_epi32(bias[0]), high0 = low0, low1 = _mm256_set1_epi32(bias[1]), high1 = low1;
@@ -258,154 +264,172 @@ struct Simd {
             add(2, low2, high2);
             add(3, low3, high3);
         }
-        low[0] = low0, low[1] = low1, low[2] = low2, low[3] = low3;
-        high[0] = high0, high[1] = high1, high[2] = high2, high[3] = high3;
+        low[0][0] = low0, low[0][1] = low1, low[0][2] = low2, low[0][3] = low3;
+        high[0][0] = high0, high[0][1] = high1, high[0][2] = high2, high[0][3] = high3;
     }
 #else
-    // Products are summed up in 16 bits over runs of four, two or one quad, those of each block that are sure to fit.
-    // Where the products of one quad alone could leave 16 bits, its weights are halved and it is taken twice.
+    // Products are summed up in 16 bits over runs of quads, which are as long as their sums are sure to fit: a length
+    // of kLengths for each of RowBlock's counts. Two outputs are taken together: more would have to fit at once. Where
+    // the products of one quad alone could leave 16 bits, its weights are halved and it is taken twice.
+    static constexpr size_t kLengths[kRunLengths] = {8, 6, 4, 3, 2, 1};
+
     static void pack_weights(const Layer& layer, bool first, PackedLayer& packed) {
         const int most = 32767 / (first ? 255 : kActivationMax);
-        std::vector<Quad> quads;
+        std::vector<Quad> quads, left;
         for (int row = 0; row < packed.rows; row += kRows) {
             quads.clear();
-            for (int quad = 0; quad < packed.quads; quad++) {
-                int weight[kRows][4] = {};
+            for (int number = 0; number < packed.quads; number++) {
+                Quad quad{{}, number};
                 for (int i = 0; i < kRows && row + i < layer.out; i++) {
-                    for (int k = 0; k < 4 && 4 * quad + k < layer.in; k++) {
-                        weight[i][k] = layer.weight[size_t(row + i) * size_t(layer.in) + 4 * quad + k];
-                    }
+                    const int8_t* weight = &layer.weight[size_t(row + i) * size_t(layer.in) + size_t(4 * number)];
+                    std::copy_n(weight, std::min(4, layer.in - 4 * number), quad.weight[i]);
                 }
-                add_quad(weight, quad, most, quads);
+                add_quad(quad, most, quads);
             }
-            pack_runs(quads, most, packed);
+            pack_runs(quads, left, most, packed);
         }
     }
 
-    // Weights of four outputs, and the sums of two inputs' weights above and below zero.
+    // Four inputs' weights of two outputs.
     struct Quad {
-        int32_t weight[kRows];
+        int8_t weight[kRows][4];
         int number;
-        std::array<int, 4 * kRows> sums;
-        int largest;
-    };
-
-    static void add_quad(const int (&weight)[kRows][4], int number, int most, std::vector<Quad>& quads) {
-        Quad quad{};
-        quad.number = number;
-        for (int i = 0; i < kRows; i++) {
-            int8_t bytes[4];
-            for (int k = 0; k < 4; k++) {
-                const int w = weight[i][k];
-                bytes[k] = int8_t(w);
-                quad.sums[size_t(4 * i + k / 2 * 2 + (w < 0))] += std::abs(w);
-            }
-            std::memcpy(&quad.weight[i], bytes, sizeof(bytes));
+        // By output and pair of inputs, the sums of the weights above zero, and then of those below.
+        __m128i sums() const {
+            const __m128i weights = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(weight));
+            const __m128i both = _mm_unpacklo_epi64(weights, _mm_sub_epi8(_mm_setzero_si128(), weights));
+            return _mm_maddubs_epi16(_mm_max_epi8(both, _mm_setzero_si128()), _mm_set1_epi8(1));
         }
-        quad.largest = *std::max_element(quad.sums.begin(), quad.sums.end());
-        if (quad.largest <= most) {
-            if (quad.largest) quads.push_back(quad);
+    };
+    static_assert(sizeof(Quad::weight) == 8);
+
+    static int largest(__m128i sums) {
+        return 0x7FFF - (_mm_cvtsi128_si32(_mm_minpos_epu16(_mm_sub_epi16(_mm_set1_epi16(0x7FFF), sums))) & 0xFFFF);
+    }
+
+    static void add_quad(const Quad& quad, int most, std::vector<Quad>& quads) {
+        const int reach = largest(quad.sums());
+        if (reach <= most) {
+            if (reach) quads.push_back(quad);
             return;
         }
-        int half[kRows][4], rest[kRows][4];
+        Quad half = quad, rest = quad;
         for (int i = 0; i < kRows; i++) {
             for (int k = 0; k < 4; k++) {
-                half[i][k] = weight[i][k] / 2;
-                rest[i][k] = weight[i][k] - half[i][k];
+                half.weight[i][k] /= 2;
+                rest.weight[i][k] = int8_t(quad.weight[i][k] - half.weight[i][k]);
             }
         }
-        add_quad(half, number, most, quads);
-        add_quad(rest, number, most, quads);
+        add_quad(half, most, quads);
+        add_quad(rest, most, quads);
     }
 
-    // To the largest quad left, the largest others that still fit, until there are four.
-    static void pack_runs(std::vector<Quad>& quads, int most, PackedLayer& packed) {
-        std::stable_sort(quads.begin(), quads.end(),
-                         [](const Quad& a, const Quad& b) { return a.largest > b.largest; });
-        std::vector<Quad> runs[3], left;  // of four, two, one
+    // To the largest quad left, the largest others that still fit, until no run is longer. Uses `quads` and `left` up.
+    static void pack_runs(std::vector<Quad>& quads, std::vector<Quad>& left, int most, PackedLayer& packed) {
+        std::sort(quads.begin(), quads.end(), [](const Quad& a, const Quad& b) {
+            const int x = largest(a.sums()), y = largest(b.sums());
+            return x != y ? x > y : a.number < b.number;
+        });
+        std::vector<Quad> runs[kRunLengths];
         for (; !quads.empty(); quads.swap(left)) {
-            std::vector<Quad> run;
-            std::array<int, 4 * kRows> sums{};
+            Quad run[kLengths[0]];
+            size_t count = 0;
+            __m128i sums = _mm_setzero_si128();
             left.clear();
             for (const Quad& quad : quads) {
-                std::array<int, 4 * kRows> sum;
-                for (size_t i = 0; i < sum.size(); i++) sum[i] = sums[i] + quad.sums[i];
-                if (run.size() < 4 && *std::max_element(sum.begin(), sum.end()) <= most) {
-                    run.push_back(quad);
+                const __m128i sum = _mm_add_epi16(sums, quad.sums());
+                if (count < kLengths[0] && largest(sum) <= most) {
+                    run[count++] = quad;
                     sums = sum;
                 } else {
                     left.push_back(quad);
                 }
             }
-            if (run.size() == 3) {
-                left.push_back(run.back());
-                run.pop_back();
-            }
-            auto& same = runs[run.size() == 4 ? 0 : run.size() == 2 ? 1 : 2];
-            same.insert(same.end(), run.begin(), run.end());
+            size_t kind = 0;
+            while (kLengths[kind] > count) kind++;
+            runs[kind].insert(runs[kind].end(), run, run + kLengths[kind]);
+            left.insert(left.end(), run + kLengths[kind], run + count);
         }
-        packed.block.push_back({uint32_t(packed.weight.size()), uint16_t(runs[0].size() / 4),
-                                uint16_t(runs[1].size() / 2), uint16_t(runs[2].size())});
-        for (const auto& run : runs) {
-            for (const Quad& quad : run) {
-                packed.offset.push_back(uint16_t(4 * kBlock * quad.number));
-                packed.weight.insert(packed.weight.end(), quad.weight, quad.weight + kRows);
+        RowBlock block{uint32_t(packed.weight.size()), {}};
+        for (size_t kind = 0; kind < kRunLengths; kind++) {
+            block.count[kind] = uint16_t(runs[kind].size() / kLengths[kind]);
+            for (const Quad& quad : runs[kind]) {
+                packed.offset.push_back(uint16_t(kQuadBytes * quad.number));
+                for (const int8_t (&weight)[4] : quad.weight) {
+                    packed.weight.emplace_back();
+                    std::memcpy(&packed.weight.back(), weight, sizeof(weight));
+                }
             }
         }
+        packed.block.push_back(block);
     }
 
+    template <int blocks>
     __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
-                                                          const uint8_t* x, I32* low, I32* high) {
-        for (int row = 0; row < kRows; row++) low[row] = high[row] = _mm256_set1_epi32(bias[row]);
+                                                          const uint8_t* x, I32 (*low)[kRows], I32 (*high)[kRows]) {
+        // Totals are to stay where they are in memory: GCC would keep copies of all of them from loop to loop.
+        asm("" : "+r"(low), "+r"(high));
+        for (int b = 0; b < blocks; b++) {
+            for (int row = 0; row < kRows; row++) low[b][row] = high[b][row] = _mm256_set1_epi32(bias[row]);
+        }
         const RowBlock& runs = layer.block[size_t(block)];
         const int32_t* weight = &layer.weight[runs.weight];
         const uint16_t* offset = &layer.offset[runs.weight / kRows];
-        for (int i = 0; i < runs.fours; i++, offset += 4, weight += 4 * kRows) sum_up<4>(x, offset, weight, low, high);
-        for (int i = 0; i < runs.twos; i++, offset += 2, weight += 2 * kRows) sum_up<2>(x, offset, weight, low, high);
-        for (int i = 0; i < runs.ones; i++, offset += 1, weight += kRows) sum_up<1>(x, offset, weight, low, high);
+        const auto sum_up_runs = [&](auto kind) {
+            constexpr int length = kLengths[kind];
+            for (int i = runs.count[kind]; i > 0; i--, offset += length, weight += length * kRows) {
+                sum_up<blocks, length>(x, offset, weight, low, high);
+            }
+        };
+        sum_up_runs(std::integral_constant<size_t, 0>());
+        sum_up_runs(std::integral_constant<size_t, 1>());
+        sum_up_runs(std::integral_constant<size_t, 2>());
+        sum_up_runs(std::integral_constant<size_t, 3>());
+        sum_up_runs(std::integral_constant<size_t, 4>());
+        sum_up_runs(std::integral_constant<size_t, 5>());
+        static_assert(kRunLengths == 6);
     }
-    // Has the number in a register here: GCC would rather put all products first, and then most of them in memory.
-    static void pin(__m256i& a) { asm("" : "+x"(a)); }
-    template <int size>
+    // Sums of both outputs for a block of lanes: names, not an array, which GCC would move to and fro.
+    struct Sums {
+        I32 low0, high0, low1, high1;
+    };
+    template <int blocks, int length>
     __attribute__((always_inline)) static void sum_up(const uint8_t* x, const uint16_t* offset, const int32_t* weight,
-                                                      I32* low, I32* high) {
-        // Eight names, not an array, which GCC would move to and fro.
-        const auto product = [](__m256i a, const int32_t* w) { return _mm256_maddubs_epi16(a, _mm256_set1_epi32(*w)); };
-        const auto add_product = [&](__m256i& sums, __m256i a, const int32_t* w) {
-            sums = _mm256_add_epi16(sums, product(a, w));
-            pin(sums);
-        };
-        const uint8_t* from = x + *offset;
-        const __m256i x0 = loads(from), x1 = loads(from + 32);
-        __m256i low0 = product(x0, weight), low1 = product(x0, weight + 1);
-        __m256i low2 = product(x0, weight + 2), low3 = product(x0, weight + 3);
-        __m256i high0 = product(x1, weight), high1 = product(x1, weight + 1);
-        __m256i high2 = product(x1, weight + 2), high3 = product(x1, weight + 3);
-#pragma GCC unroll 4
-        for (int i = 1; i < size; i++) {
-            from = x + offset[i];
-            const __m256i y0 = loads(from), y1 = loads(from + 32);
-            const int32_t* w = weight + i * kRows;
-            add_product(low0, y0, w);
-            add_product(high0, y1, w);
-            add_product(low1, y0, w + 1);
-            add_product(high1, y1, w + 1);
-            add_product(low2, y0, w + 2);
-            add_product(high2, y1, w + 2);
-            add_product(low3, y0, w + 3);
-            add_product(high3, y1, w + 3);
+                                                      I32 (*low)[kRows], I32 (*high)[kRows]) {
+        Sums sums[blocks];
+        for (int b = 0; b < blocks; b++) sums[b] = products(x + *offset + b * 4 * kBlock, weight);
+#pragma GCC unroll 8
+        for (int i = 1; i < length; i++) {
+            for (int b = 0; b < blocks; b++) add_products(sums[b], x + offset[i] + b * 4 * kBlock, weight + i * kRows);
         }
-        const auto add = [](I32& total, __m256i sums) {
-            total = _mm256_add_epi32(total, _mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
-        };
-        add(low[0], low0);
-        add(high[0], high0);
-        add(low[1], low1);
-        add(high[1], high1);
-        add(low[2], low2);
-        add(high[2], high2);
-        add(low[3], low3);
-        add(high[3], high3);
+        for (int b = 0; b < blocks; b++) {
+            add_widened(low[b][0], sums[b].low0);
+            add_widened(high[b][0], sums[b].high0);
+            add_widened(low[b][1], sums[b].low1);
+            add_widened(high[b][1], sums[b].high1);
+        }
+    }
+    static __m256i product(__m256i x, const int32_t* weight) {
+        return _mm256_maddubs_epi16(x, _mm256_set1_epi32(*weight));
+    }
+    static Sums products(const uint8_t* x, const int32_t* weight) {
+        const __m256i low = loads(x), high = loads(x + 32);
+        return {product(low, weight), product(high, weight), product(low, weight + 1), product(high, weight + 1)};
+    }
+    static void add_products(Sums& sums, const uint8_t* x, const int32_t* weight) {
+        const __m256i low = loads(x), high = loads(x + 32);
+        add_product(sums.low0, low, weight);
+        add_product(sums.high0, high, weight);
+        add_product(sums.low1, low, weight + 1);
+        add_product(sums.high1, high, weight + 1);
+    }
+    static void add_product(__m256i& sum, __m256i x, const int32_t* weight) {
+        sum = _mm256_add_epi16(sum, product(x, weight));
+        // It is to be in a register here: GCC would rather put all products first, and then most of them in memory.
+        asm("" : "+x"(sum));
+    }
+    static void add_widened(I32& total, __m256i sums) {
+        total = _mm256_add_epi32(total, _mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
     }
 #endif
 };

@@ -11,7 +11,7 @@ namespace llicti {
 namespace {
 
 struct Simd {
-    static constexpr int kBlock = 32, kRows = 8;
+    static constexpr int kBlock = 32, kRows = 8, kTogether = 1;
     static constexpr bool kUnsignedInputs = true;
     using Input = uint8_t;
     using I16 = __m512i;
@@ -171,8 +171,9 @@ struct Simd {
             }
         }
     }
+    template <int blocks>
     __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
-                                                          const uint8_t* x, I32* low, I32* high) {
+                                                          const uint8_t* x, I32 (*low)[kRows], I32 (*high)[kRows]) {
         const int32_t* weight = &layer.weight[size_t(block) * size_t(layer.quads) * kRows];
         __m512i total[kRows][2];
 #pragma GCC unroll 8
@@ -189,8 +190,8 @@ struct Simd {
         }
 #pragma GCC unroll 8
         for (int row = 0; row < kRows; row++) {
-            low[row] = total[row][0];
-            high[row] = total[row][1];
+            low[0][row] = total[row][0];
+            high[0][row] = total[row][1];
         }
     }
 };

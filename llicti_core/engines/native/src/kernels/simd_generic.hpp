@@ -11,7 +11,7 @@ namespace llicti {
 namespace {
 
 struct Simd {
-    static constexpr int kBlock = 32, kHalf = kBlock / 2, kRows = 4;
+    static constexpr int kBlock = 32, kHalf = kBlock / 2, kRows = 4, kTogether = 1;
     static constexpr bool kUnsignedInputs = false;
     using Input = int16_t;
     struct I16 {
@@ -194,8 +194,9 @@ struct Simd {
             }
         }
     }
-    static void accumulate(const PackedLayer& layer, int block, const int32_t* bias, const Input* x, I32* low,
-                           I32* high) {
+    template <int blocks>
+    static void accumulate(const PackedLayer& layer, int block, const int32_t* bias, const Input* x, I32 (*low)[kRows],
+                           I32 (*high)[kRows]) {
         const int count = 4 * layer.quads;
         const int16_t* weight = reinterpret_cast<const int16_t*>(layer.weight.data()) + size_t(block) * kRows * count;
         const int16_t *second = weight + count, *third = second + count, *fourth = third + count;
@@ -207,7 +208,7 @@ struct Simd {
                 sums[2] += int32_t(x[k]) * third[k];
                 sums[3] += int32_t(x[k]) * fourth[k];
             }
-            I32* totals = i < kHalf ? low : high;
+            I32* totals = i < kHalf ? *low : *high;
             for (int row = 0; row < kRows; row++) totals[row].v[i % kHalf] = bias[row] + sums[row];
         }
     }

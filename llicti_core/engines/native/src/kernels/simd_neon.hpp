@@ -12,7 +12,7 @@ namespace llicti {
 namespace {
 
 struct Simd {
-    static constexpr int kBlock = 8, kRows = 8;
+    static constexpr int kBlock = 8, kRows = 8, kTogether = 1;
     static constexpr bool kUnsignedInputs = false;
     using Input = uint8_t;
     using I16 = int16x8_t;
@@ -146,18 +146,19 @@ struct Simd {
         return vpadalq_s16(total, vpaddq_s16(low, high));
 #endif
     }
+    template <int blocks>
     __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
-                                                          const uint8_t* x, I32* low, I32* high) {
+                                                          const uint8_t* x, I32 (*low)[kRows], I32 (*high)[kRows]) {
         const int32_t* weight = &layer.weight[size_t(block) * size_t(layer.quads) * kRows];
-        for (int row = 0; row < kRows; row++) low[row] = high[row] = vdupq_n_s32(bias[row]);
+        for (int row = 0; row < kRows; row++) low[0][row] = high[0][row] = vdupq_n_s32(bias[row]);
         const uint8_t* const end = x + size_t(layer.quads) * 4 * kBlock;
         for (; x != end; x += 4 * kBlock, weight += kRows) {
             const int8x16_t x0 = vld1q_s8(reinterpret_cast<const int8_t*>(x));
             const int8x16_t x1 = vld1q_s8(reinterpret_cast<const int8_t*>(x + 16));
             for (int row = 0; row < kRows; row++) {
                 const int8x16_t w = vreinterpretq_s8_s32(vld1q_dup_s32(weight + row));
-                low[row] = add_products(low[row], x0, w);
-                high[row] = add_products(high[row], x1, w);
+                low[0][row] = add_products(low[0][row], x0, w);
+                high[0][row] = add_products(high[0][row], x1, w);
             }
         }
     }

@@ -2,8 +2,9 @@
 // pixel of each lane.
 //
 // A set's header defines, in the same anonymous namespace, a class Simd with: kBlock lanes of 16 bits in a vector I16
-// and half as many of 32 in I32; kRows outputs of a layer that are summed up together; whether inputs are stored as
-// value + 128; and the operations used below. All are exact, so that every set gives the same bits.
+// and half as many of 32 in I32; kRows outputs of a layer that are summed up together, for kTogether blocks of lanes at
+// a time where all of these have pixels; whether inputs are stored as value + 128; and the operations used below. All
+// are exact, so that every set gives the same bits.
 //
 // In an anonymous namespace, so that no copy compiled for one instruction set is linked into code for another.
 #pragma once
@@ -23,6 +24,8 @@ constexpr int kExtra = kDeepBits - 8;   // bits that deep values have beyond the
 constexpr int kMaxQuads = kMaxWidth / 4;
 static_assert(kMaxQuads >= (kMaxInputs + 3) / 4, "the scratch memory holds the inputs too");
 static_assert(kLanes == 32, "lanes are bits of 32");
+// Outputs of a hidden layer that are stored together: whole quads of the next layer's inputs.
+constexpr int kStoredRows = Simd::kRows < 4 ? 4 : Simd::kRows;
 
 // --- Packing ------------------------------------------------------------------------------------
 
@@ -32,7 +35,7 @@ inline void pack_layer(const Layer& layer, bool first, PackedLayer& packed) {
     constexpr int kRows = Simd::kRows;
     packed.in = layer.in;
     packed.out = layer.out;
-    packed.rows = (layer.out + kRows - 1) / kRows * kRows;
+    packed.rows = (layer.out + kStoredRows - 1) / kStoredRows * kStoredRows;
     packed.quads = (layer.in + 3) / 4;
     packed.bias.assign(size_t(kBiasLevels) * size_t(packed.rows), 0);
     packed.multiplier.assign(size_t(packed.rows), kLeastShort);
@@ -105,11 +108,12 @@ inline void advance(const Pass& pass, Wavefront& front) {
 using I16 = Simd::I16;
 using I32 = Simd::I32;
 using Input = Simd::Input;  // of a layer, an activation too
-constexpr int kBlock = Simd::kBlock, kBlocks = kLanes / kBlock;
+constexpr int kBlock = Simd::kBlock, kBlocks = kLanes / kBlock, kTogether = Simd::kTogether;
 
-// What one block of lanes needs between its inputs and its parameters.
+// What kTogether blocks of lanes need between their inputs and their parameters: a layer's inputs and its activations,
+// by quad and then by block.
 struct Scratch {
-    alignas(64) Input x[2][kMaxQuads][4 * kBlock];
+    alignas(64) Input x[2][kMaxQuads * kTogether * 4 * kBlock];
 };
 
 // Of all lanes: the parameters, by output, and the bases.
@@ -132,8 +136,7 @@ inline I16 difference(I16 value, I16 base) {
 
 // The inputs of a block of lanes at the slot `at` (an offset), in sixteen bits, and the bases.
 template <int Extra>
-inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int block, Predicted& predicted,
-                   Input (*x)[4 * kBlock]) {
+inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int block, Predicted& predicted, Input* x) {
     const ptrdiff_t here = at + block * kBlock;
     I16 base[3];
     for (int c = 0; c < pass.bases; c++) {
@@ -146,7 +149,7 @@ inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int b
     int quad = 0;
     for (; 4 * quad + 4 <= pass.known; quad++) {
         const int i = 4 * quad;
-        Simd::store_inputs(x[0], quad, known(i), known(i + 1), known(i + 2), known(i + 3));
+        Simd::store_inputs(x, quad, known(i), known(i + 1), known(i + 2), known(i + 3));
     }
     I16 rest[3 + 10 + 3 + 3];
     int count = 0;
@@ -169,71 +172,102 @@ inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int b
     for (int c = 1; c < pass.bases; c++) rest[count++] = Simd::sra<Extra + 1>(base[c]);
     while (count % 4) rest[count++] = Simd::set(0);
     for (int i = 0; i < count; i += 4, quad++) {
-        Simd::store_inputs(x[0], quad, rest[i], rest[i + 1], rest[i + 2], rest[i + 3]);
+        Simd::store_inputs(x, quad, rest[i], rest[i + 1], rest[i + 2], rest[i + 3]);
     }
 }
 
-// One hidden layer.
-inline void hidden_layer(const PackedLayer& layer, int level, const Input (*x)[4 * kBlock], Input (*y)[4 * kBlock]) {
+// One hidden layer of `blocks` blocks of lanes.
+template <int blocks>
+inline void hidden_layer(const PackedLayer& layer, int level, const Input* x, Input* y) {
     constexpr int kRows = Simd::kRows;
     const int32_t* bias = &layer.bias[size_t(level) * size_t(layer.rows)];
-    for (int row = 0, block = 0; row < layer.rows; row += kRows, block++) {
-        I32 low[kRows], high[kRows];
-        Simd::accumulate(layer, block, bias + row, x[0], low, high);
-        I16 activation[kRows];
-        if (layer.short_block[block]) {
-            for (int i = 0; i < kRows; i++) {
-                const I16 total = Simd::narrow_unsigned(low[i], high[i]);
-                const I16 scaled = Simd::mulhi_unsigned(total, Simd::set(int16_t(layer.short_multiplier[row + i])));
-                activation[i] = Simd::half_up(scaled);
-            }
-        } else {
-            for (int i = 0; i < kRows; i++) {
-                const auto scaled = [&](I32 total) {
-                    return Simd::round_shift<kHiddenShift>(total, layer.multiplier[row + i]);
-                };
-                activation[i] = Simd::max(Simd::narrow(scaled(low[i]), scaled(high[i])), Simd::set(0));
+    for (int first = 0; first < layer.rows; first += kStoredRows) {
+        I16 activation[blocks][kStoredRows];
+        for (int row = first; row < first + kStoredRows; row += kRows) {
+            I32 low[blocks][kRows], high[blocks][kRows];
+            Simd::accumulate<blocks>(layer, row / kRows, bias + row, x, low, high);
+            const int place = row - first;
+            if (layer.short_block[size_t(row / kRows)]) {
+                for (int i = 0; i < kRows; i++) {
+                    const I16 multiplier = Simd::set(int16_t(layer.short_multiplier[size_t(row + i)]));
+                    for (int b = 0; b < blocks; b++) {
+                        const I16 total = Simd::narrow_unsigned(low[b][i], high[b][i]);
+                        activation[b][place + i] = Simd::half_up(Simd::mulhi_unsigned(total, multiplier));
+                    }
+                }
+            } else {
+                for (int i = 0; i < kRows; i++) {
+                    const auto scaled = [&](I32 total) {
+                        return Simd::round_shift<kHiddenShift>(total, layer.multiplier[size_t(row + i)]);
+                    };
+                    for (int b = 0; b < blocks; b++) {
+                        const I16 rounded = Simd::narrow(scaled(low[b][i]), scaled(high[b][i]));
+                        activation[b][place + i] = Simd::max(rounded, Simd::set(0));
+                    }
+                }
             }
         }
-        for (int i = 0; i < kRows; i += 4) {
-            Simd::store_activations(y[0], (row + i) / 4, activation[i], activation[i + 1], activation[i + 2],
-                                    activation[i + 3]);
+        for (int b = 0; b < blocks; b++) {
+            for (int i = 0; i < kStoredRows; i += 4) {
+                const I16* of = &activation[b][i];
+                Simd::store_activations(y + b * 4 * kBlock, (first + i) / 4, of[0], of[1], of[2], of[3]);
+            }
         }
     }
 }
 
-inline void output_layer(const PackedNetwork& network, int level, const Input (*x)[4 * kBlock], int block,
-                         Predicted& predicted) {
+template <int blocks>
+inline void output_layer(const PackedNetwork& network, int level, const Input* x, int block, Predicted& predicted) {
     constexpr int kRows = Simd::kRows;
     const PackedLayer& layer = network.layers.back();
     const int32_t* bias = &layer.bias[size_t(level) * size_t(layer.rows)];
     const int32_t* gain = &network.gain[size_t(level) * size_t(layer.rows)];
     const int32_t* shift = &network.bias[size_t(level) * size_t(layer.rows)];
     for (int row = 0; row < layer.rows; row += kRows) {
-        I32 low[kRows], high[kRows];
-        Simd::accumulate(layer, row / kRows, bias + row, x[0], low, high);
+        I32 low[blocks][kRows], high[blocks][kRows];
+        Simd::accumulate<blocks>(layer, row / kRows, bias + row, x, low, high);
         for (int i = 0; i < kRows; i++) {
             const auto parameter = [&](I32 total) {
                 const I32 fine = Simd::round_shift<kOutputShift>(total, layer.multiplier[row + i]);
                 return Simd::affine_shift<kFineShift + kGainShift>(fine, gain[row + i], shift[row + i]);
             };
-            Simd::store(&predicted.output[row + i][block * kBlock],
-                        Simd::narrow(parameter(low[i]), parameter(high[i])));
+            for (int b = 0; b < blocks; b++) {
+                Simd::store(&predicted.output[row + i][(block + b) * kBlock],
+                            Simd::narrow(parameter(low[b][i]), parameter(high[b][i])));
+            }
         }
     }
 }
 
-// All that a block of lanes is predicted by, at the slot `at` (an offset).
-template <int Extra>
-inline void predict(const Pass& pass, const Wavefront& front, ptrdiff_t at, int block, Scratch& scratch,
-                    Predicted& predicted) {
-    gather<Extra>(pass, front, at, block, predicted, scratch.x[0]);
+// All that `blocks` blocks of lanes are predicted by, at the slot `at` (an offset).
+template <int Extra, int blocks>
+inline void predict_blocks(const Pass& pass, const Wavefront& front, ptrdiff_t at, int block, Scratch& scratch,
+                           Predicted& predicted) {
+    for (int b = 0; b < blocks; b++) {
+        gather<Extra>(pass, front, at, block + b, predicted, scratch.x[0] + b * 4 * kBlock);
+    }
     const PackedNetwork& network = *pass.network;
     const size_t depth = network.layers.size() - 1;
     for (size_t i = 0; i < depth; i++) {
-        hidden_layer(network.layers[i], pass.bias_level, scratch.x[i % 2], scratch.x[1 - i % 2]);
+        hidden_layer<blocks>(network.layers[i], pass.bias_level, scratch.x[i % 2], scratch.x[1 - i % 2]);
     }
-    output_layer(network, pass.bias_level, scratch.x[depth % 2], block, predicted);
+    output_layer<blocks>(network, pass.bias_level, scratch.x[depth % 2], block, predicted);
+}
+
+// The same of all blocks of lanes that have pixels.
+template <int Extra>
+inline void predict(const Pass& pass, const Wavefront& front, ptrdiff_t at, Scratch& scratch, Predicted& predicted) {
+    for (int block = 0; block < kBlocks; block += kTogether) {
+        bool all = true;
+        for (int b = block; b < block + kTogether; b++) all = all && has_pixels(front.active, b);
+        if (all) {
+            predict_blocks<Extra, kTogether>(pass, front, at, block, scratch, predicted);
+            continue;
+        }
+        for (int b = block; b < block + kTogether; b++) {
+            if (has_pixels(front.active, b)) predict_blocks<Extra, 1>(pass, front, at, b, scratch, predicted);
+        }
+    }
 }
 
 // --- Mixture ------------------------------------------------------------------------------------
@@ -502,12 +536,12 @@ inline void encode_steps(const Pass& pass, Wavefront& front, int steps, uint32_t
         if (front.done) break;
         const ptrdiff_t slot = ptrdiff_t(front.first_group) * pass.period + front.step;
         uint32_t* const out = intervals_of_pass + ptrdiff_t(front.step) * coded * kLanes;
+        predict<Extra>(pass, front, slot * kLaneStride, scratch, predicted);
         for (int b = 0; b < kBlocks; b++) {
             if (!has_pixels(front.active, b)) {
                 for (int c = 0; c < coded; c++) std::fill_n(out + c * kLanes + b * kBlock, kBlock, uint32_t(0));
                 continue;
             }
-            predict<Extra>(pass, front, slot * kLaneStride, b, scratch, predicted);
             alignas(64) int16_t residual[kLanes] = {};
             uint32_t* next = out + b * kBlock;
             for (int c = 0; c < pass.channels; c++) {
@@ -546,9 +580,7 @@ inline bool decode_steps(const Pass& pass, Wavefront& front, int steps, StreamDe
         StreamDecoder* const before = older ? &decoders[front.stream[front.group - 1]] : decoder;
         const uint32_t newer = before == decoder ? front.active : front.active & front.newer;
         const ptrdiff_t slot = ptrdiff_t(front.first_group) * pass.period + front.step;
-        for (int b = 0; b < kBlocks; b++) {
-            if (has_pixels(front.active, b)) predict<Extra>(pass, front, slot * kLaneStride, b, scratch, predicted);
-        }
+        predict<Extra>(pass, front, slot * kLaneStride, scratch, predicted);
         alignas(64) int16_t residual[kLanes] = {};
         for (int c = 0; c < pass.channels; c++) {
             const int16_t* base = predicted.base[pass.bases - pass.channels + c];
