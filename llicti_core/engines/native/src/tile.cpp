@@ -13,6 +13,7 @@ namespace llicti {
 namespace {
 
 constexpr int kSlice = 64;        // steps, a millisecond of work or so, after which to look for an interruption
+constexpr int kTurn = 16;         // steps that a thread encodes at a time, few, so that all end at the same time
 constexpr int64_t kAlone = 4096;  // pixels of a band that are not worth a second thread
 
 int level_size(int size, int level) { return int((int64_t(size) + (int64_t(1) << level) - 1) >> level); }
@@ -47,14 +48,14 @@ std::vector<int> group_streams(int groups, int streams) {
     return stream_of;
 }
 
-// Calls code(first stream, number of streams, part) for as many parts of the streams as there are threads, each of
-// which is to be one wavefront.
+// Calls code(first stream, number of streams) for as many parts of the streams as there are threads, each of which is
+// to be one wavefront.
 template <class Code>
 void for_each_part(int streams, ThreadPool& pool, bool light, Code code) {
     const int parts = light ? 1 : std::min(streams, pool.size());
     pool.run(parts, [&](int part) {
         const int first = part * streams / parts;
-        code(first, (part + 1) * streams / parts - first, part);
+        code(first, (part + 1) * streams / parts - first);
     });
 }
 
@@ -201,6 +202,21 @@ void close_segment(const StreamDecoder& decoder, bool last) {
     }
 }
 
+// The wavefront of all row groups of a level, about to take `step`.
+Wavefront wavefront_at(const Pass& pass, int groups, const int* stream, int step) {
+    Wavefront front{0, groups, stream};
+    front.step = step - 1;
+    for (int lane = 0; lane < kLanes; lane++) {
+        const int since = front.step - kLaneDelay * lane;
+        if (since < 0) break;
+        const int group = since / pass.period, column = since % pass.period;
+        if (group >= groups || column >= pass.columns || group * kLanes + lane >= pass.rows) continue;
+        front.active |= uint32_t(1) << lane;
+        if (column == 0) front.first |= uint32_t(1) << lane;
+    }
+    return front;
+}
+
 // Calls visit(y) for every row of `height`, a run of rows a thread.
 template <class Visit>
 void for_each_row(int height, int width, ThreadPool& pool, Visit visit) {
@@ -282,7 +298,7 @@ CodedTile<std::vector<uint8_t>> TileCoder::encode(const Pixels& pixels, ThreadPo
     const size_t kinds = size_t(1 + std::min(levels, kCoarseLevel) * networks_used);
     std::vector<StreamEncoder> encoders(static_cast<size_t>(streams), StreamEncoder(kinds));
     if (levels && any_coded(coded.bounds)) {
-        std::vector<std::vector<uint32_t>> memory(size_t(pool.size()));  // of each part's intervals
+        std::vector<uint32_t> intervals;  // of a pass
         // From the last level to the first, since that is how rANS encodes.
         for (int level = 0; level < levels; level++) {
             if (level) {
@@ -295,38 +311,33 @@ CodedTile<std::vector<uint8_t>> TileCoder::encode(const Pixels& pixels, ThreadPo
                     });
                 });
             }
-            const int groups = planes.geometry().groups;
-            const std::vector<int> stream_of = group_streams(groups, streams);
-            for_each_part(streams, pool, false, [&](int first_stream, int count, int part) {
-                const GroupRange range = stream_groups(groups, streams, first_stream, count);
-                if (!range.count) return;
-                const Geometry& geometry = planes.geometry();
-                const int steps = step_count(geometry.period, geometry.columns, range.count);
-                std::vector<uint32_t>& intervals = memory[size_t(part)];
-                intervals.resize(std::max(intervals.size(), size_t(steps) * kLanes * (channels == 1 ? 1 : 2)));
-                for (int network = networks_used; network-- > 0;) {
-                    const PassPlan passes = plan(network);
-                    if (!is_coded(passes, coded.bounds)) continue;
-                    const auto kind = size_t(segment_kind(levels, level, network, channels));
-                    for (int b = kBands; b-- > 0;) {
-                        const Band& band = model.bands[size_t(b)];
-                        if (planes.empty(band.phase)) continue;
-                        const Pass pass = make_pass(passes, band, networks[size_t(network)][size_t(b)], level,
-                                                    coded.bounds, planes, pixels.deep);
-                        Wavefront front{range.first, range.count, stream_of.data()};
-                        while (!front.done) {
-                            pool.check_interruption();
-                            kernels.encode(pass, front, kSlice, intervals.data());
-                        }
-                        for (int stream = first_stream; stream < first_stream + count; stream++) {
-                            GroupRange own = stream_groups(groups, streams, stream);
-                            if (!own.count) continue;
-                            own.first -= range.first;
-                            encoders[size_t(stream)].code(kernels, pass, own, intervals.data(), kind);
-                        }
-                    }
+            const Geometry& geometry = planes.geometry();
+            const std::vector<int> stream_of = group_streams(geometry.groups, streams);
+            const int steps = step_count(geometry.period, geometry.columns, geometry.groups);
+            const bool light = int64_t(geometry.rows) * geometry.columns < kAlone;
+            intervals.resize(std::max(intervals.size(), size_t(steps) * kLanes * (channels == 1 ? 1 : 2)));
+            for (int network = networks_used; network-- > 0;) {
+                const PassPlan passes = plan(network);
+                if (!is_coded(passes, coded.bounds)) continue;
+                const auto kind = size_t(segment_kind(levels, level, network, channels));
+                for (int b = kBands; b-- > 0;) {
+                    const Band& band = model.bands[size_t(b)];
+                    if (planes.empty(band.phase)) continue;
+                    const Pass pass = make_pass(passes, band, networks[size_t(network)][size_t(b)], level, coded.bounds,
+                                                planes, pixels.deep);
+                    // All values are known, so that any thread can begin anywhere.
+                    const auto code_turn = [&](int turn) {
+                        Wavefront front = wavefront_at(pass, geometry.groups, stream_of.data(), turn * kTurn);
+                        kernels.encode(pass, front, kTurn, intervals.data());
+                    };
+                    pool.run((steps + kTurn - 1) / kTurn, code_turn, light);
+                    const auto code_stream = [&](int stream) {
+                        const GroupRange own = stream_groups(geometry.groups, streams, stream);
+                        if (own.count) encoders[size_t(stream)].code(kernels, pass, own, intervals.data(), kind);
+                    };
+                    pool.run(streams, code_stream, light);
                 }
-            });
+            }
         }
     }
     coded.segments.resize(kinds);
@@ -400,7 +411,7 @@ void TileCoder::decode(const CodedTile<Bytes>& tile, const Pixels& lowpass, cons
                 if (planes.empty(band.phase)) continue;
                 const Pass pass = make_pass(passes, band, networks[size_t(network)][size_t(b)], level, tile.bounds,
                                             planes, pixels.deep);
-                for_each_part(streams, pool, light, [&](int first_stream, int count, int) {
+                for_each_part(streams, pool, light, [&](int first_stream, int count) {
                     const GroupRange range = stream_groups(geometry.groups, streams, first_stream, count);
                     if (!range.count) return;
                     Wavefront front{range.first, range.count, stream_of.data()};
