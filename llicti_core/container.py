@@ -569,12 +569,15 @@ class Sections:
     Several threads may ask at the same time: each method that finds sections does so alone.
     """
 
-    def __init__(self, source: Source, at: int, layout: Sequence[bytes], in_head: Sequence[Section] = ()) -> None:
+    def __init__(
+        self, source: Source, at: int, layout: Sequence[bytes], in_head: Sequence[Section] = (), *, last: bool
+    ) -> None:
         """at: where the first section after the header begins. layout: tags of those that the frame must have.
 
-        in_head: all of these, where they are in the header.
+        in_head: all of these, where they are in the header. last: whether no frame follows.
         """
         self.source, self.start, self.layout, self.in_head = source, at, layout, in_head
+        self._ends_with_head = last and bool(in_head)
         self._at = at
         self._found = list(in_head)
         # Ancillary sections that were passed over, by where they begin: there may be very many.
@@ -649,7 +652,10 @@ class Sections:
         with self._lock:
             self._to_last()
             try:
-                while self._at < self.source.size and (section := find_section(self.source, self._at)).ancillary:
+                while self._at < self.source.size:
+                    section = find_section(self.source, self._at)
+                    if not section.ancillary or self._means_nothing(section):
+                        break
                     check_section(self.source, section)
                     self._passed.append(section.start)
                     self._at = section.end
@@ -687,13 +693,17 @@ class Sections:
             try:
                 section = find_section(self.source, self._at)
             except FormatError:
-                if self.in_head:
+                if self._ends_with_head:
                     break
                 raise
-            if self.in_head and (section.end > self.source.size or not section.tag.isalnum()):
-                break  # bytes after the last section, which mean nothing
+            if self._means_nothing(section):
+                break
             self._passed.append(section.start)
             self._at = section.end
+
+    def _means_nothing(self, section: Section) -> bool:
+        """Whether what follows a file's last section, HEAD, has not even the form of an ancillary one."""
+        return self._ends_with_head and (section.end > self.source.size or not section.tag.isalnum())
 
 
 def pack_text(text: str) -> bytes:

@@ -87,7 +87,8 @@ class LlcFrame:
         self._source, self._file = source, file
         self.header, in_head, after = read_header(source, at)
         self.start = at
-        self.sections = Sections(source, after, [tag for tag, _ in self.header.layout], in_head)
+        layout = [tag for tag, _ in self.header.layout]
+        self.sections = Sections(source, after, layout, in_head, last=not self.header.frames_after)
 
     @cached_property
     def info(self) -> ImageInfo:

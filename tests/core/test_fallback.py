@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from typing import Any
 
 import golden
@@ -194,6 +195,16 @@ def test_groups_that_have_nothing_to_be_joined_to(codings: tuple[int, int]) -> N
 def test_bytes_after_a_header_that_holds_all_mean_nothing(tail: bytes) -> None:
     pixels = drawing(8, 9, 2)
     assert np.array_equal(llicti_core.decode(llicti_core.encode(pixels) + tail), pixels)
+
+
+def test_joining_leaves_out_what_means_nothing_after_a_header_that_holds_all() -> None:
+    pixels = drawing(8, 9, 2)
+    section = b"ex\x80\x01\0"
+    data = llicti_core.encode(pixels) + section + zlib.crc32(section).to_bytes(4, "little")
+    joined = llicti_core.join([data, data])
+    for frame in (0, 1):
+        assert np.array_equal(llicti_core.decode(joined, frame=frame), pixels)
+    assert section not in joined
 
 
 def test_a_lower_plane_is_not_joined_to_a_higher_one() -> None:
