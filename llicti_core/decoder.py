@@ -12,7 +12,7 @@ from llicti_core.container import Coding, Header, Sections
 from llicti_core.engines.base import NOT_ADAPTED, AdaptedParameters, CodedTile, Engine, TiledImage, TileRect
 from llicti_core.errors import FormatError, TruncatedError, UnsupportedError
 from llicti_core.options import DecodeOptions
-from llicti_core.ordinals import Values, join_samples
+from llicti_core.ordinals import Values, join_samples, value_size
 from llicti_core.payloads import (
     LEAST_LOWPASS,
     LevelSegments,
@@ -65,6 +65,8 @@ _BATCH_TILES, _BATCH_PIXELS = 1 << 10, 1 << 22
 """Tiles, and pixels in them for each thread, that an engine is given at once: so that all threads have enough to do,
 while what is copied of the file for it stays small beside the image."""
 
+_CHECKED = 1 << 16
+"""Values that are looked at together for any that is too large."""
 
 _GPU_BATCH_PIXELS = 1 << 27
 """The same for a GPU, which has thousands of threads."""
@@ -184,6 +186,9 @@ class FrameDecoder:
     def _parts(self) -> Iterator[Values]:
         """The values of all groups, each decoded when it is asked for, and not kept."""
         learned = self.learned()
+        # WebP's decoder takes three times the memory that deep samples do, so that it goes before these are there.
+        fallbacks = self._of_kind(FALLBACK) if learned else []
+        lower = {group.number: self._decode_fallback(group) for group in fallbacks if not group.group.top}
         last: Values | None = None
         for group, following in zip(self._groups, [*self._groups[1:], None], strict=True):
             kind = group.coding.kind
@@ -194,7 +199,9 @@ class FrameDecoder:
             elif kind == CONSTANT:
                 last = Values(group.group, group.coding.values, group.stored, True)
             else:
-                if kind == FALLBACK:
+                if group.number in lower:
+                    values = lower.pop(group.number)
+                elif kind == FALLBACK:
                     values = self._decode_fallback(group)
                 elif kind == PLAIN:
                     values = self._decode_plain(group)
@@ -279,7 +286,7 @@ class FrameDecoder:
         view = self.view
         shape = view.rows, view.columns, learned.channels
         deep = learned.bits > 8
-        values = bytearray(math.prod(shape) * (2 if deep else 1))
+        values = bytearray(math.prod(shape) * value_size(learned.group))
         pixels = memoryview(values).cast("H", shape) if deep else memoryview(values).cast("B", shape)
         for places, coded in learned.batches(self._batch):
             image = TiledImage(pixels, places, self.model, learned.adaptation, learned.bits)
@@ -328,6 +335,10 @@ def _check(needed: int, allowed: int | None, what: str, limit: str) -> None:
 
 def _check_values(values: bytearray, group: ChannelGroup) -> None:
     """Raises FormatError where any of `values` is too large for the bits of its group."""
-    if group.bits < 8 and (most := max(values)) >> group.bits:
-        msg = f"a sample has value {most}, which does not fit in {group.bits} bits"
-        raise FormatError(msg)
+    if group.bits >= 8:
+        return
+    allowed = bytes(range(1 << group.bits))
+    for start in range(0, len(values), _CHECKED):
+        if too_large := values[start : start + _CHECKED].translate(None, allowed):
+            msg = f"a sample has value {max(too_large)}, which does not fit in {group.bits} bits"
+            raise FormatError(msg)

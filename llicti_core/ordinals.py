@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -63,12 +65,15 @@ def _to_samples(ordinals: NDArray[np.unsignedinteger], kind: str) -> None:
 
 
 def plane(ordinals: NDArray[np.unsignedinteger], group: ChannelGroup) -> NDArray[np.unsignedinteger]:
-    """The values of `group`: a contiguous array [height, width, channels of the group], uint8, or uint16 of 10 bits.
+    """The values of `group`: a contiguous array [height, width, channels of the group], uint8, or uint16 of 10 bits. It
+    may be the ordinals themselves.
 
     ordinals: contiguous, [height, width, channels], native order of bytes.
     """
     import numpy as np
 
+    if not group.shift and group.top and group.channels == ordinals.shape[2] and ordinals.itemsize == value_size(group):
+        return ordinals  # there are no other bits
     channels, size = slice(group.first, group.first + group.channels), ordinals.itemsize
     if group.bits == 8 and not group.shift % 8:
         byte = group.shift // 8 if np.little_endian else size - 1 - group.shift // 8
@@ -81,8 +86,13 @@ def plane(ordinals: NDArray[np.unsignedinteger], group: ChannelGroup) -> NDArray
     return values
 
 
+def value_size(group: ChannelGroup) -> int:
+    """Bytes of a group's values in memory."""
+    return 2 if group.bits > 8 else 1
+
+
 def value_type(group: ChannelGroup) -> type[np.unsignedinteger]:
-    """NumPy's type of a group's values in memory."""
+    """NumPy's type of them."""
     import numpy as np
 
     return np.uint16 if group.bits > 8 else np.uint8
@@ -131,19 +141,14 @@ def join_samples(
         return found.translate(_SIGN_FLIPPED) if sample_type.name == "int8" else found
     import numpy as np
 
-    height, width, channels = shape
-    count = height * width * channels
-    samples = bytearray(count * sample_type.size)
-    ordinals = np.frombuffer(samples, f"<u{sample_type.size}")
-    if table is None:
-        _join_planes(parts, ordinals.reshape(shape))
-    else:
-        indices = ordinals.reshape(shape)  # looked up in place where they have the size of samples
-        if table.index_size != sample_type.size:
-            indices = np.zeros(shape, f"<u{table.index_size}")
-        _join_planes(parts, indices)
-        table.look_up(indices.reshape(-1), ordinals)
-    _to_samples(ordinals, np.dtype(sample_type.name).kind)
+    indexed = sample_type.size if table is None else table.index_size
+    indices = _join_planes(parts, shape, indexed)
+    samples = indices
+    if table is not None:
+        if indexed != sample_type.size:  # else they are looked up in place
+            samples = bytearray(len(indices) // indexed * sample_type.size)
+        table.look_up(np.frombuffer(indices, f"<u{indexed}"), np.frombuffer(samples, f"<u{sample_type.size}"))
+    _to_samples(np.frombuffer(samples, f"<u{sample_type.size}"), np.dtype(sample_type.name).kind)
     return samples
 
 
@@ -162,11 +167,25 @@ def _join_bytes(parts: Iterator[Values], shape: tuple[int, int, int]) -> bytearr
     return ordinals
 
 
-def _join_planes(parts: Iterator[Values], ordinals: NDArray[np.unsignedinteger]) -> None:
-    """Fill `ordinals`, little-endian zeros [height, width, channels], from all planes of all groups."""
+def _join_planes(parts: Iterator[Values], shape: tuple[int, int, int], size: int) -> bytearray:
+    """The little-endian unsigned integers of `size` bytes that the planes of all groups make together."""
+    import numpy as np
+
+    first = next(parts)
+    whole = shape[2] == first.stride == first.group.channels and value_size(first.group) == size
+    if whole and isinstance(first.values, bytearray) and sys.byteorder == "little":
+        joined = first.values  # as large as they are, so that no memory is taken for a copy
+        integers = np.frombuffer(joined, f"<u{size}").reshape(shape)
+        integers <<= integers.dtype.type(first.group.shift)
+    else:
+        joined = bytearray(math.prod(shape) * size)
+        integers = np.frombuffer(joined, f"<u{size}").reshape(shape)
+        _put(first, integers)
+    del first
     for part in parts:
-        _put(part, ordinals)
+        _put(part, integers)
         del part  # or its memory would be held while the next one is decoded
+    return joined
 
 
 def _put(part: Values, ordinals: NDArray[np.unsignedinteger]) -> None:

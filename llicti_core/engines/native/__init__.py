@@ -93,6 +93,27 @@ def pack_numbers(sets: int, precision: int, arrays: Sequence[NDArray[np.int8]]) 
     return _native.pack_numbers(sets, precision, [array.tobytes() for array in arrays])
 
 
+def pack_plain(pixels: memoryview, tile: TileRect, level: int, coarsest: bool, bits: int) -> bytes:
+    """The plain bits that the section of a level has of a tile of `pixels`, bytes [height, width, channels].
+
+    coarsest: whether it has the pixels of all coarser levels too.
+    """
+    return _native.pack_plain(pixels, tuple(tile), level, coarsest, bits)
+
+
+def unpack_plain(
+    data: bytes | memoryview,
+    tile: TileRect,
+    level: int,
+    coarsest: bool,
+    bits: int,
+    pixels: memoryview,
+    view_level: int,
+) -> None:
+    """Put what `pack_plain` gave for a tile into the pixels of a view, as Engine.decode does. Raises FormatError."""
+    _native.unpack_plain(data, tuple(tile), level, coarsest, bits, pixels, view_level)
+
+
 def instruction_sets() -> list[str]:
     """Names of the instruction sets that this processor and this build have kernels for, fastest first."""
     return list(_native.instruction_sets())

@@ -40,3 +40,13 @@ def decode(
     isa: str,
 ) -> None: ...
 def instruction_sets() -> list[str]: ...
+def pack_plain(pixels: memoryview, tile: tuple[int, ...], level: int, coarsest: bool, bits: int) -> bytes: ...
+def unpack_plain(
+    data: bytes | memoryview,
+    tile: tuple[int, ...],
+    level: int,
+    coarsest: bool,
+    bits: int,
+    pixels: memoryview,
+    view_level: int,
+) -> None: ...

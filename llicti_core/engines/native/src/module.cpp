@@ -16,6 +16,7 @@
 #include "adapt/twin.hpp"
 #include "adaptation.hpp"
 #include "dispatch.hpp"
+#include "plain.hpp"
 #include "problem.hpp"
 #include "threads.hpp"
 #include "tile.hpp"
@@ -27,6 +28,7 @@ namespace {
 
 using Int8Array = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
 using Int32Array = nb::ndarray<const int32_t, nb::c_contig, nb::device::cpu>;
+using ByteArray = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 // Of uint8, or of uint16 where values have kDeepBits.
 using PixelArray = nb::ndarray<nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using ConstPixelArray = nb::ndarray<nb::ro, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
@@ -130,12 +132,14 @@ private:
     std::shared_ptr<const PackedNetworks> packed_;
 };
 
+TileRect cast_tile(nb::handle tile) {
+    const auto v = nb::cast<std::vector<int>>(tile);
+    return {v.at(0), v.at(1), v.at(2), v.at(3)};
+}
+
 std::vector<TileRect> cast_tiles(const nb::list& tiles) {
     std::vector<TileRect> out;
-    for (nb::handle tile : tiles) {
-        const auto v = nb::cast<std::vector<int>>(tile);
-        out.push_back({v.at(0), v.at(1), v.at(2), v.at(3)});
-    }
+    for (nb::handle tile : tiles) out.push_back(cast_tile(tile));
     return out;
 }
 
@@ -355,6 +359,28 @@ void decode(const PixelArray& array, const nb::list& tile_list, const nb::list& 
     });
 }
 
+// What a section of plain bits has of a tile: see plain.hpp.
+nb::bytes pack_plain_bits(const ConstPixelArray& array, const nb::tuple& tile, int level, bool coarsest, int bits) {
+    const Pixels pixels = tile_pixels(cast_pixels(array), cast_tile(tile));
+    std::vector<uint8_t> bytes;
+    {
+        const nb::gil_scoped_release unlocked;
+        bytes = pack_plain(pixels, {level, coarsest, bits});
+    }
+    return nb::bytes(bytes.data(), bytes.size());
+}
+
+// data: plain_size bytes of a tile, whose place is seen from the first of the pixels of a view at `view_level`.
+void unpack_plain_bits(const ByteArray& data, const nb::tuple& tile, int level, bool coarsest, int bits,
+                       const PixelArray& array, int view_level) {
+    const Pixels pixels = cast_pixels(array);
+    const TileRect place = cast_tile(tile);
+    const PlainLevel part{level, coarsest, bits};
+    if (data.size() != plain_size(place, pixels.channels, part)) throw std::invalid_argument("not so many bytes");
+    const nb::gil_scoped_release unlocked;
+    unpack_plain(data.data(), part, place, view_level, pixels);
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -378,6 +404,10 @@ NB_MODULE(_native, module) {
                nb::arg("threads"), nb::arg("isa"));
     module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("adaptation"),
                nb::arg("model"), nb::arg("level"), nb::arg("threads"), nb::arg("isa"));
+    module.def("pack_plain", &pack_plain_bits, nb::arg("pixels"), nb::arg("tile"), nb::arg("level"),
+               nb::arg("coarsest"), nb::arg("bits"));
+    module.def("unpack_plain", &unpack_plain_bits, nb::arg("data"), nb::arg("tile"), nb::arg("level"),
+               nb::arg("coarsest"), nb::arg("bits"), nb::arg("pixels"), nb::arg("view_level"));
     module.def("instruction_sets", [] {
         nb::list names;
         for (const Kernels* kernels : supported_kernels()) names.append(kernels->name);
