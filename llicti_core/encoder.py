@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Generator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from llicti_core import adaptation, engines, fallback, models, ordinals, plain, samples, value_table
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from llicti_core.metadata import Metadata
     from llicti_core.payloads import Palette
 
-    Values = TypeVar("Values", bound=np.unsignedinteger)
-
 TILE_LOG2 = 10
 """Tiles the encoder makes: 1024 x 1024 pixels."""
 
@@ -66,12 +65,13 @@ _DOUBTED_BYTES = 400
 _MOST_DEEP_BITS = 16
 """Of ordinals that are coded as the samples of deep photographs are; beyond, they are floats or counts."""
 
-_TOLD_BY = 1024
-"""Rows and columns of the middle of a deep image that tell how many bits the model had better see."""
+_PATCHES, _PATCH, _ALIGNED = 6, 32, 16
+"""A sample is so many times so many patches of so many rows and columns, from all over the image: they told how to code
+deep photographs better than fewer and larger ones. They begin at multiples of the last number, since images may repeat
+in pixels of color filters, or in blocks that they were once compressed in."""
 
-_PART, _PATTERN = 256, 0.99
-"""Rows and columns of the middle of a lower plane that tell whether a fallback coder finds a pattern, and what that
-has to leave of its plain bits."""
+_PATTERN = 0.99
+"""What a fallback coder has to leave of a lower plane's plain bits, in the sample, to be tried for all of it."""
 
 _FEW_ROWS = 61
 """Each of so many rows is looked at first. The first rows alone are often those of a frame around the picture."""
@@ -158,7 +158,7 @@ class Encoder:
         if palette:
             sections.append((PLTE, pack_palette(palette)))
         found = value_table.find_table(values) if sample_type.size > 1 else None
-        if found is None or height * width <= SMALL:
+        if found is None or _is_small(values):
             coded = yield from self._groups(values, sample_type.bits)
         if found is not None:
             (table, payload), least = found, value_table.index_bits(len(found[0]))
@@ -186,11 +186,11 @@ class Encoder:
     def _groups(self, values: NDArray[np.unsignedinteger], bits: int) -> Steps[list[_CodedGroup]]:
         """All channel groups of [height, width, channels] `values`, ordinals or indices of so many bits."""
         stacks: list[list[_CodedGroup]] = []
-        sets = samples.channel_sets(values.shape[2])
+        sets, sample = samples.channel_sets(values.shape[2]), _Sample(values)
         for number, channels in enumerate(sets):
-            deep = yield from self._is_deep(values, bits, channels)
+            deep = yield from self._is_deep(sample, bits, channels)
             before, is_last = stacks[-1] if stacks else [], number == len(sets) - 1
-            stacks.append((yield from self._stack(values, bits, channels, deep, self.effort, before, is_last)))
+            stacks.append((yield from self._stack(values, sample, bits, channels, deep, before, is_last)))
         coded: list[_CodedGroup] = []
         for current in samples.by_plane(stacks):
             joined = self._joined(coded[-1], current) if coded else None
@@ -200,26 +200,29 @@ class Encoder:
                 coded.append(current)
         return coded
 
-    def _is_deep(self, values: NDArray[np.unsignedinteger], bits: int, channels: tuple[int, int]) -> Steps[bool]:
-        """Whether the model had better see ten bits of these channels than eight, as far as the middle of the image
-        tells: where the lower bits are noise, and not where they have a pattern that a fallback coder finds."""
+    def _is_deep(self, sample: _Sample, bits: int, channels: tuple[int, int]) -> Steps[bool]:
+        """Whether the model had better see ten bits of these channels than eight, as far as the sample tells.
+
+        Mostly, where the lower bits are noise; not where they have a pattern that a fallback coder finds.
+        """
         if not DEEP_BITS <= bits <= _MOST_DEEP_BITS:
             return False
-        part, sizes = _middle(values, _TOLD_BY), list[int]()
+        sizes: list[float] = []
         for deep in (False, True):
-            coded = yield from self._stack(part, bits, channels, deep, 0, [], True)
-            if coded[0].coding.kind == CONSTANT:
-                return False
-            sizes.append(_size(coded))
+            top, *lower = samples.plane_groups(bits, *channels, deep)
+            coded = yield from self._group(sample.plane(top), top, sample, None, False, 0)
+            if deep and not coded.coding.learned:
+                return False  # it is constant, and no other groups are deep
+            sizes.append(_size([coded]) + sum(sample.lower_size(group) for group in lower))
         return sizes[1] < sizes[0]
 
     def _stack(
         self,
         values: NDArray[np.unsignedinteger],
+        sample: _Sample,
         bits: int,
         channels: tuple[int, int],
         deep: bool,
-        effort: int,
         before: list[_CodedGroup],
         is_last: bool,
     ) -> Steps[list[_CodedGroup]]:
@@ -231,7 +234,7 @@ class Encoder:
         for plane, group in enumerate(samples.plane_groups(bits, *channels, deep)):
             previous = before[plane] if plane < len(before) else None
             learned = bool(coded) and coded[0].coding.learned
-            found = yield from self._group(ordinals.plane(values, group), group, previous, learned, effort)
+            found = yield from self._group(ordinals.plane(values, group), group, sample, previous, learned, self.effort)
             if is_last and found.coding.kind != FALLBACK:
                 found = found._replace(values=found.values[:0].copy())  # takes memory, and is not looked at again
             coded.append(found)
@@ -241,6 +244,7 @@ class Encoder:
         self,
         values: NDArray[np.unsignedinteger],
         group: ChannelGroup,
+        sample: _Sample,
         previous: _CodedGroup | None,
         below_learned: bool,
         effort: int,
@@ -262,12 +266,14 @@ class Encoder:
             may_be_smaller = group.bits <= 8 and may_be_fallback(values, _size(candidates))
         elif below_learned:
             candidates.append(_plain(values, group, equal))
-            may_be_smaller = _has_pattern(values, group.bits)
+            may_be_smaller = _is_small(values) or sample.has_pattern(group)
         if not candidates or may_be_smaller:
             other = _size(candidates) if candidates else _NOISE * values.size * group.bits / 8
-            # Further steps make a lower plane hardly smaller.
-            spent = self.effort if group.top else max(0, self.effort - 2)
-            payload = fallback.encode(values, spent, other)
+            if below_learned and not _is_small(values):
+                payload = fallback.encode_lower(values, group.bits, effort, other)
+            else:
+                # Further steps make a lower plane hardly smaller.
+                payload = fallback.encode(values, effort if group.top else max(0, effort - 2), other)
             candidates.append(_CodedGroup(group, values, Coding(FALLBACK, equal), payload))
         return min(candidates, key=lambda candidate: _size([candidate]))
 
@@ -369,6 +375,12 @@ def is_constant(values: NDArray[np.uint8]) -> bool:
     return _everywhere(lambda part: bool((part == values[0, 0]).all()), values)
 
 
+def _is_small(values: NDArray[np.unsignedinteger]) -> bool:
+    """Whether [height, width, channels] are so few pixels that all ways to code them are tried."""
+    height, width, _ = values.shape
+    return bool(height * width <= SMALL)
+
+
 def _grid(values: NDArray[np.unsignedinteger]) -> TileGrid:
     """The tiles of values [height, width, channels]."""
     return TileGrid(values.shape[1], values.shape[0], 1 << TILE_LOG2)
@@ -400,7 +412,7 @@ def may_be_fallback(values: NDArray[np.uint8], size: int) -> bool:
     photographs up to a fifth of them are (in grey ones a third), in drawings and screenshots hardly less than that.
     """
     height, width, _ = values.shape
-    if height * width <= SMALL or not values.size / 8 < size < values.size * 7 / 8:
+    if _is_small(values) or not values.size / 8 < size < values.size * 7 / 8:
         return True
     if width == 1:
         values = values.swapaxes(0, 1)
@@ -409,17 +421,54 @@ def may_be_fallback(values: NDArray[np.uint8], size: int) -> bool:
     return bool((rows[:, 1:] == rows[:, :-1]).all(axis=2).mean() > EQUAL_NEIGHBOURS)
 
 
-def _middle(values: NDArray[Values], most: int) -> NDArray[Values]:
-    """A copy of so many rows and columns, or fewer, in the middle of [height, width, channels]."""
-    y, x = (max(0, size - most) // 2 for size in values.shape[:2])
-    return values[y : y + most, x : x + most].copy()
+class _Sample:
+    """Patches from all over an image, put together: what they take tells which ways to code it are worth trying."""
+
+    def __init__(self, values: NDArray[np.unsignedinteger]) -> None:
+        """values: ordinals or indices, [height, width, channels]."""
+        self._image = values
+        self._ways: dict[ChannelGroup, tuple[float, float]] = {}
+
+    @cached_property
+    def _values(self) -> NDArray[np.unsignedinteger]:
+        """Those of all channels in the patches; few images need them."""
+        import numpy as np
+
+        rows, columns = (_patched(size) for size in self._image.shape[:2])
+        return np.ascontiguousarray(self._image[rows][:, columns])
+
+    def plane(self, group: ChannelGroup) -> NDArray[np.unsignedinteger]:
+        """The values of a group in the sample."""
+        return ordinals.plane(self._values, group)
+
+    def lower_size(self, group: ChannelGroup) -> float:
+        """Bytes that a lower plane's group takes: as plain bits, or by a fallback coder where that finds a pattern."""
+        return min(self._lower_sizes(group))
+
+    def has_pattern(self, group: ChannelGroup) -> bool:
+        """Whether a fallback coder makes the values of a lower plane smaller than plain bits are."""
+        as_plain, by_fallback = self._lower_sizes(group)
+        return by_fallback < _PATTERN * as_plain
+
+    def _lower_sizes(self, group: ChannelGroup) -> tuple[float, float]:
+        """Bytes of a lower plane's group as plain bits, and by a fallback coder."""
+        if group not in self._ways:
+            values = self.plane(group)
+            if _channels_equal(values):
+                values = values[..., :1].copy()
+            as_plain = values.size * group.bits / 8
+            self._ways[group] = as_plain, len(fallback.encode_lower(values, group.bits, 0, as_plain))
+        return self._ways[group]
 
 
-def _has_pattern(values: NDArray[np.uint8], bits: int) -> bool:
-    """Whether fallback coders make the values of a lower plane smaller than plain bits are, as far as a part tells."""
-    part = _middle(values, _PART)
-    most = _PATTERN * part.size * bits / 8
-    return len(fallback.encode(part, 0, most)) < most
+def _patched(size: int) -> NDArray[np.intp]:
+    """The rows (or columns) of the patches of a sample: all, where they are no more."""
+    import numpy as np
+
+    if size <= _PATCHES * _PATCH:
+        return np.arange(size)
+    starts = np.arange(_PATCHES) * size // _PATCHES + (size // _PATCHES - _PATCH) // 2
+    return (starts // _ALIGNED * _ALIGNED + np.arange(_PATCH)[:, np.newaxis]).T.reshape(-1)
 
 
 def _group_sections(coded: list[_CodedGroup]) -> list[tuple[bytes, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llicti_core.compression import deflate
@@ -26,6 +26,17 @@ _STEPS = ((1, 20, 1.3), (4, 80, 1.1), (6, 90, 1.05), (6, 100, 0.0))
 """How WebP is tried, from fast to slow: method and quality, and at which size for each byte of the other way to code
 the block there is no use in trying more. From one step to the next images become up to a third, a tenth and a twentieth
 smaller, but those that become so much smaller are drawings, where WebP is ahead of a model from the first step on."""
+
+_LOWER_STEPS = ((4, 30, 1.05), (6, 90, 1.05), (6, 100, 0.0))
+"""The same for the lower bits of photographs, which are noise but for some places, such as those that are overexposed.
+From quality 25 on WebP looks for the cheapest copies, which takes long; the steps after that make them hardly smaller.
+"""
+
+_FURTHER_EFFORT = 3
+"""From which on there are further steps for lower bits."""
+
+_PALETTE_BITS, _PALETTE_STEP = 8, (6, 20, 1.05)
+"""Bits of a pixel for which WebP has a palette, and the first step then, where method counts for more than quality."""
 
 _MAY_BE_LZMA = 1.1
 """The same of what WebP or deflate makes of a block, for LZMA."""
@@ -49,11 +60,27 @@ def encode(pixels: NDArray[np.uint8], effort: int, other: float) -> bytes:
     other: bytes of what the payload has to be smaller than to be of use; little time is spent where it will not be.
     A higher effort never makes it larger, as long as `other` is the same.
     """
-    height, width, _ = pixels.shape
-    each = other / (height * width)
-    grid = TileGrid(width, height, BLOCK)
-    coded = [_encode_block(pixels[y : y + h, x : x + w], effort, each * h * w) for y, x, h, w in grid]
-    return b"".join([*(pack_varint(len(block)) for block in coded[:-1]), *coded])
+
+    def code(block: NDArray[np.uint8], other: float) -> bytes:
+        candidates = _try_webp(block, _steps(block, effort), other)
+        small = block.size <= SMALL
+        if small or not candidates:
+            candidates.append(_deflated(block, 9 if small else 1))
+        if small or (effort > 1 and min(map(len, candidates)) < _MAY_BE_LZMA * other):
+            candidates.append(bytes((LZMA2,)) + _lzma(block.tobytes()))
+        return min(candidates, key=len)
+
+    return _encode_blocks(pixels, other, code)
+
+
+def encode_lower(pixels: NDArray[np.uint8], bits: int, effort: int, other: float) -> bytes:
+    """The same for values of so many `bits`, the lower ones of a photograph's samples."""
+
+    def code(block: NDArray[np.uint8], other: float) -> bytes:
+        candidates = _try_webp(block, _lower_steps(block, bits, effort), other)
+        return min(candidates, key=len) if candidates else _deflated(block, 1)
+
+    return _encode_blocks(pixels, other, code)
 
 
 def decode(payload: Payload, height: int, width: int, channels: int, view: View) -> bytearray:
@@ -75,28 +102,46 @@ def decode(payload: Payload, height: int, width: int, channels: int, view: View)
     return pixels
 
 
-def _encode_block(pixels: NDArray[np.uint8], effort: int, other: float) -> bytes:
-    """The smallest of what the coders make of a block: a byte that says which, and its data."""
+def _encode_blocks(pixels: NDArray[np.uint8], other: float, code: Callable[[NDArray[np.uint8], float], bytes]) -> bytes:
+    """The payload for `pixels` where code(block, other) is a block's: a byte that says which coder, and its data."""
+    height, width, _ = pixels.shape
+    each = other / (height * width)
+    grid = TileGrid(width, height, BLOCK)
+    coded = [code(pixels[y : y + h, x : x + w], each * h * w) for y, x, h, w in grid]
+    return b"".join([*(pack_varint(len(block)) for block in coded[:-1]), *coded])
+
+
+def _try_webp(block: NDArray[np.uint8], steps: Iterable[tuple[int, int, float]], other: float) -> list[bytes]:
+    """What WebP makes of a block, step by step, until more is of no use; nothing where Pillow lacks WebP."""
     from PIL import features
 
-    stored, candidates = pixels.tobytes(), list[bytes]()
-    for method, quality, most in _steps(pixels, effort) if features.check("webp") else ():
-        candidates.append(bytes((VP8L,)) + _vp8l(pixels, method, quality))
+    candidates: list[bytes] = []
+    for method, quality, most in steps if features.check("webp") else ():
+        candidates.append(bytes((VP8L,)) + _vp8l(block, method, quality))
         if min(map(len, candidates)) > most * other + _SLACK:
             break
-    small = len(stored) <= SMALL
-    if small or not candidates:
-        candidates.append(bytes((DEFLATE,)) + deflate(stored, 9 if small else 1))
-    if small or (effort > 1 and min(map(len, candidates)) < _MAY_BE_LZMA * other):
-        candidates.append(bytes((LZMA2,)) + _lzma(stored))
-    return min(candidates, key=len)
+    return candidates
 
 
-def _steps(pixels: NDArray[np.uint8], effort: int) -> Sequence[tuple[int, int, float]]:
+def _steps(block: NDArray[np.uint8], effort: int) -> Sequence[tuple[int, int, float]]:
     """The steps of WebP that are tried for a block at an effort."""
-    height, width, _ = pixels.shape
+    height, width, _ = block.shape
     every = effort >= len(_ALL_STEPS) or height * width <= _ALL_STEPS[effort]
     return _STEPS if every else _STEPS[: 2 + effort]
+
+
+def _lower_steps(block: NDArray[np.uint8], bits: int, effort: int) -> Sequence[tuple[int, int, float]]:
+    """The same for a block of lower bits."""
+    height, width, channels = block.shape
+    first = _PALETTE_STEP if bits * channels <= _PALETTE_BITS else _LOWER_STEPS[0]
+    if effort < _FURTHER_EFFORT:
+        return [first]
+    every = height * width <= _ALL_STEPS[1]
+    return [first, *_LOWER_STEPS[1 : 3 if every else 2]]
+
+
+def _deflated(block: NDArray[np.uint8], level: int) -> bytes:
+    return bytes((DEFLATE,)) + deflate(block.tobytes(), level)
 
 
 def _lzma(stored: bytes) -> bytes:
@@ -115,10 +160,11 @@ def _lzma_filter(size: int) -> dict[str, Any]:
 
 def _vp8l(pixels: NDArray[np.uint8], method: int, quality: int) -> bytes:
     """The VP8L chunk of a lossless WebP file. method, quality: how much work to put into it, 0 to 6 and 0 to 100."""
+    import numpy as np
     from PIL import Image
 
     height, width, channels = pixels.shape
-    image = Image.frombuffer(_MODES[channels], (width, height), pixels.tobytes())
+    image = Image.frombuffer(_MODES[channels], (width, height), np.ascontiguousarray(pixels))
     file = io.BytesIO()
     image.save(file, "WEBP", lossless=True, exact=True, method=method, quality=quality)
     data = bytearray(file.getvalue())
