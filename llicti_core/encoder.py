@@ -12,6 +12,7 @@ from llicti_core.adaptation import MAX_EFFORT
 from llicti_core.container import Coding, Header, write_file
 from llicti_core.engines.base import NOT_ADAPTED, AdaptedParameters, CodedTile, Engine, TiledImage
 from llicti_core.errors import UnsupportedError
+from llicti_core.ordinals import Planes
 from llicti_core.payloads import pack_levels, pack_palette
 from llicti_core.pyramid import level_count, section_levels
 from llicti_core.samples import SAMPLE_NAMES, SAMPLE_TYPES, ChannelGroup
@@ -159,7 +160,7 @@ class Encoder:
             sections.append((PLTE, pack_palette(palette)))
         found = value_table.find_table(values) if sample_type.size > 1 else None
         if found is None or _is_small(values):
-            coded = yield from self._groups(values, sample_type.bits)
+            coded = yield from self._groups(Planes(values), sample_type.bits)
         if found is not None:
             (table, payload), least = found, value_table.index_bits(len(found[0]))
             dense = yield from self._groups(value_table.to_indices(values, table), least)
@@ -183,14 +184,14 @@ class Encoder:
             header = header._replace(tile_log2=TILE_LOG2, model=name, identity=identity)
         return write_file(header, sections + _group_sections(coded))
 
-    def _groups(self, values: NDArray[np.unsignedinteger], bits: int) -> Steps[list[_CodedGroup]]:
-        """All channel groups of [height, width, channels] `values`, ordinals or indices of so many bits."""
+    def _groups(self, planes: Planes, bits: int) -> Steps[list[_CodedGroup]]:
+        """All channel groups of ordinals or indices of so many bits."""
         stacks: list[list[_CodedGroup]] = []
-        sets, sample = samples.channel_sets(values.shape[2]), _Sample(values)
+        sets, sample = samples.channel_sets(planes.values.shape[2]), _Sample(planes)
         for number, channels in enumerate(sets):
             deep = yield from self._is_deep(sample, bits, channels)
             before, is_last = stacks[-1] if stacks else [], number == len(sets) - 1
-            stacks.append((yield from self._stack(values, sample, bits, channels, deep, before, is_last)))
+            stacks.append((yield from self._stack(planes, sample, bits, channels, deep, before, is_last)))
         coded: list[_CodedGroup] = []
         for current in samples.by_plane(stacks):
             joined = self._joined(coded[-1], current) if coded else None
@@ -218,7 +219,7 @@ class Encoder:
 
     def _stack(
         self,
-        values: NDArray[np.unsignedinteger],
+        planes: Planes,
         sample: _Sample,
         bits: int,
         channels: tuple[int, int],
@@ -231,10 +232,10 @@ class Encoder:
         before: those of the channels before them. is_last: whether no channels follow, which may be copies of these.
         """
         coded: list[_CodedGroup] = []
-        for plane, group in enumerate(samples.plane_groups(bits, *channels, deep)):
-            previous = before[plane] if plane < len(before) else None
+        for number, group in enumerate(samples.plane_groups(bits, *channels, deep)):
+            previous = before[number] if number < len(before) else None
             learned = bool(coded) and coded[0].coding.learned
-            found = yield from self._group(ordinals.plane(values, group), group, sample, previous, learned, self.effort)
+            found = yield from self._group(planes.plane(group), group, sample, previous, learned, self.effort)
             if is_last and found.coding.kind != FALLBACK:
                 found = found._replace(values=found.values[:0].copy())  # takes memory, and is not looked at again
             coded.append(found)
@@ -424,22 +425,20 @@ def may_be_fallback(values: NDArray[np.uint8], size: int) -> bool:
 class _Sample:
     """Patches from all over an image, put together: what they take tells which ways to code it are worth trying."""
 
-    def __init__(self, values: NDArray[np.unsignedinteger]) -> None:
-        """values: ordinals or indices, [height, width, channels]."""
-        self._image = values
+    def __init__(self, planes: Planes) -> None:
+        """planes: the image."""
+        self._image = planes
         self._ways: dict[ChannelGroup, tuple[float, float]] = {}
 
     @cached_property
-    def _values(self) -> NDArray[np.unsignedinteger]:
-        """Those of all channels in the patches; few images need them."""
-        import numpy as np
-
-        rows, columns = (_patched(size) for size in self._image.shape[:2])
-        return np.ascontiguousarray(self._image[rows][:, columns])
+    def _patches(self) -> Planes:
+        """All of the sample; few images need it."""
+        rows, columns = (_patched(size) for size in self._image.values.shape[:2])
+        return self._image.part(rows, columns)
 
     def plane(self, group: ChannelGroup) -> NDArray[np.unsignedinteger]:
         """The values of a group in the sample."""
-        return ordinals.plane(self._values, group)
+        return self._patches.plane(group)
 
     def lower_size(self, group: ChannelGroup) -> float:
         """Bytes that a lower plane's group takes: as plain bits, or by a fallback coder where that finds a pattern."""

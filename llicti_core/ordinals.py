@@ -86,6 +86,39 @@ def plane(ordinals: NDArray[np.unsignedinteger], group: ChannelGroup) -> NDArray
     return values
 
 
+class Planes(NamedTuple):
+    """An image, of which the planes of channel groups can be had.
+
+    values: contiguous, [height, width, channels], native order of bytes: ordinals or value indices. lookup: where it is
+    not None, they are of 16 bits, and this has what takes the place of each of the 2**16 values; so no memory is taken
+    for the indices of a whole image.
+    """
+
+    values: NDArray[np.unsignedinteger]
+    lookup: NDArray[np.unsignedinteger] | None = None
+
+    def plane(self, group: ChannelGroup) -> NDArray[np.unsignedinteger]:
+        """The values of a group, see `plane`."""
+        if self.lookup is None:
+            return plane(self.values, group)
+        import numpy as np
+
+        each = plane(self.lookup.reshape(1, -1, 1), group._replace(first=0, channels=1)).reshape(-1)
+        channels = self.values[..., group.first : group.first + group.channels]
+        found = np.empty(channels.shape, each.dtype)
+        rows = max(1, _BLOCK // channels[0].size)
+        for start in range(0, len(found), rows):
+            # mode="raise" would make a copy
+            np.take(each, channels[start : start + rows], out=found[start : start + rows], mode="clip")
+        return found
+
+    def part(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Planes:
+        """These rows and columns of it."""
+        import numpy as np
+
+        return self._replace(values=np.ascontiguousarray(self.values[rows][:, columns]))
+
+
 def value_size(group: ChannelGroup) -> int:
     """Bytes of a group's values in memory."""
     return 2 if group.bits > 8 else 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llicti_core.compression import InflateStream, deflate
 from llicti_core.container import Reader, pack_varint
 from llicti_core.errors import FormatError
-from llicti_core.ordinals import blocks, little_endian
+from llicti_core.ordinals import Planes, blocks, little_endian
 from llicti_core.samples import SampleType
 from llicti_core.spec import MAX_TABLE_VALUES
 
@@ -53,21 +53,20 @@ def _index_size(bits: int) -> int:
     return 1 if bits <= 8 else 2 if bits <= 16 else 4
 
 
-def to_indices(
-    ordinals: NDArray[np.unsignedinteger], table: NDArray[np.unsignedinteger]
-) -> NDArray[np.unsignedinteger]:
-    """The index in `table` of every ordinal, all of which must be there: of the same shape."""
+def to_indices(ordinals: NDArray[np.unsignedinteger], table: NDArray[np.unsignedinteger]) -> Planes:
+    """The index in `table` of every ordinal, all of which must be there."""
     import numpy as np
 
-    indices: NDArray[Any] = np.empty(ordinals.shape, f"u{_index_size(index_bits(len(table)))}")
-    flat, found = ordinals.reshape(-1), indices.reshape(-1)
-    lookup = None
+    index_type = f"u{_index_size(index_bits(len(table)))}"
     if ordinals.itemsize == 2:
-        lookup = np.zeros(1 << 16, indices.dtype)
-        lookup[table] = np.arange(len(table), dtype=indices.dtype)
+        lookup = np.zeros(1 << 16, index_type)
+        lookup[table] = np.arange(len(table))
+        return Planes(ordinals, lookup)
+    indices: NDArray[Any] = np.empty(ordinals.shape, index_type)
+    flat, found = ordinals.reshape(-1), indices.reshape(-1)
     for block in blocks(len(flat)):
-        found[block] = np.searchsorted(table, flat[block]) if lookup is None else lookup[flat[block]]
-    return indices
+        found[block] = np.searchsorted(table, flat[block])
+    return Planes(indices)
 
 
 def pack_table(table: NDArray[np.unsignedinteger]) -> bytes:
@@ -127,8 +126,8 @@ class ValueTable(NamedTuple):
                 table[first:last] = ordinals[wanted[first:last] - start]
             start = end
         for block in blocks(len(indices)):
-            found = indices[block]
-            out[block] = table[found if wanted is None else np.searchsorted(wanted, found)]
+            found = indices[block] if wanted is None else np.searchsorted(wanted, indices[block])
+            np.take(table, found, out=out[block], mode="clip")  # "raise" would make a copy
 
     def _unpacked(self) -> Iterator[NDArray[np.uint64]]:
         """The ordinals of the table, block by block. Raises FormatError."""

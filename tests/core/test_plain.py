@@ -15,12 +15,13 @@ from llicti_core.container import Coding, Header, find_section, pack_section
 from llicti_core.engines import native
 from llicti_core.errors import FormatError, TruncatedError
 from llicti_core.file import LlcFile
-from llicti_core.ordinals import Values, join_samples
+from llicti_core.ordinals import Planes, Values, join_samples
 from llicti_core.payloads import Payload
 from llicti_core.pyramid import level_count, section_levels
 from llicti_core.samples import SAMPLE_TYPES, ChannelGroup
 from llicti_core.source import MemorySource
 from llicti_core.spec import DEEP_BITS, FALLBACK, LEARNED, PLAIN
+from llicti_core.value_table import to_indices
 from llicti_core.view import TileGrid, View
 
 U16 = next(kind for kind in SAMPLE_TYPES if kind.name == "uint16")
@@ -169,7 +170,7 @@ def test_samples(shape: tuple[int, int]) -> None:
             assert places[0] < size / 6
             assert places[-1] >= size * 5 // 6
     values = np.arange(np.prod(shape), dtype=np.uint16).reshape(*shape, 1)
-    sample = encoder._Sample(values).plane(ChannelGroup(0, DEEP_BITS, 0, 1, True))
+    sample = encoder._Sample(Planes(values)).plane(ChannelGroup(0, DEEP_BITS, 0, 1, True))
     assert sample.shape == (min(shape[0], 192), min(shape[1], 192), 1)
 
 
@@ -209,7 +210,20 @@ def test_lower_planes_without_webp(monkeypatch: pytest.MonkeyPatch) -> None:
     assert codings_of(deep(300, 260, 3))[1].kind == PLAIN
 
 
-# Joining planes
+# Cutting and joining planes
+
+
+@pytest.mark.parametrize("group", [ChannelGroup(2, 10, 0, 3, True), ChannelGroup(0, 2, 1, 1, False)])
+def test_planes_of_indices_that_are_looked_up(group: ChannelGroup) -> None:
+    rng = np.random.default_rng(0)
+    table = np.sort(rng.choice(1 << 16, 4096, replace=False)).astype(np.uint16)
+    indices = rng.integers(0, 4096, (9, 7, 3), np.uint16)
+    channels = indices[..., group.first : group.first + group.channels]
+    found = to_indices(table[indices], table).plane(group)
+    assert found.dtype == (np.uint16 if group.bits > 8 else np.uint8)
+    assert np.array_equal(found, channels >> group.shift & ((1 << group.bits) - 1))
+    wide = to_indices(table[indices].astype(np.uint32), table.astype(np.uint32)).plane(group)
+    assert np.array_equal(wide, found)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
