@@ -6,8 +6,6 @@ built; Triton repeats what its compiler has to know, and a test compares.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 # 2.1 File, 2.2 Section.
 
 SIGNATURE = b"\x89LLC\r\n\x1a\n"
@@ -146,7 +144,7 @@ _ODD = (-3, -1, 1, 3)
 _EVEN = (-2, 0, 2)
 
 
-class Band(NamedTuple):
+class Band:
     """One predicted phase of a level.
 
     `neighbours` are (phase, dy, dx), offsets from the predicted pixel in units of half the level's step;
@@ -154,31 +152,21 @@ class Band(NamedTuple):
     the other places of the 5x5 square around the pixel, whose luma chroma is predicted from.
     """
 
-    name: str
-    row: int
-    column: int
-    neighbours: tuple[tuple[str, int, int], ...]
-    nearest: tuple[int, int, int, int]
-    more_luma: tuple[tuple[int, int], ...]
-
-
-def _band(name: str, *parts: tuple[str, tuple[int, ...], tuple[int, ...]]) -> Band:
-    neighbours = tuple((phase, dy, dx) for phase, rows, columns in parts for dy in rows for dx in columns)
-    diagonal = name == "11"
-    nearest = tuple(
-        index for index, (phase, dy, dx) in enumerate(neighbours) if dy * dy + dx * dx == (2 if diagonal else 1)
-    )
-    a, b, c, d = nearest
-    known = {(dy, dx) for _, dy, dx in neighbours}
-    square = ((dy, dx) for dy in range(-2, 3) for dx in range(-2, 3))
-    more = tuple(place for place in square if place not in known)
-    return Band(name, int(name[0]), int(name[1]), neighbours, (a, b, c, d), more)
+    def __init__(self, name: str, *windows: tuple[str, tuple[int, ...], tuple[int, ...]]) -> None:
+        """windows: phase, rows and columns of known pixels."""
+        self.name, self.row, self.column = name, int(name[0]), int(name[1])
+        self.neighbours = tuple((phase, dy, dx) for phase, rows, columns in windows for dy in rows for dx in columns)
+        distance = 2 if name == "11" else 1  # squared
+        places = [(dy, dx) for _, dy, dx in self.neighbours]
+        self.nearest = tuple(index for index, (dy, dx) in enumerate(places) if dy * dy + dx * dx == distance)
+        square = ((dy, dx) for dy in range(-2, 3) for dx in range(-2, 3))
+        self.more_luma = tuple(place for place in square if place not in places)
 
 
 BANDS = (
-    _band("11", ("00", _ODD, _ODD)),
-    _band("01", ("00", _EVEN, _ODD), ("11", _ODD, _EVEN)),
-    _band("10", ("00", _ODD, _EVEN), ("11", _EVEN, _ODD), ("01", _ODD, _ODD)),
+    Band("11", ("00", _ODD, _ODD)),
+    Band("01", ("00", _EVEN, _ODD), ("11", _ODD, _EVEN)),
+    Band("10", ("00", _ODD, _EVEN), ("11", _EVEN, _ODD), ("01", _ODD, _ODD)),
 )
 """The predicted bands in coding order, with the windows of Kamisli 2023, section III."""
 

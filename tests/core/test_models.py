@@ -59,6 +59,21 @@ def test_a_profile_is_a_bundled_model_of_limited_cost(profile: str, limit: int) 
     assert products / len(BANDS) <= limit  # multiply-accumulates a pixel
 
 
+def test_identities_of_bundled_models_are_known_without_hashing() -> None:
+    for name in models.available():
+        model = models.load(name)
+        assert "identity" in vars(model), f"_IDENTITIES lacks {name}"
+        assert model.identity == Model(model.spec, model.tensors).identity
+
+
+def test_another_file_in_place_of_a_bundled_model_is_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundled = models.load()
+    other = changed(bundled, "luma.11.0.weight", np.zeros(bundled.tensors["luma.11.0.weight"].shape, np.int8))
+    models.write_model(other, tmp_path / f"{bundled.spec.name}.safetensors")
+    monkeypatch.setattr(registry, "_BUNDLED", str(tmp_path))
+    assert models.load().identity == other.identity != bundled.identity
+
+
 def test_a_written_model_reads_back(tmp_path: Path) -> None:
     model = random_model()
     models.write_model(model, tmp_path / "model.safetensors")
