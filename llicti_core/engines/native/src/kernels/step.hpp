@@ -122,9 +122,22 @@ struct Predicted {
     alignas(64) int16_t base[3][kLanes];
 };
 
-inline bool has_pixels(uint32_t lanes, int block) {
-    return (uint64_t(lanes) >> block * kBlock) & ((uint64_t(1) << kBlock) - 1);
-}
+// The blocks of lanes that a step works on, by their first lane: as few as hold all lanes that have a pixel. They begin
+// anywhere, since a small image never has more than a few lanes at work. What two of them share is the same in both.
+struct LaneBlocks {
+    int count = 0;
+    int first[kBlocks];
+
+    explicit LaneBlocks(uint32_t active) {
+        constexpr uint64_t kWhole = (uint64_t(1) << kBlock) - 1;
+        for (int lane = 0; uint64_t(active) >> lane; lane++) {
+            if (!(active >> lane & 1)) continue;
+            lane = std::min(lane, kLanes - kBlock);
+            first[count++] = lane;
+            active &= ~uint32_t(kWhole << lane);
+        }
+    }
+};
 
 // What a value differs from its base by, in the network's unit, rounded.
 template <int Extra>
@@ -136,14 +149,14 @@ inline I16 difference(I16 value, I16 base) {
 
 // The inputs of a block of lanes at the slot `at` (an offset), in sixteen bits, and the bases.
 template <int Extra>
-inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int block, Predicted& predicted, Input* x) {
-    const ptrdiff_t here = at + block * kBlock;
+inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int lane, Predicted& predicted, Input* x) {
+    const ptrdiff_t here = at + lane;
     I16 base[3];
     for (int c = 0; c < pass.bases; c++) {
         I16 sum = Simd::set(2);
         for (const int16_t* from : pass.nearest[c]) sum = Simd::add(sum, Simd::load(from + here));
         base[c] = Simd::sra<2>(sum);
-        Simd::store(&predicted.base[c][block * kBlock], base[c]);
+        Simd::store(&predicted.base[c][lane], base[c]);
     }
     const auto known = [&](int i) { return difference<Extra>(Simd::load(pass.source[i] + here), base[pass.base[i]]); };
     int quad = 0;
@@ -155,10 +168,9 @@ inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int b
     int count = 0;
     for (int i = 4 * quad; i < pass.known; i++) rest[count++] = known(i);
     // W, WW, NW, N, NE: 0 where they are outside the band, or of another stream, whose thread may be writing them now.
-    const int shift = block * kBlock;
-    const I16 inside[5] = {Simd::lanes(~front.first >> shift), Simd::lanes(~(front.first | front.second) >> shift),
-                           Simd::lanes(~(front.first | front.top) >> shift), Simd::lanes(~front.top >> shift),
-                           Simd::lanes(~(front.last | front.top) >> shift)};
+    const I16 inside[5] = {Simd::lanes(~front.first >> lane), Simd::lanes(~(front.first | front.second) >> lane),
+                           Simd::lanes(~(front.first | front.top) >> lane), Simd::lanes(~front.top >> lane),
+                           Simd::lanes(~(front.last | front.top) >> lane)};
     constexpr int kNorth = -kLaneDelay * kLaneStride - 1;  // where the row above is
     constexpr int kBack[5] = {-kLaneStride, -2 * kLaneStride, kNorth - kLaneStride, kNorth, kNorth + kLaneStride};
     for (int c = 0; c < pass.channels; c++) {
@@ -217,7 +229,8 @@ inline void hidden_layer(const PackedLayer& layer, int level, const Input* x, In
 }
 
 template <int blocks>
-inline void output_layer(const PackedNetwork& network, int level, const Input* x, int block, Predicted& predicted) {
+inline void output_layer(const PackedNetwork& network, int level, const Input* x, const int* lane,
+                         Predicted& predicted) {
     constexpr int kRows = Simd::kRows;
     const PackedLayer& layer = network.layers.back();
     const int32_t* bias = &layer.bias[size_t(level) * size_t(layer.rows)];
@@ -232,42 +245,38 @@ inline void output_layer(const PackedNetwork& network, int level, const Input* x
                 return Simd::affine_shift<kFineShift + kGainShift>(fine, gain[row + i], shift[row + i]);
             };
             for (int b = 0; b < blocks; b++) {
-                Simd::store(&predicted.output[row + i][(block + b) * kBlock],
+                Simd::store(&predicted.output[row + i][lane[b]],
                             Simd::narrow(parameter(low[b][i]), parameter(high[b][i])));
             }
         }
     }
 }
 
-// All that `blocks` blocks of lanes are predicted by, at the slot `at` (an offset).
+// All that `blocks` blocks of lanes, those from lane[0], lane[1] ... on, are predicted by, at the slot `at` (an
+// offset).
 template <int Extra, int blocks>
-inline void predict_blocks(const Pass& pass, const Wavefront& front, ptrdiff_t at, int block, Scratch& scratch,
+inline void predict_blocks(const Pass& pass, const Wavefront& front, ptrdiff_t at, const int* lane, Scratch& scratch,
                            Predicted& predicted) {
     for (int b = 0; b < blocks; b++) {
-        gather<Extra>(pass, front, at, block + b, predicted, scratch.x[0] + b * 4 * kBlock);
+        gather<Extra>(pass, front, at, lane[b], predicted, scratch.x[0] + b * 4 * kBlock);
     }
     const PackedNetwork& network = *pass.network;
     const size_t depth = network.layers.size() - 1;
     for (size_t i = 0; i < depth; i++) {
         hidden_layer<blocks>(network.layers[i], pass.bias_level, scratch.x[i % 2], scratch.x[1 - i % 2]);
     }
-    output_layer<blocks>(network, pass.bias_level, scratch.x[depth % 2], block, predicted);
+    output_layer<blocks>(network, pass.bias_level, scratch.x[depth % 2], lane, predicted);
 }
 
-// The same of all blocks of lanes that have pixels.
+// The same of all blocks.
 template <int Extra>
-inline void predict(const Pass& pass, const Wavefront& front, ptrdiff_t at, Scratch& scratch, Predicted& predicted) {
-    for (int block = 0; block < kBlocks; block += kTogether) {
-        bool all = true;
-        for (int b = block; b < block + kTogether; b++) all = all && has_pixels(front.active, b);
-        if (all) {
-            predict_blocks<Extra, kTogether>(pass, front, at, block, scratch, predicted);
-            continue;
-        }
-        for (int b = block; b < block + kTogether; b++) {
-            if (has_pixels(front.active, b)) predict_blocks<Extra, 1>(pass, front, at, b, scratch, predicted);
-        }
+inline void predict(const Pass& pass, const Wavefront& front, ptrdiff_t at, const LaneBlocks& blocks, Scratch& scratch,
+                    Predicted& predicted) {
+    int b = 0;
+    for (; b + kTogether <= blocks.count; b += kTogether) {
+        predict_blocks<Extra, kTogether>(pass, front, at, blocks.first + b, scratch, predicted);
     }
+    for (; b < blocks.count; b++) predict_blocks<Extra, 1>(pass, front, at, blocks.first + b, scratch, predicted);
 }
 
 // --- Mixture ------------------------------------------------------------------------------------
@@ -309,21 +318,20 @@ constexpr int kLogit[8] = {769, 2331, 3973, 5765, 7821, 10360, 13939, 21100};
 constexpr Simd::Table kLogits([](int i) { return i < 8 ? -kLogit[7 - i] : kLogit[i - 8]; });
 
 // The weights, and everything about spreads. spread, logit: of component 0, in rows of kLanes.
-inline void prepare(const Bounds& bounds, const int16_t (*spread)[kLanes], const int16_t (*logit)[kLanes], int block,
+inline void prepare(const Bounds& bounds, const int16_t (*spread)[kLanes], const int16_t (*logit)[kLanes], int lane,
                     Mixture& mixture) {
-    const int at = block * kBlock;
-    I16 top = Simd::load(&logit[0][at]);
-    for (int k = 1; k < kComponents; k++) top = Simd::max(top, Simd::load(&logit[k][at]));
+    I16 top = Simd::load(&logit[0][lane]);
+    for (int k = 1; k < kComponents; k++) top = Simd::max(top, Simd::load(&logit[k][lane]));
     I16 sum = Simd::set(0);
     for (int k = 0; k < kComponents; k++) {
         // 16 bits hold the difference as an unsigned number.
-        I16 below = Simd::sub(top, Simd::load(&logit[k][at]));
+        I16 below = Simd::sub(top, Simd::load(&logit[k][lane]));
         below = Simd::min_unsigned(below, Simd::set(kMaxLogitDifference));
         const I16 share = Simd::lookup(kShares, Simd::index(Simd::bit_and(below, Simd::set(15))));
         mixture.weight[k] = Simd::mulhi_unsigned(share, Simd::lookup(kDivisors, Simd::index(Simd::srl<4>(below))));
         sum = Simd::add(sum, mixture.weight[k]);
 
-        const I16 index = Simd::min(Simd::max(Simd::load(&spread[k][at]), Simd::set(0)), Simd::set(kMaxSpreadIndex));
+        const I16 index = Simd::min(Simd::max(Simd::load(&spread[k][lane]), Simd::set(0)), Simd::set(kMaxSpreadIndex));
         const auto octave = Simd::index(Simd::srl<3>(index));
         I16 mantissa = Simd::lookup(kMantissas, Simd::index(Simd::bit_and(index, Simd::set(7))));
         mantissa = Simd::bit_and(mantissa, Simd::lookup(kMasks, octave));
@@ -332,12 +340,12 @@ inline void prepare(const Bounds& bounds, const int16_t (*spread)[kLanes], const
         mixture.power[k] = Simd::lookup(kPowers, octave);
         mixture.limit[k] = Simd::lookup(kLimits, octave);
     }
-    alignas(64) uint16_t lanes[kBlock];
-    Simd::store(reinterpret_cast<int16_t*>(lanes), Simd::sub(sum, Simd::set(kWeightShare[0])));
+    alignas(64) uint16_t parts[kBlock];
+    Simd::store(reinterpret_cast<int16_t*>(parts), Simd::sub(sum, Simd::set(kWeightShare[0])));
     const Reciprocals& table = reciprocals();
-    for (uint16_t& lane : lanes) lane = table.of[lane];
+    for (uint16_t& part : parts) part = table.of[part];
     const int values = bounds.high - bounds.low + 1;
-    const I16 unit = Simd::mulhi_unsigned(Simd::load(reinterpret_cast<const int16_t*>(lanes)),
+    const I16 unit = Simd::mulhi_unsigned(Simd::load(reinterpret_cast<const int16_t*>(parts)),
                                           Simd::set(int16_t(kCdfTotal - values)));
     for (I16& weight : mixture.weight) {  // (share * unit) >> 11
         weight =
@@ -350,15 +358,14 @@ inline void prepare(const Bounds& bounds, const int16_t (*spread)[kLanes], const
 // follow it; null where they follow none.
 template <int Extra>
 inline void centre(const int16_t (*mean)[kLanes], const int16_t* base, const int16_t (*coefficient)[kLanes],
-                   const int16_t* residual, int block, Mixture& mixture) {
-    const int at = block * kBlock;
-    const I16 half = Simd::add(Simd::sll<kFineShift - Extra>(Simd::load(base + at)), Simd::set((kFine / 2) >> Extra));
+                   const int16_t* residual, int lane, Mixture& mixture) {
+    const I16 half = Simd::add(Simd::sll<kFineShift - Extra>(Simd::load(base + lane)), Simd::set((kFine / 2) >> Extra));
     for (int k = 0; k < kComponents; k++) {
-        I16 centre = Simd::load(&mean[k][at]);
+        I16 centre = Simd::load(&mean[k][lane]);
         if (coefficient) {
-            const I16 factor = Simd::min(Simd::max(Simd::load(&coefficient[k][at]), Simd::set(kCoefficientMin)),
+            const I16 factor = Simd::min(Simd::max(Simd::load(&coefficient[k][lane]), Simd::set(kCoefficientMin)),
                                          Simd::set(kCoefficientMax));
-            const I16 known = Simd::load(residual + at);
+            const I16 known = Simd::load(residual + lane);
             // (product + 2) >> 2, of a product of 18 bits; or, of 20 bits, (product + 8) >> 4
             const I16 low = Simd::mullo(factor, known);
             const I16 high = Simd::sll<14 - Extra>(Simd::mulhi(factor, known));
@@ -416,7 +423,7 @@ inline void aim(Mixture& mixture, const Bounds& bounds, I16 slot) {
 
 template <int Extra>
 inline void search(const Mixture* mixtures, const Bounds& bounds, const uint32_t* state, uint32_t active,
-                   Found& found) {
+                   const LaneBlocks& lane_blocks, Found& found) {
     using Mask = Simd::Mask;
     struct Block {
         I16 slot, low, high, cdf_low, cdf_high, trial, step;
@@ -424,22 +431,22 @@ inline void search(const Mixture* mixtures, const Bounds& bounds, const uint32_t
     };
     Block blocks[kBlocks];
     const I16 one = Simd::set(1);
-    for (int b = 0; b < kBlocks; b++) {
+    for (int b = 0; b < lane_blocks.count; b++) {
         Block& block = blocks[b];
-        block.slot = Simd::low_halves(state + b * kBlock);
+        block.slot = Simd::low_halves(state + lane_blocks.first[b]);
         block.low = Simd::set(int16_t(bounds.low));
         block.high = Simd::set(int16_t(bounds.high + 1));
         block.cdf_low = block.cdf_high = Simd::set(0);  // 65536 is 0 in 16 bits
         block.trial = mixtures[b].start;
         block.step = mixtures[b].step;
-        block.open = Simd::lane_mask(active >> b * kBlock);
+        block.open = Simd::lane_mask(active >> lane_blocks.first[b]);
         block.bracketed = Simd::lane_mask(0);
         block.first = block.bracketed;
     }
     bool begun = false;
     for (bool any = true; any; begun = true) {
         any = false;
-        for (int b = 0; b < kBlocks; b++) {
+        for (int b = 0; b < lane_blocks.count; b++) {
             Block& block = blocks[b];
             if (!Simd::any(block.open)) continue;
             const I16 here = cumulative<Extra>(mixtures[b], block.trial);
@@ -462,10 +469,11 @@ inline void search(const Mixture* mixtures, const Bounds& bounds, const uint32_t
             any = any || Simd::any(block.open);
         }
     }
-    for (int b = 0; b < kBlocks; b++) {
-        Simd::store(&found.value[b * kBlock], blocks[b].low);
-        Simd::store(reinterpret_cast<int16_t*>(&found.cdf_low[b * kBlock]), blocks[b].cdf_low);
-        Simd::store(reinterpret_cast<int16_t*>(&found.frequency[b * kBlock]),
+    for (int b = 0; b < lane_blocks.count; b++) {
+        const int lane = lane_blocks.first[b];
+        Simd::store(&found.value[lane], blocks[b].low);
+        Simd::store(reinterpret_cast<int16_t*>(&found.cdf_low[lane]), blocks[b].cdf_low);
+        Simd::store(reinterpret_cast<int16_t*>(&found.frequency[lane]),
                     Simd::sub(blocks[b].cdf_high, blocks[b].cdf_low));
     }
 }
@@ -536,28 +544,27 @@ inline void encode_steps(const Pass& pass, Wavefront& front, int steps, uint32_t
         if (front.done) break;
         const ptrdiff_t slot = ptrdiff_t(front.first_group) * pass.period + front.step;
         uint32_t* const out = intervals_of_pass + ptrdiff_t(front.step) * coded * kLanes;
-        predict<Extra>(pass, front, slot * kLaneStride, scratch, predicted);
-        for (int b = 0; b < kBlocks; b++) {
-            if (!has_pixels(front.active, b)) {
-                for (int c = 0; c < coded; c++) std::fill_n(out + c * kLanes + b * kBlock, kBlock, uint32_t(0));
-                continue;
-            }
+        const LaneBlocks blocks(front.active);
+        predict<Extra>(pass, front, slot * kLaneStride, blocks, scratch, predicted);
+        if (~front.active) std::fill_n(out, coded * kLanes, uint32_t(0));
+        for (int b = 0; b < blocks.count; b++) {
+            const int lane = blocks.first[b];
             alignas(64) int16_t residual[kLanes] = {};
-            uint32_t* next = out + b * kBlock;
+            uint32_t* next = out + lane;
             for (int c = 0; c < pass.channels; c++) {
-                const I16 value = Simd::load(pass.target[c] + slot * kLaneStride + b * kBlock);
+                const I16 value = Simd::load(pass.target[c] + slot * kLaneStride + lane);
                 if (pass.bounds[c].coded()) {
                     const ChannelOutputs outputs = channel_outputs(pass, c, predicted);
                     Mixture mixture;
-                    prepare(pass.bounds[c], outputs.spread, outputs.logit, b, mixture);
+                    prepare(pass.bounds[c], outputs.spread, outputs.logit, lane, mixture);
                     const int16_t* base = predicted.base[pass.bases - pass.channels + c];
-                    centre<Extra>(outputs.mean, base, outputs.coefficient, residual, b, mixture);
-                    intervals<Extra>(mixture, pass.bounds[c], value, front.active >> b * kBlock, next);
+                    centre<Extra>(outputs.mean, base, outputs.coefficient, residual, lane, mixture);
+                    intervals<Extra>(mixture, pass.bounds[c], value, front.active >> lane, next);
                     next += kLanes;
                 }
                 if (c == 0) {
-                    const I16 base = Simd::load(&predicted.base[pass.bases - pass.channels][b * kBlock]);
-                    Simd::store(residual + b * kBlock, Simd::sub(value, base));
+                    const I16 base = Simd::load(&predicted.base[pass.bases - pass.channels][lane]);
+                    Simd::store(residual + lane, Simd::sub(value, base));
                 }
             }
         }
@@ -569,7 +576,7 @@ inline bool decode_steps(const Pass& pass, Wavefront& front, int steps, StreamDe
     Scratch scratch;
     Predicted predicted;
     Mixture mixtures[kBlocks]{};
-    Found found;
+    Found found{};
     for (; steps > 0; steps--) {
         advance(pass, front);
         if (front.done) break;
@@ -580,7 +587,8 @@ inline bool decode_steps(const Pass& pass, Wavefront& front, int steps, StreamDe
         StreamDecoder* const before = older ? &decoders[front.stream[front.group - 1]] : decoder;
         const uint32_t newer = before == decoder ? front.active : front.active & front.newer;
         const ptrdiff_t slot = ptrdiff_t(front.first_group) * pass.period + front.step;
-        predict<Extra>(pass, front, slot * kLaneStride, scratch, predicted);
+        const LaneBlocks blocks(front.active);
+        predict<Extra>(pass, front, slot * kLaneStride, blocks, scratch, predicted);
         alignas(64) int16_t residual[kLanes] = {};
         for (int c = 0; c < pass.channels; c++) {
             const int16_t* base = predicted.base[pass.bases - pass.channels + c];
@@ -591,13 +599,13 @@ inline bool decode_steps(const Pass& pass, Wavefront& front, int steps, StreamDe
                 for (int lane = 0; before != decoder && lane < kLanes; lane++) {
                     if (older >> lane & 1) state[lane] = before->state[lane];
                 }
-                for (int b = 0; b < kBlocks; b++) {
-                    if (!has_pixels(front.active, b)) continue;
-                    prepare(pass.bounds[c], outputs.spread, outputs.logit, b, mixtures[b]);
-                    centre<Extra>(outputs.mean, base, outputs.coefficient, residual, b, mixtures[b]);
-                    aim<Extra>(mixtures[b], pass.bounds[c], Simd::low_halves(state + b * kBlock));
+                for (int b = 0; b < blocks.count; b++) {
+                    const int lane = blocks.first[b];
+                    prepare(pass.bounds[c], outputs.spread, outputs.logit, lane, mixtures[b]);
+                    centre<Extra>(outputs.mean, base, outputs.coefficient, residual, lane, mixtures[b]);
+                    aim<Extra>(mixtures[b], pass.bounds[c], Simd::low_halves(state + lane));
                 }
-                search<Extra>(mixtures, pass.bounds[c], state, front.active, found);
+                search<Extra>(mixtures, pass.bounds[c], state, front.active, blocks, found);
                 if (!Simd::take_off(*decoder, newer, found.cdf_low, found.frequency)) return false;
                 if (before != decoder && !Simd::take_off(*before, older, found.cdf_low, found.frequency)) return false;
                 put(pass, c, slot, front.active, found.value);
