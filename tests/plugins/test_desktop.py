@@ -198,7 +198,20 @@ def test_no_thumbnail_of_what_is_wrong(
 # ImageMagick
 
 
-@pytest.mark.skipif(not (shutil.which("magick") or shutil.which("convert")), reason="ImageMagick is not installed")
+def _imagemagick() -> str | None:
+    """The program of ImageMagick; Windows has a `convert` that is another one."""
+    for name in ("magick", "convert"):
+        if found := shutil.which(name):
+            said = subprocess.run([found, "-version"], capture_output=True, check=False, timeout=60)
+            if said.stdout.startswith(b"Version: ImageMagick"):
+                return found
+    return None
+
+
+CONVERT = _imagemagick()
+
+
+@pytest.mark.skipif(CONVERT is None, reason="ImageMagick is not installed")
 @pytest.mark.parametrize(
     ("mode", "name"), [("RGB", "a.llc"), ("L", "a b.llc"), ("RGBA", "it's.llc"), ("I;16", "a.llc")]
 )
@@ -207,7 +220,6 @@ def test_imagemagick(mode: str, name: str, tmp_path: Path, pytestconfig: pytest.
     page = (pytestconfig.rootpath / "docs" / "desktop.md").read_text("utf-8")
     (delegates,) = re.findall(r"```xml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "delegates.xml").write_text(delegates)
-    convert = shutil.which("magick") or "convert"
     environment = {
         **os.environ,
         "MAGICK_CONFIGURE_PATH": str(tmp_path),
@@ -215,7 +227,9 @@ def test_imagemagick(mode: str, name: str, tmp_path: Path, pytestconfig: pytest.
     }
 
     def run(*names: str) -> None:
-        subprocess.run([convert, *names], cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60)
+        subprocess.run(
+            [CONVERT or "", *names], cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60
+        )
 
     pixels = smooth(24, 31, 1 if mode in ("L", "I;16") else len(mode), seed=3)
     original = Image.fromarray(pixels.astype(np.uint16) * 250 + 7 if mode == "I;16" else pixels)
