@@ -310,7 +310,7 @@ def _check_bounds(networks: dict[tuple[str, str], AdaptedNetwork]) -> None:
 
 
 class FitPlan(NamedTuple):
-    """How much work a search is, of each band's network of luma or chroma, in blocks of 64 pixels.
+    """How much work a search is, of a band's network of luma or chroma, in blocks of 64 pixels.
 
     judged: that say what pays. output_blocks: that the output layer and the last hidden layer's biases are fitted to,
     output_batch of them in each of output_steps steps. batch, steps: of the search that all numbers are open to.
@@ -325,41 +325,48 @@ class FitPlan(NamedTuple):
 
 
 _PLANS = (
-    FitPlan(judged=32, output_blocks=160, output_batch=2, output_steps=200),
-    FitPlan(judged=64, output_blocks=160, output_batch=2, output_steps=200, batch=8, steps=150),
-    FitPlan(judged=128, output_blocks=160, output_batch=2, output_steps=200, batch=8, steps=550),
+    FitPlan(judged=24, output_blocks=240, output_batch=2, output_steps=240),
+    FitPlan(judged=64, output_blocks=240, output_batch=2, output_steps=240, batch=5, steps=200),
+    FitPlan(judged=128, output_blocks=240, output_batch=2, output_steps=240, batch=6, steps=640),
 )
-"""By effort from 1 on, for an image of _PLANNED_PIXELS. At effort 0 the model is taken as it is."""
+"""By effort from 1 on, of chroma and for an image of _PLANNED_PIXELS. At effort 0 the model is taken as it is."""
+
+_LUMA_SHARE = 0.8
+"""Of the blocks and steps that chroma's outputs are fitted in, those of luma, which gains less."""
 
 _MAX_GROWTH = (4.0, 3.0, 2.5)
-"""By effort from 1 on: what all of a plan's numbers are multiplied by at most, as images grow."""
+"""By effort from 1 on: how much a plan's numbers grow at most, as images do."""
+
+_OUTPUT_POWER = 0.6
+"""Steps and batches of outputs grow by this power of it: what larger images gain comes from more blocks."""
 
 _PLANNED_PIXELS = 768 * 512
 _LEAST_PIXELS = 1024
 """Of an image that a change can pay for."""
-_MAX_BLOCKS = 256
+_MOST_JUDGED = 256
 
 MAX_EFFORT = len(_PLANS)
 
 
-def fit_plan(effort: int, pixels: int) -> FitPlan | None:
-    """The search for an image of so many pixels, None for none: its work grows with them, up to a bound."""
+def fit_plans(effort: int, pixels: int, channels: int) -> tuple[FitPlan, FitPlan] | None:
+    """The searches for luma and for chroma of an image of so many pixels, None for none: their work grows with it, up
+    to a bound."""
     if effort == 0 or pixels < _LEAST_PIXELS:
         return None
     plan = _PLANS[effort - 1]
-    growth = min(_MAX_GROWTH[effort - 1], math.sqrt(pixels / _PLANNED_PIXELS))  # both of steps and of batches
+    growth = min(_MAX_GROWTH[effort - 1], math.sqrt(pixels / _PLANNED_PIXELS))
 
-    def scaled(count: int) -> int:
-        return math.ceil(count * growth)
+    def of_network(share: float) -> FitPlan:
+        return FitPlan(
+            judged=min(_MOST_JUDGED, math.ceil(plan.judged * growth)),
+            output_blocks=math.ceil(plan.output_blocks * growth * share),
+            output_batch=max(1, round(plan.output_batch * growth**_OUTPUT_POWER)),
+            output_steps=math.ceil(plan.output_steps * growth**_OUTPUT_POWER * share),
+            batch=max(1, round(plan.batch * growth)),
+            steps=math.ceil(plan.steps * growth),
+        )
 
-    return FitPlan(
-        min(_MAX_BLOCKS, scaled(plan.judged)),
-        min(_MAX_BLOCKS, scaled(plan.output_blocks)),
-        scaled(plan.output_batch),
-        scaled(plan.output_steps),
-        scaled(plan.batch),
-        scaled(plan.steps),
-    )
+    return of_network(1 if channels == 1 else _LUMA_SHARE), of_network(1)
 
 
 def fit(image: TiledImage, effort: int, threads: int, device: str = "cpu") -> AdaptedParameters:
@@ -369,8 +376,8 @@ def fit(image: TiledImage, effort: int, threads: int, device: str = "cpu") -> Ad
     result does not depend on `threads`, nor on the engine that codes with it; it may differ between devices, and
     between processors, whose instruction sets add floats in different orders. Raises DeviceError, but not on "auto".
     """
-    plan = fit_plan(effort, sum(tile.height * tile.width for tile in image.tiles))
-    if plan is None:
+    plans = fit_plans(effort, sum(tile.height * tile.width for tile in image.tiles), image.channels)
+    if plans is None:
         return NOT_ADAPTED
     if device != "cpu":
         from llicti_core import engines
@@ -384,4 +391,4 @@ def fit(image: TiledImage, effort: int, threads: int, device: str = "cpu") -> Ad
             return found
     from llicti_core.engines import native
 
-    return native.fit(image, plan, threads)
+    return native.fit(image, plans, threads)

@@ -58,10 +58,7 @@ _NOISE = 0.9
 """A plane that takes more than this of its bits in any way is as good as noise, which is not worth much work."""
 
 _CHECKED_TILES = 6
-"""Of so many tiles at most it is looked at what they take without the adaptation, where what that saves is in doubt."""
-
-_DOUBTED_BYTES = 400
-"""An adaptation of fewer bytes saves little, which the search may be mistaken about."""
+"""Of so many tiles at most it is looked at what they take without the adaptation, at efforts that take long anyway."""
 
 _MOST_DEEP_BITS = 16
 """Of ordinals that are coded as the samples of deep photographs are; beyond, they are floats or counts."""
@@ -281,22 +278,29 @@ class Encoder:
     def _learn(
         self, values: NDArray[np.unsignedinteger], group: ChannelGroup, equal: bool, effort: int
     ) -> Steps[_CodedGroup]:
-        """A group coded by the model, adapted to it as far as the effort goes, where that really makes it smaller."""
+        """A group coded by the model, adapted to it as far as the effort goes, where that makes it smaller."""
         bits = max(8, group.bits)
         image = TiledImage(memoryview(values), list(_grid(values)), self.model, NOT_ADAPTED, bits)
         adapted, coded = yield image, effort
-        if adapted and _doubtful(adapted, len(image.tiles), effort):
+        if adapted and effort > 1:
+            # The search has left out what does not pay, as far as its sample tells.
             count = len(image.tiles)
-            looked_at = min(_CHECKED_TILES, count if effort > 1 else -(-count // 4))
+            looked_at = min(_CHECKED_TILES, count)
             some = [place * count // looked_at for place in range(looked_at)]
-            _, unadapted = yield image._replace(tiles=[image.tiles[place] for place in some]), 0
-            saved = sum(map(_tile_size, unadapted)) - sum(_tile_size(coded[place]) for place in some)
-            if saved * count <= len(adapted) * len(some):
-                if len(some) < count:
-                    _, unadapted = yield image, 0
-                adapted, coded = NOT_ADAPTED, unadapted
+            unadapted = yield from self._unadapted(image, some)
+            saved = sum(_tile_size(tile) - _tile_size(coded[place]) for place, tile in unadapted.items())
+            if saved * count <= len(adapted) * looked_at:
+                unadapted |= yield from self._unadapted(image, sorted({*range(count)} - {*some}))
+                adapted, coded = NOT_ADAPTED, [unadapted[place] for place in range(count)]
         coding = Coding(ADAPTED if adapted else LEARNED, equal, deep=bits > 8)
         return _CodedGroup(group, values, coding, adapted, coded)
+
+    def _unadapted(self, image: TiledImage, places: list[int]) -> Steps[dict[int, CodedTile]]:
+        """Some tiles of an image, coded without an adaptation, by their places among all."""
+        if not places:
+            return {}
+        _, coded = yield image._replace(tiles=[image.tiles[place] for place in places]), 0
+        return dict(zip(places, coded, strict=True))
 
     def _joined(self, before: _CodedGroup, after: _CodedGroup) -> list[_CodedGroup] | None:
         """Two groups coded together, such as color and alpha, where that is possible and smaller."""
@@ -351,12 +355,6 @@ def _size(coded: list[_CodedGroup]) -> int:
     """Bytes of the sections of groups, and of what HEAD says of the model."""
     model = _MODEL_BYTES * any(group.coding.learned for group in coded)
     return model + sum(9 + sum(map(len, payload)) for _, *payload in _group_sections(coded))
-
-
-def _doubtful(adapted: AdaptedParameters, tiles: int, effort: int) -> bool:
-    """Whether it is looked at what an adaptation saves: it came to little, its sample lacks many tiles, or a look costs
-    little beside the search."""
-    return effort > 1 or tiles > _CHECKED_TILES or len(adapted) < _DOUBTED_BYTES
 
 
 def _tile_size(tile: CodedTile) -> int:

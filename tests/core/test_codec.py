@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from images import SIZES, noise, photograph, smooth
 import llicti_core
 from llicti_core import adaptation, encoder, engines, models
 from llicti_core.encoder import Encoder
-from llicti_core.engines.base import Engine
+from llicti_core.engines import native
+from llicti_core.engines.base import CodedTile, Engine, TiledImage, TileRect
 from llicti_core.errors import UnknownModelError, UnsupportedError
 from llicti_core.samples import SAMPLE_NAMES
 
@@ -184,5 +186,36 @@ def test_an_adaptation_that_does_not_pay_is_left_out(monkeypatch: pytest.MonkeyP
     data = llicti_core.encode(pixels, effort=2)
     assert data == plain
     assert same(llicti_core.decode(data), pixels)
-    monkeypatch.setattr(encoder, "_doubtful", lambda *_: False)
-    assert len(llicti_core.encode(pixels, effort=2)) > len(plain)
+    assert len(llicti_core.encode(pixels, effort=1)) > len(plain)  # the search's own judgement is taken there
+
+
+@pytest.mark.parametrize("pays", [True, False])
+@pytest.mark.parametrize("effort", [1, 2])
+def test_no_tile_is_coded_twice_alike(monkeypatch: pytest.MonkeyPatch, effort: int, pays: bool) -> None:
+    """Nor, at the default effort, in two ways."""
+    pixels = photograph(256, 300)
+    monkeypatch.setattr(encoder, "TILE_LOG2", 6)
+    engine = native.NativeEngine()
+    coded: list[tuple[TileRect, bytes]] = []
+
+    class Recorder:
+        name = "recorder"
+
+        def encode(self, image: TiledImage, threads: int) -> list[CodedTile]:
+            coded.extend((tile, image.adaptation) for tile in image.tiles)
+            return engine.encode(image, threads)
+
+        def decode(self, image: TiledImage, tiles: Sequence[CodedTile], threads: int, level: int = 0) -> None:
+            engine.decode(image, tiles, threads, level)
+
+    if not pays:
+        model = models.load("default")
+        places = adaptation.array_places(model.spec, 3, 1)
+        arrays = [np.full(place.shape, 30 * (place.kind == adaptation.GAIN), np.int64) for place in places]
+        adapted = adaptation.pack(arrays, 1, 0, model)
+        monkeypatch.setattr(adaptation, "fit", lambda _, effort, *others: adapted if effort else b"")
+    data = encoder.Encoder(effort=effort, engine=Recorder()).encode(pixels)
+    assert same(llicti_core.decode(data), pixels)
+    assert len(coded) == len(set(coded))
+    if effort == 1:
+        assert len(coded) == len({tile for tile, _ in coded}) == 20

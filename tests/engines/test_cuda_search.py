@@ -21,7 +21,7 @@ from llicti_core import adaptation, models
 from llicti_core.adaptation import adapted_model, unpack
 from llicti_core.engines import native
 from llicti_core.engines.base import NOT_ADAPTED, CodedTile, TiledImage
-from llicti_core.engines.cuda import CudaEngine, search
+from llicti_core.engines.cuda import CudaEngine, contexts, search
 from llicti_core.engines.cuda.contexts import SETS, SampledImages
 from llicti_core.engines.cuda.twin import PRECISION, Twin
 from llicti_core.engines.native import _native
@@ -125,7 +125,7 @@ def test_it_saves_what_the_native_search_does() -> None:
 
 
 def test_payloads_are_those_of_the_format() -> None:
-    model, pixels = models.load(), photograph(100, 140)
+    model, pixels = models.load(), photograph(160, 200)
     for part, channels in ((pixels, 3), (grey(pixels), 1)):
         (adapted,) = search.fit([tiled(part, model)], 2, "cuda")
         arrays, sets, precision = unpack(adapted, model, channels)
@@ -165,10 +165,15 @@ def test_every_kind_of_image_comes_back() -> None:
         assert (decoded == pixels).all()
 
 
-def test_large_images_are_looked_at_in_parts() -> None:
-    sampled = SampledImages([tiled(np.zeros((2048, 4096, 1), np.uint8), models.load())], CPU)
-    assert sampled.counted[:, 0].sum() == (6 << 20) * 3 // 4
-    assert sampled.whole.sum().item() == pytest.approx(2048 * 4096, rel=1e-3)
+def test_large_images_are_looked_at_whole_and_larger_ones_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = tiled(np.zeros((512, 1024, 1), np.uint8), models.load(), side=128)
+    whole = SampledImages([image], CPU)
+    assert whole.counted[:, 0].sum() == 512 * 1024 * 3 // 4
+    monkeypatch.setattr(contexts, "_MOST_PIXELS", 200_000)
+    some = SampledImages([image], CPU)
+    assert some.counted[:, 0].sum() == 11 * 128 * 128 * 3 // 4
+    for sampled in (whole, some):
+        assert sampled.whole[:, 0].sum().item() == pytest.approx(512 * 1024 * 3 / 4, rel=1e-3)
 
 
 def test_nothing_is_searched_where_there_is_nothing_to_gain() -> None:

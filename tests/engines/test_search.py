@@ -13,7 +13,7 @@ from random_models import random_model
 
 import llicti_core
 from llicti_core import adaptation, color, engines, models
-from llicti_core.adaptation import MAX_EFFORT, adapted_model, array_places, fit_plan, unpack
+from llicti_core.adaptation import MAX_EFFORT, adapted_model, array_places, fit_plans, unpack
 from llicti_core.engines import native, reference
 from llicti_core.engines.base import NOT_ADAPTED, TiledImage, TileRect
 from llicti_core.engines.native import _native
@@ -212,6 +212,33 @@ def test_estimates_are_those_of_real_files() -> None:
     assert coded_size(whole(pixels, model, adapted)) + len(adapted) < 0.995 * coded_size(whole(pixels, model))
 
 
+def test_what_is_in_doubt_is_left_out() -> None:
+    """Of small pictures, of which some can pay for an adaptation: none becomes larger."""
+    model, pixels = models.load(), photograph(400, 400)
+    found = []
+    for side in (40, 56, 80, 112):
+        for y, x in ((0, 0), (100, 200), (280, 20)):
+            part = np.ascontiguousarray(pixels[y : y + side, x : x + side])
+            adapted = adaptation.fit(whole(part, model), 1, 1)
+            assert coded_size(whole(part, model, adapted)) + len(adapted) <= coded_size(whole(part, model))
+            found.append(bool(adapted))
+    assert any(found)
+    assert not all(found)
+
+
+def test_all_tiles_of_a_large_image_are_looked_at() -> None:
+    """What pays in one part alone is weighed against what it takes in the others."""
+    model = models.load()
+    part = photograph(320, 320)
+    strange = 255 - noise(320, 320) // 8
+    pixels = np.ascontiguousarray(np.concatenate([part] + [strange] * 7, axis=1))
+    tiles = [TileRect(0, 320 * n, 320, 320) for n in range(8)]
+    image = TiledImage(memoryview(pixels), tiles, model, NOT_ADAPTED)
+    adapted = adaptation.fit(image, 1, 2)
+    assert adapted
+    assert coded_size(image._replace(adaptation=adapted)) < 0.97 * coded_size(image)
+
+
 def test_models_near_the_bounds_stay_within_them() -> None:
     """Of multipliers and weights so large that a change can break the bounds: files open."""
     model = random_model((8, 2), (6, 1), 127, (30000, 60000), 0)
@@ -221,17 +248,28 @@ def test_models_near_the_bounds_stay_within_them() -> None:
 
 
 def test_the_smallest_images_are_left_alone() -> None:
-    assert fit_plan(3, 31 * 33) is None
+    assert fit_plans(3, 31 * 33, 3) is None
     with golden.learned():
         pixels = photograph(30, 34)
         assert llicti_core.encode(pixels, effort=3) == llicti_core.encode(pixels, effort=0)
 
 
 def test_work_is_bounded() -> None:
-    largest = fit_plan(MAX_EFFORT, 10**9)
-    assert largest == fit_plan(MAX_EFFORT, 10**7)
-    assert largest is not None
-    assert largest.judged <= 256
+    for effort in range(1, MAX_EFFORT + 1):
+        largest = fit_plans(effort, 10**9, 3)
+        assert largest == fit_plans(effort, 10**7, 3)
+        assert largest is not None
+        assert max(plan.judged for plan in largest) <= 256
+
+
+def test_luma_has_less_work_than_chroma_but_in_grey_images_all() -> None:
+    colour, grey = fit_plans(1, 10**6, 3), fit_plans(1, 10**6, 1)
+    assert colour
+    assert grey
+    luma, chroma = colour
+    assert luma.output_steps < chroma.output_steps
+    assert luma.output_blocks < chroma.output_blocks
+    assert grey == (chroma, chroma)
 
 
 @pytest.mark.parametrize("effort", [-1, MAX_EFFORT + 1])

@@ -22,14 +22,8 @@ from llicti_core.spec import BACK, BANDS, BIAS_LEVELS, INPUT_MAX, INPUT_MIN, NET
 SETS = 2
 """Of levels: the finest one, which codes three quarters of the pixels, and the others."""
 
-_CROP_SIDE = 1024
-"""Of a crop of an image that is too large to be looked at whole."""
-
-_MOST_PIXELS = 6 << 20
-"""Of an image that is not."""
-
-_ALIGNMENT = 256
-"""Of crops within tiles, so that phases stay the same."""
+_MOST_PIXELS = 1 << 28
+"""Of an image that is looked at whole; of a larger one, some tiles are."""
 
 _CHUNK = 2048
 """Pixels of each network that are gathered together."""
@@ -87,28 +81,28 @@ def input_columns(network: str, band: int) -> list[int]:
 
 
 class SampledImages:
-    """Images of as many channels and bits, or crops spread over them, on a device.
+    """Images of as many channels and bits, on a device. Together they have less than 2**31 pixels.
 
     channels: 1 or 3. values: float32 [images, channels], how many values lie within each channel's bounds. counts:
-    int64 [networks, SETS], pixels in the crops; counted: the same on the host. whole: float32 [networks, SETS], pixels
-    in the whole images.
+    int64 [networks, SETS], pixels that are looked at; counted: the same on the host. whole: float32 [networks, SETS],
+    pixels in the whole images.
     """
 
     def __init__(self, images: Sequence[TiledImage], device: torch.device) -> None:
         self.device, self.channels = device, images[0].channels
         self._extra = max(0, images[0].bits - 8)
-        crops = [_crops(image.tiles) for image in images]
+        tiles = [_looked_at(image.tiles) for image in images]
         pixels = [
             np.asarray(image.pixels)[y : y + height, x : x + width].reshape(-1, self.channels)
-            for image, places in zip(images, crops, strict=True)
+            for image, places in zip(images, tiles, strict=True)
             for y, x, height, width in places
         ]
         planes = _planes(np.concatenate(pixels), self._extra, device)
-        sizes = [sum(height * width for _, _, height, width in places) for places in crops]
+        sizes = [sum(height * width for _, _, height, width in places) for places in tiles]
         bounds = [torch.stack((part.amin(1), part.amax(1))).to(torch.int32) for part in planes.split(sizes, dim=1)]
         self._planes, self._bounds = planes, torch.stack(bounds, dim=1)
         self.values = (self._bounds[1] - self._bounds[0] + 1).float()
-        parts = _parts(crops)
+        parts = _parts(tiles)
         shares = np.array([sum(tile.height * tile.width for tile in image.tiles) for image in images]) / sizes
         self.counted = counts = np.where(parts.ends < _NEVER, parts.ends, 0).max(axis=2)
         self.counts = put(counts, device)
@@ -190,7 +184,7 @@ class SampledImages:
 
 
 class _Pixels(NamedTuple):
-    """Pixels of bands, int32 [networks, n] each: first pixel of the crop in the planes, level, size of the crop, the
+    """Pixels of bands, int32 [networks, n] each: first pixel of the tile in the planes, level, size of the tile, the
     band's columns, row and column in the band; counted: bool."""
 
     start: Tensor
@@ -217,38 +211,20 @@ def _look(pixels: _Pixels, places: Places) -> tuple[Tensor, Tensor]:
 
 
 def _within(position: Tensor, parity: Tensor, size: Tensor, level: Tensor) -> Tensor:
-    """Row or column in the crop of the nearest position that the phase has."""
+    """Row or column in the tile of the nearest position that the phase has."""
     count = (size + ((2 - parity) << level) - 1) >> (level + 1)
     return _whole(torch.minimum(position.clamp(min=0), count - 1), parity, level)
 
 
 def _whole(position: Tensor, parity: Tensor, level: Tensor) -> Tensor:
-    """Row or column in the crop of one in a phase."""
+    """Row or column in the tile of one in a phase."""
     return (2 * position + parity) << level
 
 
-def _crops(tiles: Sequence[TileRect]) -> list[TileRect]:
-    """What is looked at of an image."""
+def _looked_at(tiles: Sequence[TileRect]) -> Sequence[TileRect]:
+    """All tiles of an image, or some that are spread over it."""
     pixels = sum(tile.height * tile.width for tile in tiles)
-    if pixels <= _MOST_PIXELS:
-        return list(tiles)
-    side = min(_CROP_SIDE, max(tiles[0].height, tiles[0].width))
-    count = _MOST_PIXELS // side // side
-    return [_crop(tiles, index, count) for index in range(count)]
-
-
-def _crop(tiles: Sequence[TileRect], index: int, count: int) -> TileRect:
-    """The crop number `index`, within the tile that has the pixel at that share of the image."""
-    tile = tiles[(2 * index + 1) * len(tiles) // (2 * count)]
-
-    def place(size: int, number: int) -> int:
-        """Crops of the same tile are spread along its diagonals, one after the other."""
-        side = min(_CROP_SIDE, size)
-        return (size - side) * (2 * number + 1) // (2 * count) // _ALIGNMENT * _ALIGNMENT
-
-    top, left = place(tile.height, index), place(tile.width, index * 2 % count + index * 2 // count % 2)
-    height, width = min(_CROP_SIDE, tile.height), min(_CROP_SIDE, tile.width)
-    return TileRect(tile.y + top, tile.x + left, height, width)
+    return tiles[:: -(-pixels // _MOST_PIXELS)]
 
 
 def _planes(pixels: NDArray[np.unsignedinteger], extra: int, device: torch.device) -> Tensor:
@@ -270,19 +246,19 @@ _NEVER = 1 << 62
 
 
 class _Parts(NamedTuple):
-    """The bands of all levels of crops. ends: int64 [networks, SETS, parts], ascending, of each among its set's pixels.
-    fields: int64 [networks, SETS, parts, 6], of each the crop's first pixel in the planes, the end of the part before,
-    level, the crop's rows and columns, the band's columns."""
+    """The bands of all levels of tiles. ends: int64 [networks, SETS, parts], ascending, of each among its set's pixels.
+    fields: int64 [networks, SETS, parts, 6], of each the tile's first pixel in the planes, the end of the part before,
+    level, the tile's rows and columns, the band's columns."""
 
     ends: NDArray[np.int64]
     fields: NDArray[np.int64]
 
 
-def _parts(crops: Sequence[Sequence[TileRect]]) -> _Parts:
+def _parts(tiles: Sequence[Sequence[TileRect]]) -> _Parts:
     found: list[list[tuple[list[int], list[tuple[int, ...]]]]] = []
     start = 0
-    for places in crops:
-        starts = np.cumsum([start, *(crop.height * crop.width for crop in places)]).tolist()
+    for places in tiles:
+        starts = np.cumsum([start, *(tile.height * tile.width for tile in places)]).tolist()
         start = starts[-1]
         for band in BANDS:
             sets: list[tuple[list[int], list[tuple[int, ...]]]] = [([], []) for _ in range(SETS)]

@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llicti_core.adaptation import (
-    BIAS,
-    GAIN,
     HIDDEN_BIAS,
     WEIGHT,
     FitPlan,
-    fit_plan,
+    fit_plans,
 )
 from llicti_core.engines.base import NOT_ADAPTED, AdaptedParameters, TiledImage
 from llicti_core.engines.cuda.contexts import SETS, Contexts, SampledImages, joined
@@ -39,8 +37,8 @@ BLOCK = 64
 IMAGES = 64
 """That are searched side by side, at most."""
 
-_IMAGE_BYTES = 1 << 27
-"""Of the device, that the search for an image takes at most, about."""
+_IMAGE_BYTES, _PIXEL_BYTES = 1 << 27, 12
+"""Of the device, that the search for an image takes at most, about, and each of its pixels beside that."""
 
 _DRAWN = 4096
 """Pixels of each network that are gathered, or judged, together, about."""
@@ -48,12 +46,11 @@ _DRAWN = 4096
 _PAYLOAD_BITS = 8 * 24
 """Of an adaptation that changes nothing."""
 
+_CERTAINTY = 1
+"""Standard errors of what pixels say that an adaptation saves, which it has to save beyond what it takes."""
+
 # Adam, in the numbers' units.
-_MEAN_BETA, _SQUARE_BETA = 0.9, 0.997
-_WEIGHT_RATE = 0.12
-"""Of weights and, where all numbers are open, of hidden biases."""
-_OUTPUT_RATE, _LATER_RATE = 1.2, 0.5
-"""Of gains and biases, at first and when all numbers are open."""
+_MEAN_BETA, _SQUARE_BETA = 0.6, 0.99
 _WARM_UP = 10
 """Steps."""
 _ROUNDED = 0.4
@@ -64,79 +61,122 @@ _PRICE = 6 / math.log(2)
 """Of a number, in bits times log(1 + |number|)."""
 
 
+class _Rates(NamedTuple):
+    """How far a number goes in a step. output: gains and biases."""
+
+    weight: float
+    hidden_bias: float
+    output: float
+
+
+_OUTPUT_RATES, _ALL_RATES = _Rates(0.18, 0.9, 1.5), _Rates(0.12, 0.12, 0.5)
+"""Where outputs alone are open, and where all numbers are."""
+
+
 def fit(images: Sequence[TiledImage], effort: int, device: str | torch.device) -> list[AdaptedParameters]:
-    """What `adaptation.fit` says, for each of `images`; those of the same size are searched together.
+    """What `adaptation.fit` says, for each of `images`; those of as many pixels are searched together.
 
     device: as of CudaEngine. Raises DeviceError.
     """
     found = [NOT_ADAPTED] * len(images)
     chosen = usable(device)
-    alike: defaultdict[tuple[FitPlan, int, int, bytes], list[int]] = defaultdict(list)
+    alike: defaultdict[tuple[tuple[FitPlan, FitPlan], int, int, int, bytes], list[int]] = defaultdict(list)
     for number, image in enumerate(images):
-        plan = fit_plan(effort, sum(tile.height * tile.width for tile in image.tiles))
-        if plan:
-            alike[plan, image.channels, image.bits, image.model.identity].append(number)
+        pixels = sum(tile.height * tile.width for tile in image.tiles)
+        plans = fit_plans(effort, pixels, image.channels)
+        if plans:
+            alike[plans, pixels, image.channels, image.bits, image.model.identity].append(number)
     with reported(chosen), current(chosen):
-        for (plan, *_), numbers in alike.items():
-            together = _images_at_once(chosen)
+        for (plans, pixels, *_), numbers in alike.items():
+            together = _images_at_once(chosen, pixels)
             for first in range(0, len(numbers), together):
                 part = numbers[first : first + together]
-                for number, payload in zip(part, fit_together([images[n] for n in part], plan, chosen), strict=True):
+                for number, payload in zip(part, fit_together([images[n] for n in part], plans, chosen), strict=True):
                     found[number] = payload
     return found
 
 
-def fit_together(images: Sequence[TiledImage], plan: FitPlan, device: torch.device) -> list[AdaptedParameters]:
-    """Adaptations of images of one model, number of channels and of bits. The host waits for the device once."""
+def fit_together(
+    images: Sequence[TiledImage], plans: Sequence[FitPlan], device: torch.device
+) -> list[AdaptedParameters]:
+    """Adaptations of images of one model, number of channels and of bits. The host waits for the device once.
+
+    plans: of luma and of chroma.
+    """
     sampled = SampledImages(images, device)
+    used = max(_round(plan) * plan.output_batch for plan in plans)
     searches = [
-        NetworkSearch(sampled, Twin(images[0].model, network, len(images), device), plan)
-        for network in NETWORKS[: network_count(sampled.channels)]
+        NetworkSearch(sampled, Twin(images[0].model, network, len(images), device), plan, used)
+        for network, plan in zip(NETWORKS[: network_count(sampled.channels)], plans, strict=False)
     ]
     found = [search.run() for search in searches]
-    fetched = fetch([tensor for pair in found for tensor in pair])
-    numbers, saved = fetched[0::2], fetched[1::2]
+    *fetched, pay = fetch([*(numbers for numbers, _, _ in found), _pays(found, len(images), plans[-1].judged)])
     payloads = []
-    for number in range(len(images)):
-        networks = range(number * len(BANDS), (number + 1) * len(BANDS))
-        if sum(float(bits[network]) for bits in saved for network in networks) <= _PAYLOAD_BITS:
+    for number, pays in enumerate(pay):
+        if not pays:
             payloads.append(NOT_ADAPTED)
             continue
         arrays: list[NDArray[np.int8]] = []
-        for search, values in zip(searches, numbers, strict=True):
-            for band, network in enumerate(networks):
-                arrays += search.twin.of_band(values[network], band)
+        for search, values in zip(searches, fetched, strict=True):
+            for band in range(len(BANDS)):
+                arrays += search.twin.of_band(values[number * len(BANDS) + band], band)
         payloads.append(pack_numbers(SETS, PRECISION, arrays))
     return payloads
 
 
-class Candidate(NamedTuple):
-    """Whole numbers, int64 [networks, size], and bits that they and the pixels take, [networks]."""
+class Found(NamedTuple):
+    """Numbers int8 [networks, size], 0 where no change pays; bits that they take, [networks]; and of the images those
+    that they save, as each pixel that judges says of those that it stands for, [networks, n]."""
 
     numbers: Tensor
-    bits: Tensor
+    own: Tensor
+    saved: Tensor
+
+
+def _pays(found: Sequence[Found], images: int, judged: int) -> Tensor:
+    """Of which images adaptations save more than they take: surely, as far as pixels tell. bool [images]."""
+    saved = sum(each.saved for each in found).unflatten(0, (images, -1)).double()
+    own = sum(each.own for each in found).unflatten(0, (images, -1)).sum(1)
+    total, variance = saved.sum((1, 2)), torch.zeros_like(own)
+    for part in saved.split(_pixels_of_sets(judged), 2):
+        if part.shape[2] > 1:
+            variance += part.var(2).sum(1) * part.shape[2]
+    return total - _CERTAINTY * variance.sqrt() > own + _PAYLOAD_BITS
+
+
+class Candidate(NamedTuple):
+    """Whole numbers, int64 [networks, size], bits that they take, [networks], and those of the whole images, as each
+    pixel that judges says of those that it stands for, [networks, n]."""
+
+    numbers: Tensor
+    own: Tensor
+    pixels: Tensor
+
+    def bits(self) -> Tensor:
+        return self.own + self.pixels.sum(1, dtype=torch.float64)
 
     def better(self, other: Candidate) -> Candidate:
         """Of each network the one that takes fewer bits; this one, where both take as many."""
-        fewer = other.bits < self.bits
+        fewer = other.bits() < self.bits()
         return Candidate(
-            torch.where(fewer[:, None], other.numbers, self.numbers), torch.where(fewer, other.bits, self.bits)
+            *(
+                torch.where(fewer.view(-1, *(1,) * (mine.ndim - 1)), its, mine)
+                for mine, its in zip(self, other, strict=True)
+            )
         )
 
 
 class NetworkSearch:
     """The search for the luma or the chroma networks of images."""
 
-    def __init__(self, sampled: SampledImages, twin: Twin, plan: FitPlan) -> None:
-        self.sampled, self.twin, self.plan = sampled, twin, plan
+    def __init__(self, sampled: SampledImages, twin: Twin, plan: FitPlan, used: int) -> None:
+        """used: blocks that outputs of any network are fitted to."""
+        self.sampled, self.twin, self.plan, self.used = sampled, twin, plan, used
         values = sampled.values[:, :1] if twin.network == "luma" else sampled.values[:, 1:]
         share = torch.where(values > 1, 1 - values / 65536, 0)
         self.share = share.repeat_interleave(len(BANDS), 0)
-        self.round = -(-plan.output_blocks // plan.output_batch)
-        """Steps that see all blocks that outputs are fitted to."""
 
-    def run(self) -> tuple[Tensor, Tensor]:
-        """Numbers int8 [networks, size], 0 where no change pays, and bits float [networks] that they save."""
+    def run(self) -> Found:
         numbers = torch.zeros(len(self.sampled.counts), self.twin.size, device=self.sampled.device)
         judging = self._judging(cached=True)
         best = unadapted = self._judged(numbers.long(), judging, cached=True)
@@ -148,40 +188,40 @@ class NetworkSearch:
             best = best.better(self._choose(numbers, judging, cached=False))
         # A band without pixels in the finest level is left alone.
         there = self.sampled.counts[:, 0] > 0
-        saved = torch.where(there, unadapted.bits - best.bits, 0)
-        return (best.numbers * there[:, None]).to(torch.int8), saved
+        saved = (unadapted.pixels - best.pixels) * there[:, None]
+        return Found((best.numbers * there[:, None]).to(torch.int8), best.own * there, saved)
 
     def _fit_outputs(self, numbers: Tensor) -> None:
         """Search on from `numbers` for those of the output layer and of the biases of the hidden layer before it."""
-        batch = self.plan.output_batch
-        pixels = _pixels_of_sets(self.round * batch)
+        batch, steps = self.plan.output_batch, _round(self.plan)
+        pixels = _pixels_of_sets(steps * batch)
         drawn = self.twin.products(self.sampled.draw(self.twin.network, (0, 0), pixels, again=True))
         sets = drawn.part(0, pixels[0]), drawn.part(pixels[0], sum(pixels))
 
         def contexts(step: int) -> Contexts:
-            first, last = (_pixels_of_sets((step % self.round + n) * batch) for n in range(2))
-            return joined(*(part.part(*ends) for part, *ends in zip(sets, first, last, strict=True)))
+            return _of_step(sets, step % steps, batch)
 
-        rates = {array: _OUTPUT_RATE for array in self.twin.arrays if array.layer == self.twin.depth}
-        rates |= dict.fromkeys(self.twin.arrays_of(HIDDEN_BIAS, self.twin.depth - 1), _OUTPUT_RATE)
-        rates |= dict.fromkeys(self.twin.arrays_of(WEIGHT, self.twin.depth), _WEIGHT_RATE)
+        rates = {array: _OUTPUT_RATES.output for array in self.twin.arrays if array.layer == self.twin.depth}
+        hidden_biases = self.twin.arrays_of(HIDDEN_BIAS, self.twin.depth - 1)
+        rates |= dict.fromkeys(hidden_biases, _OUTPUT_RATES.hidden_bias)
+        rates |= dict.fromkeys(self.twin.arrays_of(WEIGHT, self.twin.depth), _OUTPUT_RATES.weight)
         self._descend(numbers, self.plan.output_steps, contexts, rates, cached=True)
 
     def _fit_all(self, numbers: Tensor) -> None:
         """Search on from `numbers` for all of them."""
-        pixels = _pixels_of_sets(self.plan.batch)
-        steps = max(1, _DRAWN // sum(pixels))  # whose pixels are gathered together
+        batch = self.plan.batch
+        steps = 4 * max(1, _DRAWN // (4 * BLOCK * batch))  # whose pixels are gathered together
+        pixels = _pixels_of_sets(steps * batch)
         sets: list[Contexts] = []
 
         def contexts(step: int) -> Contexts:
             if step % steps == 0:
-                first, count = ([number * many for many in pixels] for number in (step, steps))
-                drawn = self.sampled.draw(self.twin.network, first, count, again=True)
-                sets[:] = drawn.part(0, count[0]), drawn.part(count[0], sum(count))
-            at = step % steps
-            return joined(*(part.part(at * many, (at + 1) * many) for part, many in zip(sets, pixels, strict=True)))
+                drawn = self.sampled.draw(self.twin.network, [step // steps * n for n in pixels], pixels, again=True)
+                sets[:] = drawn.part(0, pixels[0]), drawn.part(pixels[0], sum(pixels))
+            return _of_step(sets, step % steps, batch)
 
-        rates = {array: _LATER_RATE if array.kind in (GAIN, BIAS) else _WEIGHT_RATE for array in self.twin.arrays}
+        of_kind = {WEIGHT: _ALL_RATES.weight, HIDDEN_BIAS: _ALL_RATES.hidden_bias}
+        rates = {array: of_kind.get(array.kind, _ALL_RATES.output) for array in self.twin.arrays}
         self._descend(numbers, self.plan.steps, contexts, rates, cached=False)
 
     def _descend(
@@ -230,19 +270,17 @@ class NetworkSearch:
         """What the pixels that judge say that the whole images take."""
         numbers = self.twin.within_bounds(numbers)
         network = self.twin.exact(numbers, cached)
-        bits = torch.zeros(len(numbers), SETS, dtype=torch.float64, device=numbers.device)
-        counted = torch.zeros_like(bits)
+        counted = torch.zeros(len(numbers), SETS, device=numbers.device)
         for part in judging:
-            number = 0 if part.first else 1
-            bits[:, number] += self.twin.bits(network, part, self.share).sum(1)
-            counted[:, number] += part.counted.sum(1)
-        total = (bits * self.sampled.whole / counted.clamp(min=1)).sum(1)
-        return Candidate(numbers, total + self.twin.cost(numbers))
+            counted[:, 0 if part.first else 1] += part.counted.sum(1)
+        each = self.sampled.whole / counted.clamp(min=1)  # pixels that one stands for
+        pixels = [self.twin.bits(network, part, self.share) * each[:, 0 if part.first else 1, None] for part in judging]
+        return Candidate(numbers, self.twin.cost(numbers), torch.cat(pixels, 1))
 
     def _judging(self, cached: bool) -> list[Contexts]:
         """What says what pays, in parts of one set each: pixels that outputs are not fitted to or, where an image has
         no others, some that they are."""
-        used = np.array(_pixels_of_sets(self.round * self.plan.output_batch))
+        used = np.array(_pixels_of_sets(self.used))
         fresh = (self.sampled.counted > used).any(axis=1)
         first = put(np.where(fresh[:, np.newaxis], used, 0), self.sampled.device)
         count = _pixels_of_sets(self.plan.judged)
@@ -260,12 +298,24 @@ def _pixels_of_sets(blocks: int) -> list[int]:
     return [BLOCK * (blocks - blocks // 4), BLOCK * (blocks // 4)]
 
 
+def _round(plan: FitPlan) -> int:
+    """Steps that see all blocks that outputs are fitted to."""
+    return -(-plan.output_blocks // plan.output_batch)
+
+
+def _of_step(sets: Sequence[Contexts], step: int, batch: int) -> Contexts:
+    """The pixels of a step's blocks, of those of all steps."""
+    first, last = (_pixels_of_sets(number * batch) for number in (step, step + 1))
+    return joined(*(part.part(*ends) for part, *ends in zip(sets, first, last, strict=True)))
+
+
 def _rounded(numbers: Tensor) -> Tensor:
     return numbers.sign() * (numbers.abs() + (0.5 - _DEAD_ZONE)).floor()
 
 
-def _images_at_once(device: torch.device) -> int:
-    """As many as the memory that is left on the device has room for."""
-    if device.type != "cuda":
-        return IMAGES
-    return max(1, min(IMAGES, free_bytes(device) // 2 // _IMAGE_BYTES))
+def _images_at_once(device: torch.device, pixels: int) -> int:
+    """As many as the memory that is left on the device has room for, of so many pixels each."""
+    room = IMAGES
+    if device.type == "cuda":
+        room = free_bytes(device) // 2 // (_IMAGE_BYTES + _PIXEL_BYTES * pixels)
+    return max(1, min(IMAGES, room, (2**31 - 1) // pixels))

@@ -58,11 +58,11 @@ class NativeEngine:
         _native.decode(image.pixels, tiles, parts, image.adaptation, _packed(image.model), level, threads, self.isa)
 
 
-def fit(image: TiledImage, plan: FitPlan, threads: int, isa: str | None = None) -> bytes:
-    """The search behind adaptation.fit."""
+def fit(image: TiledImage, plans: Sequence[FitPlan], threads: int, isa: str | None = None) -> bytes:
+    """The search behind adaptation.fit. plans: of luma and of chroma."""
     tiles = list(map(tuple, image.tiles))
     wanted = isa or os.environ.get("LLICTI_ISA", "")
-    return _native.fit(image.pixels, tiles, _packed(image.model), list(plan), threads, wanted)
+    return _native.fit(image.pixels, tiles, _packed(image.model), list(map(list, plans)), threads, wanted)
 
 
 def adapted_model(model: Model, adapted: bytes, channels: int) -> dict[tuple[str, str], AdaptedNetwork]:

@@ -4,7 +4,7 @@ class PackedModel:
     def __init__(self, bands: list[tuple[object, ...]], networks: list[list[list[tuple[object, ...]]]]) -> None: ...
 
 def fit(
-    pixels: memoryview, tiles: list[tuple[int, ...]], model: PackedModel, plan: list[int], threads: int, isa: str
+    pixels: memoryview, tiles: list[tuple[int, ...]], model: PackedModel, plans: list[list[int]], threads: int, isa: str
 ) -> bytes: ...
 def adapted(
     model: PackedModel, adaptation: bytes, channels: int

@@ -229,9 +229,9 @@ nb::bytes pack_numbers(int sets, int precision, const std::vector<nb::bytes>& ar
     return nb::bytes(payload.data(), payload.size());
 }
 
-// plan: the numbers of a FitPlan. Returns the payload of ADPT.
+// plans: the numbers of a FitPlan of luma, and of one of chroma. Returns the payload of ADPT.
 nb::bytes fit(const ConstPixelArray& array, const nb::list& tile_list, const PackedModel& packed,
-              const std::vector<int>& plan, int threads, const std::string& isa) {
+              const std::vector<std::vector<int>>& plans, int threads, const std::string& isa) {
     const fitting::FitKernels& kernels = find_fit_kernels(isa);
     const Pixels pixels = cast_pixels(array);
     std::vector<Pixels> tiles;
@@ -239,7 +239,11 @@ nb::bytes fit(const ConstPixelArray& array, const nb::list& tile_list, const Pac
     std::vector<uint8_t> payload;
     run_interruptibly([&](Interruption& interruption) {
         ThreadPool pool(std::min(threads, kNetworks * kBands), interruption);
-        const fitting::FitPlan work{plan.at(0), plan.at(1), plan.at(2), plan.at(3), plan.at(4), plan.at(5)};
+        fitting::FitPlan work[kNetworks];
+        for (size_t n = 0; n < kNetworks; n++) {
+            const std::vector<int>& plan = plans.at(n);
+            work[n] = {plan.at(0), plan.at(1), plan.at(2), plan.at(3), plan.at(4), plan.at(5)};
+        }
         payload = fitting::fit(tiles, packed.model(), work, kernels, pool);
     });
     return nb::bytes(payload.data(), payload.size());
@@ -253,9 +257,12 @@ nb::tuple fit_slopes(const ConstPixelArray& array, const PackedModel& packed, in
     using namespace fitting;
     const FitKernels& kernels = find_fit_kernels(isa);
     const Network& model = packed.model().networks.at(size_t(network)).at(size_t(band));
-    const Sampled sampled = sample_image({cast_pixels(array)});
-    const BandShape shape = band_shape(packed.model().bands.at(size_t(band)));
-    const CropBand part = crop_band(sampled.crops.at(0), shape, level);
+    const Pixels pixels = cast_pixels(array);
+    const Sample sample({pixels}, packed.model());
+    Interruption never([] { return false; });
+    ThreadPool pool(1, never);
+    const int blocks = int((int64_t(pixels.height) * pixels.width + kContexts - 1) / kContexts);
+    const ValueBounds bounds = look_around(sample, kernels, 2 * blocks, 0, pool).bounds;
     Twin twin(model, network == kChroma ? 2 : 1, sets, precision);
     if (numbers.size() != twin.size()) throw std::invalid_argument("not so many numbers");
     twin.set(numbers, false);
@@ -264,22 +271,27 @@ nb::tuple fit_slopes(const ConstPixelArray& array, const PackedModel& packed, in
     std::vector<float> inputs, edges[4], residuals;
     double bits = 0;
     ContextBlock block{};
-    block.stride = padded(model.layers[0].in);
-    block.set = std::min(level, sets - 1);
-    block.rows.resize(size_t(kContexts * block.stride));
-    for (int64_t first = 0; first < part.pixels(); first += kContexts) {
-        block.count = int(std::min<int64_t>(kContexts, part.pixels() - first));
-        for (int i = 0; i < block.count; i++) {
-            const int64_t at = first + i;
-            kernels.gather(part, int(at / part.columns), int(at % part.columns), network == kChroma, sampled.bounds,
-                           block, i);
-            const float* row = &block.rows[size_t(i * block.stride)];
-            inputs.insert(inputs.end(), row, row + model.layers[0].in);
+    block.rows.resize(size_t(padded(model.layers[0].in)));
+    const LevelView view = level_view(pixels, level);
+    const int columns = (view.width + 1) / 2, groups = (view.height + 1) / 2 * columns;
+    const auto patch = std::make_unique<Patch>();
+    for (int first = 0; first < groups; first += kContexts) {
+        Spot spots[kContexts];
+        const int count = std::min(kContexts, groups - first);
+        for (int i = 0; i < kContexts; i++) {
+            const int group = first + (i < count ? i : 0);
+            spots[i] = {&view, group / columns, group % columns};
+        }
+        sample.look_at(kernels, std::min(level, sets - 1), count, spots, sample.seen(band, network == kChroma), *patch);
+        kernels.see(sample.view(band), *patch, network == kChroma, bounds, sample.extra(), block);
+        for (size_t p = 0; p < kContexts; p++) {
+            if (block.counted.of[p] == 0) continue;
+            for (size_t k = 0; k < size_t(model.layers[0].in); k++) inputs.push_back(block.rows[k].of[p]);
             for (size_t c = 0; c < 2; c++) {
-                edges[c].push_back(block.upper[c][i]);
-                edges[2 + c].push_back(block.lower[c][i]);
+                edges[c].push_back(block.upper[c].of[p]);
+                edges[2 + c].push_back(block.lower[c].of[p]);
             }
-            residuals.push_back(block.residual[i]);
+            residuals.push_back(block.residual.of[p]);
         }
         bits += kernels.evaluate(twin.network(), block, nullptr);
         kernels.evaluate(twin.network(), block, &gradient);
@@ -394,7 +406,7 @@ NB_MODULE(_native, module) {
     });
     nb::class_<PackedModel>(module, "PackedModel")
         .def(nb::init<const nb::list&, const nb::list&>(), nb::arg("bands"), nb::arg("networks"));
-    module.def("fit", &fit, nb::arg("pixels"), nb::arg("tiles"), nb::arg("model"), nb::arg("plan"), nb::arg("threads"),
+    module.def("fit", &fit, nb::arg("pixels"), nb::arg("tiles"), nb::arg("model"), nb::arg("plans"), nb::arg("threads"),
                nb::arg("isa"));
     module.def("adapted", &adapted, nb::arg("model"), nb::arg("adaptation"), nb::arg("channels"));
     module.def("pack_numbers", &pack_numbers, nb::arg("sets"), nb::arg("precision"), nb::arg("arrays"));

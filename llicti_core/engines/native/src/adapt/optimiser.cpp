@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <numeric>
 
 #include "adapt/payload.hpp"
@@ -14,32 +15,57 @@
 namespace llicti::fitting {
 namespace {
 
-constexpr int kSets = 2;  // the finest level has one of its own, which codes three quarters of the pixels
 constexpr int kPrecision = 1;
 constexpr double kPayloadBytes = 24;  // of an adaptation that changes nothing
 
 // Adam, in the numbers' units.
-constexpr float kMeanBeta = 0.9f, kSquareBeta = 0.997f;
-constexpr float kWeightRate = 0.12f;  // and, where all numbers are open, of hidden biases
-constexpr float kOutputRate = 1.2f;   // of gains and biases, at first
-constexpr float kLaterRate = 0.5f;    // and when all numbers are open
-constexpr int kWarmUp = 10;           // steps
-constexpr float kRounded = 0.4f;      // share of the steps, the last ones, that see numbers rounded
-constexpr float kDeadZone = 0.2f;     // by how much rounding favours zero
+constexpr float kMeanBeta = 0.6f, kSquareBeta = 0.99f;
+constexpr int kWarmUp = 10;        // steps
+constexpr float kRounded = 0.4f;   // share of the steps, the last ones, that see numbers rounded
+constexpr float kDeadZone = 0.2f;  // by how much rounding favours zero
+
+// How far a number goes in a step.
+struct Rates {
+    float weight, hidden_bias, output;  // output: gains and biases
+};
+constexpr Rates kOutputRates = {0.18f, 0.9f, 1.5f};  // where outputs alone are open
+constexpr Rates kAllRates = {0.12f, 0.12f, 0.5f};
 
 // Bits that a number costs, about: kPrice * log2(1 + |number|). What it says of their entropy is less than half of
 // this, but a number that pays little does so by chance.
 constexpr float kPrice = 6;
+
+// Standard errors of what blocks say that an adaptation saves, which it has to save beyond what it takes.
+constexpr double kCertainty = 1;
 
 int8_t rounded(float number) {
     const int size = int(std::abs(number) + 0.5f - kDeadZone);
     return int8_t(number < 0 ? -size : size);
 }
 
-// A network's numbers as the file has them, and what they and the pixels take together, in bits.
+// Blocks that are cached have more memory than the processor's caches.
+void fetch(const ContextBlock& block) {
+#ifdef __GNUC__
+    for (const Row& row : block.rows) {
+        for (int p = 0; p < kContexts; p += 16) __builtin_prefetch(&row.of[p]);
+    }
+#else
+    (void)block;
+#endif
+}
+
+// A network's numbers as the file has them, the bits that these take, and those that each block takes which judges.
 struct Candidate {
     std::vector<int8_t> numbers;
-    double bits;
+    double own;
+    std::vector<double> blocks;
+};
+
+// What an adaptation of a network is: all 0 where no change pays.
+struct Found {
+    std::vector<std::vector<int8_t>> arrays;
+    double own = 0;             // bits that it takes
+    std::vector<double> saved;  // and those of the image that it saves, by block that judges
 };
 
 // What is open to a search: all numbers, or those of the output layer and the biases of the hidden layer before it,
@@ -49,115 +75,120 @@ enum class Scope { kOutputs, kAll };
 // The search for one network.
 class NetworkSearch {
 public:
-    NetworkSearch(const Sampled& sampled, const Network& model, const Band& band, NetworkKind kind, const FitPlan& plan,
-                  const FitKernels& kernels, ThreadPool& pool)
-        : kind_(kind),
-          depth_(int(model.layers.size()) - 1),
-          inputs_(model.layers[0].in),
+    NetworkSearch(const Sample& sample, const Patches& patches, const Model& model, NetworkKind kind, int band,
+                  const FitPlan& plan, const FitKernels& kernels, ThreadPool& pool)
+        : sample_(sample),
+          patches_(patches),
+          kind_(kind),
+          band_(band),
+          inputs_(model.networks[kind][size_t(band)].layers[0].in),
+          depth_(int(model.networks[kind][size_t(band)].layers.size()) - 1),
           plan_(plan),
           kernels_(kernels),
           pool_(pool),
-          pixels_(sampled, band, kSets),
-          twin_(model, kind == kChroma ? 2 : 1, kSets, kPrecision) {
+          twin_(model.networks[kind][size_t(band)], kind == kChroma ? 2 : 1, kSets, kPrecision) {
         for (int c = 0; c < twin_.network().channels; c++) {
             const int channel = kind == kChroma ? c + 1 : c;
-            const int values = sampled.bounds.high[channel] - sampled.bounds.low[channel] + 1;
+            const int values = patches.bounds.high[channel] - patches.bounds.low[channel] + 1;
             twin_.network().share[c] = values > 1 ? 1.0f - float(values) * kEvenShare : 0.0f;
         }
     }
 
-    // The numbers of each array, all 0 where no change pays. saved: bits that it does pay.
-    std::vector<std::vector<int8_t>> run(double& saved) {
-        Candidate best{std::vector<int8_t>(twin_.size()), 0};
-        saved = 0;
-        if (pixels_.count(0)) {
+    Found run() {
+        const size_t judges = patches_.all.size() - patches_.first_judging;
+        Candidate best{std::vector<int8_t>(twin_.size()), 0, std::vector<double>(judges)};
+        Found found{{}, 0, std::vector<double>(judges)};
+        if (sample_.pixels(0, band_) > 0) {
             Numbers numbers(twin_.size());
-            judging_ = draw_blocks(plan_.judged, plan_.output_blocks, Scope::kOutputs);
-            best = judged(best.numbers, Scope::kOutputs);
-            const double unadapted = best.bits;
+            set_judges(Scope::kOutputs);
+            judge(best, Scope::kOutputs, kEverySet);
+            const std::vector<double> unadapted = best.blocks;
             improve(best, numbers, Scope::kOutputs);
             if (plan_.steps) improve(best, numbers, Scope::kAll);
-            saved = unadapted - best.bits;
+            for (size_t i = 0; i < unadapted.size(); i++) found.saved[i] = unadapted[i] - best.blocks[i];
+            found.own = best.own;
         }
-        std::vector<std::vector<int8_t>> arrays;
         for (const ArrayPlace& array : twin_.arrays()) {
             const auto first = best.numbers.begin() + ptrdiff_t(array.first);
-            arrays.emplace_back(first, first + ptrdiff_t(array.count));
+            found.arrays.emplace_back(first, first + ptrdiff_t(array.count));
         }
-        return arrays;
+        return found;
     }
 
 private:
     static constexpr float kEvenShare = 1.0f / 65536;
+    static constexpr int kEverySet = -1;
 
     // Searches on from `numbers`; `best` is replaced by what is found if that is smaller.
     void improve(Candidate& best, Numbers& numbers, Scope scope) {
         if (scope == Scope::kOutputs) {
-            const std::vector<ContextBlock> fitted = draw_blocks(plan_.output_blocks, 0, scope);
-            descend(numbers, scope, plan_.output_batch, plan_.output_steps, fitted);
+            const size_t count = std::min(patches_.fitted, size_t(plan_.output_blocks));
+            descend(numbers, scope, plan_.output_batch, plan_.output_steps, blocks(0, count, scope));
         } else {
-            judging_ = draw_blocks(plan_.judged, plan_.output_blocks, scope);
+            set_judges(scope);
             descend(numbers, scope, plan_.batch, plan_.steps, {});
         }
         Candidate found = choose(numbers, scope);
-        if (found.bits < best.bits) best = std::move(found);
+        if (total(found) < total(best)) best = std::move(found);
     }
 
-    // Of each four blocks the last is of the coarser levels, as of pixels.
-    int set_of(int block) const { return block % 4 == 3 && pixels_.count(1) ? 1 : 0; }
-
-    // `count` blocks after the first `skipped` ones, or fewer where the image has no more pixels; all of them if none
-    // are left.
-    std::vector<ContextBlock> draw_blocks(int count, int skipped, Scope scope) {
+    // What the network sees of `count` patches.
+    std::vector<ContextBlock> blocks(size_t first, size_t count, Scope scope) {
         if (scope == Scope::kOutputs) twin_.set(Numbers(twin_.size()), false);  // the model as it is fills the caches
-        std::vector<ContextBlock> blocks;
-        int64_t next[kSets] = {};
-        for (int i = 0; i < skipped + count; i++) {
-            const int set = set_of(i);
-            const int64_t first = next[set];
-            next[set] += kContexts;
-            if (i < skipped || first >= pixels_.count(set)) continue;
+        std::vector<ContextBlock> blocks(count);
+        ContextBlock seen = new_block();
+        for (size_t i = 0; i < count; i++) {
             pool_.check_interruption();
-            blocks.push_back(new_block());
-            ContextBlock& block = blocks.back();
-            pixels_.fill(kernels_, set, first, kind_ == kChroma, block);
-            block.count = int(std::min<int64_t>(block.count, pixels_.count(set) - first));
-            if (scope == Scope::kOutputs) kernels_.cache(twin_.network(), block);
+            if (scope == Scope::kOutputs) {
+                see(patches_.all[first + i], seen);
+                kernels_.cache(twin_.network(), seen, blocks[i]);
+            } else {
+                blocks[i] = new_block();
+                see(patches_.all[first + i], blocks[i]);
+            }
         }
-        return blocks.empty() && skipped ? draw_blocks(count, 0, scope) : blocks;
+        return blocks;
     }
 
     ContextBlock new_block() const {
         ContextBlock block{};
-        block.stride = padded(inputs_);
-        block.rows.resize(size_t(kContexts) * size_t(block.stride));
+        block.rows.resize(size_t(padded(inputs_)));
         return block;
     }
 
-    double cost(const std::vector<int8_t>& numbers) const {
-        double bits = 0;
-        for (const ArrayPlace& array : twin_.arrays()) {
-            const Histogram histogram = count_numbers(&numbers[array.first], array.count);
-            if (size_t(histogram[size_t(-kAdaptedMin)]) < array.count) bits += 8 + cheapest(histogram).bits;
-        }
-        return bits;
+    void see(const Patch& patch, ContextBlock& block) const {
+        kernels_.see(sample_.view(band_), patch, kind_ == kChroma, patches_.bounds, sample_.extra(), block);
     }
 
-    // What the blocks that judge say that the whole image takes.
-    Candidate judged(std::vector<int8_t> numbers, Scope scope) {
-        pool_.check_interruption();
-        twin_.keep_bounds(numbers);
-        twin_.set_exactly(numbers, scope == Scope::kOutputs);
-        double bits[kSets] = {}, contexts[kSets] = {};
-        for (const ContextBlock& block : judging_) {
-            bits[block.set] += kernels_.evaluate(twin_.network(), block, nullptr);
-            contexts[block.set] += block.count;
-        }
-        double total = cost(numbers);
+    // Bits of an array's numbers.
+    static double cost(const std::vector<int8_t>& numbers, const ArrayPlace& array) {
+        const Histogram histogram = count_numbers(&numbers[array.first], array.count);
+        const bool changed = size_t(histogram[size_t(-kAdaptedMin)]) < array.count;
+        return changed ? 8 + cheapest(histogram).bits : 0;
+    }
+
+    void set_judges(Scope scope) {
+        judging_ = blocks(patches_.first_judging, patches_.all.size() - patches_.first_judging, scope);
+        double contexts[kSets] = {};
+        for (const ContextBlock& block : judging_) contexts[block.set] += block.count;
         for (int set = 0; set < kSets; set++) {
-            if (contexts[set] > 0) total += bits[set] * pixels_.whole(set) / contexts[set];
+            stands_for_[set] = contexts[set] > 0 ? sample_.pixels(set, band_) / contexts[set] : 0;
         }
-        return {std::move(numbers), total};
+    }
+
+    // What blocks say that the whole image takes with a candidate's numbers: its pixels of one set, or of every one.
+    void judge(Candidate& candidate, Scope scope, int changed_set) {
+        pool_.check_interruption();
+        twin_.set_exactly(candidate.numbers, scope == Scope::kOutputs);
+        for (size_t i = 0; i < judging_.size(); i++) {
+            const ContextBlock& block = judging_[i];
+            if (changed_set != kEverySet && block.set != changed_set) continue;
+            candidate.blocks[i] = stands_for_[block.set] * kernels_.evaluate(twin_.network(), block, nullptr);
+        }
+    }
+
+    static double total(const Candidate& candidate) {
+        return std::accumulate(candidate.blocks.begin(), candidate.blocks.end(), candidate.own);
     }
 
     bool is_open(const ArrayPlace& array, Scope scope) const {
@@ -166,24 +197,33 @@ private:
     }
 
     static float learning_rate(const ArrayPlace& array, Scope scope) {
-        if (array.kind == ArrayKind::kWeight) return kWeightRate;
-        if (scope == Scope::kOutputs) return kOutputRate;
-        return array.kind == ArrayKind::kHidden ? kWeightRate : kLaterRate;
+        const Rates& rates = scope == Scope::kOutputs ? kOutputRates : kAllRates;
+        if (array.kind == ArrayKind::kWeight) return rates.weight;
+        return array.kind == ArrayKind::kHidden ? rates.hidden_bias : rates.output;
     }
 
     // Adam, with half a cosine. Blocks are taken in turn from those cached, or drawn anew.
     void descend(Numbers& numbers, Scope scope, int batch, int steps, const std::vector<ContextBlock>& cached) {
-        Numbers mean(twin_.size()), square(twin_.size()), slopes(twin_.size()), seen(twin_.size());
+        Numbers mean(twin_.size()), square(twin_.size()), slopes(twin_.size()), seen(numbers);
         int64_t next[kSets] = {};
         ContextBlock drawn = new_block();
-        const double whole = pixels_.whole(0) + pixels_.whole(1);
+        const std::vector<int> places = sample_.seen(band_, kind_ == kChroma);
+        const auto patch = std::make_unique<Patch>();
+        const double whole = sample_.pixels(0, band_) + sample_.pixels(1, band_);
         float mean_left = 1, square_left = 1;
         for (int t = 0, turn = 0; t < steps; t++) {
             pool_.check_interruption();
-            seen = numbers;
             // The slopes are taken there, and change what was not rounded ("straight through").
-            if (float(t) >= (1 - kRounded) * float(steps)) {
-                std::transform(seen.begin(), seen.end(), seen.begin(), [](float n) { return float(rounded(n)); });
+            const bool whole_numbers = float(t) >= (1 - kRounded) * float(steps);
+            for (const ArrayPlace& array : twin_.arrays()) {
+                if (!is_open(array, scope)) continue;
+                const auto first = numbers.begin() + ptrdiff_t(array.first), last = first + ptrdiff_t(array.count);
+                const auto to = seen.begin() + ptrdiff_t(array.first);
+                if (whole_numbers) {
+                    std::transform(first, last, to, [](float n) { return float(rounded(n)); });
+                } else {
+                    std::copy(first, last, to);
+                }
             }
             twin_.set(seen, scope == Scope::kOutputs);
             FloatGradient& gradient = twin_.clear_gradient(scope == Scope::kAll, true);
@@ -192,10 +232,12 @@ private:
                 const ContextBlock* block = &drawn;
                 if (scope == Scope::kOutputs) {
                     block = &cached[size_t(turn) % cached.size()];
+                    fetch(cached[size_t(turn + 1) % cached.size()]);
                 } else {
-                    const int set = set_of(i);
-                    pixels_.fill(kernels_, set, next[set], kind_ == kChroma, drawn);
-                    next[set] += drawn.count;
+                    const int set = set_of_block(sample_, turn);
+                    sample_.look(kernels_, set, next[set], places, *patch);
+                    next[set] += patch->count;
+                    see(*patch, drawn);
                 }
                 kernels_.evaluate(twin_.network(), *block, &gradient);
                 contexts += block->count;
@@ -222,48 +264,75 @@ private:
 
     // Rounds, and leaves out arrays that do not pay.
     Candidate choose(const Numbers& numbers, Scope scope) {
-        std::vector<int8_t> whole(numbers.size());
-        std::transform(numbers.begin(), numbers.end(), whole.begin(), rounded);
-        Candidate best = judged(std::move(whole), scope);
+        Candidate best{std::vector<int8_t>(numbers.size()), 0, std::vector<double>(judging_.size())};
+        std::transform(numbers.begin(), numbers.end(), best.numbers.begin(), rounded);
+        twin_.keep_bounds(best.numbers);
+        judge(best, scope, kEverySet);
+        for (const ArrayPlace& array : twin_.arrays()) best.own += cost(best.numbers, array);
         for (const ArrayPlace& array : twin_.arrays()) {
-            const auto first = best.numbers.begin() + ptrdiff_t(array.first);
-            if (std::all_of(first, first + ptrdiff_t(array.count), [](int8_t n) { return n == 0; })) continue;
-            std::vector<int8_t> fewer = best.numbers;
-            std::fill_n(fewer.begin() + ptrdiff_t(array.first), array.count, int8_t(0));
-            Candidate without = judged(std::move(fewer), scope);
-            if (without.bits < best.bits) best = std::move(without);
+            const double saved = cost(best.numbers, array);
+            if (saved == 0) continue;
+            Candidate without = best;
+            std::fill_n(without.numbers.begin() + ptrdiff_t(array.first), array.count, int8_t(0));
+            const bool is_bound = array.kind == ArrayKind::kWeight || array.kind == ArrayKind::kHidden;
+            if (is_bound && twin_.keep_bounds(without.numbers)) continue;  // what was held within bounds by the array
+            without.own -= saved;
+            judge(without, scope, array.kind == ArrayKind::kWeight ? kEverySet : array.set);
+            if (total(without) < total(best)) best = std::move(without);
         }
         return best;
     }
 
+    const Sample& sample_;
+    const Patches& patches_;
     const NetworkKind kind_;
-    const int depth_, inputs_;
+    const int band_, inputs_, depth_;
     const FitPlan& plan_;
     const FitKernels& kernels_;
     ThreadPool& pool_;
-    const BandPixels pixels_;
     Twin twin_;
     std::vector<ContextBlock> judging_;
+    double stands_for_[kSets];  // pixels of a set for which one of theirs stands
 };
+
+// Whether adaptations together save more than they take: surely, as far as the blocks that judge tell.
+bool pays(const std::vector<Found>& found, const Patches& patches) {
+    double own = 8 * kPayloadBytes, saved = 0, variance = 0;
+    for (const Found& each : found) own += each.own;
+    for (int set = 0; set < kSets; set++) {
+        double count = 0, sum = 0, squares = 0;
+        for (size_t i = 0; i < found[0].saved.size(); i++) {
+            if (patches.all[patches.first_judging + i].set != set) continue;
+            double here = 0;
+            for (const Found& each : found) here += each.saved[i];
+            count++;
+            sum += here;
+            squares += here * here;
+        }
+        saved += sum;
+        if (count > 1) variance += (squares - sum * sum / count) * count / (count - 1);
+    }
+    return saved - kCertainty * std::sqrt(std::max(0.0, variance)) > own;
+}
 
 }  // namespace
 
-std::vector<uint8_t> fit(const std::vector<Pixels>& tiles, const Model& model, const FitPlan& plan,
+std::vector<uint8_t> fit(const std::vector<Pixels>& tiles, const Model& model, const FitPlan (&plans)[kNetworks],
                          const FitKernels& kernels, ThreadPool& pool) {
-    const Sampled sampled = sample_image(tiles);
-    const size_t count = sampled.channels == 1 ? kBands : kNetworks * kBands;
-    std::vector<std::vector<std::vector<int8_t>>> found(count);
-    std::vector<double> saved(count);
+    const Sample sample(tiles, model);
+    const size_t count = sample.channels() == 1 ? kBands : kNetworks * kBands;
+    const auto most = [&](int FitPlan::* blocks) { return std::max(plans[kLuma].*blocks, plans[kChroma].*blocks); };
+    const Patches patches = look_around(sample, kernels, most(&FitPlan::output_blocks), most(&FitPlan::judged), pool);
+    std::vector<Found> found(count);
     pool.run(int(count), [&](int task) {
         // Chroma of the band with the most neighbours first, so that none is left waiting for it.
-        const size_t i = count - 1 - size_t(task), network = i / kBands, band = i % kBands;
-        NetworkSearch search(sampled, model.networks[network][band], model.bands[band], NetworkKind(network), plan,
-                             kernels, pool);
-        found[i] = search.run(saved[i]);
+        const size_t i = count - 1 - size_t(task), kind = i / kBands;
+        found[i] =
+            NetworkSearch(sample, patches, model, NetworkKind(kind), int(i % kBands), plans[kind], kernels, pool).run();
     });
-    if (std::accumulate(saved.begin(), saved.end(), 0.0) <= 8 * kPayloadBytes) return {};
+    if (!pays(found, patches)) return {};
     std::vector<std::vector<int8_t>> arrays;
-    for (auto& each : found) arrays.insert(arrays.end(), each.begin(), each.end());
+    for (Found& each : found) arrays.insert(arrays.end(), each.arrays.begin(), each.arrays.end());
     return pack_numbers(kSets, kPrecision, arrays);
 }
 

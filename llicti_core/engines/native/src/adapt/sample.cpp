@@ -4,146 +4,173 @@
 #include <algorithm>
 #include <climits>
 #include <numeric>
+#include <stdexcept>
 
 namespace llicti::fitting {
 namespace {
 
-constexpr int kCropSide = 1024;           // of a crop of an image that is too large to be looked at whole
-constexpr int64_t kMostPixels = 6 << 20;  // of one that is not
-constexpr int kAlignment = 256;           // of crops within tiles, so that phases stay the same
+constexpr Offset kBack[5] = {{0, -2}, {0, -4}, {-2, -2}, {-2, 0}, {-2, 2}};
 
-Crop read_crop(const Pixels& tile, int top, int left, int height, int width) {
-    Crop crop{height, width, tile.deep ? kDeepBits - 8 : 0, {}};
-    for (int c = 0; c < tile.channels; c++) crop.plane[c].resize(size_t(height) * size_t(width));
-    for (int y = 0; y < height; y++) {
-        int16_t* to[3];
-        for (int c = 0; c < tile.channels; c++) to[c] = &crop.plane[c][size_t(y) * size_t(width)];
-        read_row(kGenericKernels, tile, top + y, left, width, to);
-    }
-    return crop;
+Offset operator+(Offset a, Offset b) { return {a.row + b.row, a.column + b.column}; }
+
+// At which edges the group is.
+uint8_t edges(const LevelView& level, int row, int column) {
+    const auto if_so = [](bool holds, Patch::Edge edge) { return holds ? int(edge) : 0; };
+    return uint8_t(if_so(row == 0, Patch::kFirstRow) | if_so(column == 0, Patch::kFirstColumn) |
+                   if_so(column == 1, Patch::kSecondColumn) | if_so(2 * column + 2 >= level.width, Patch::kLastColumn) |
+                   if_so(2 * column + 3 >= level.width, Patch::kLastOddColumn) |
+                   if_so(2 * row + 1 >= level.height, Patch::kNoOddRow) |
+                   if_so(2 * column + 1 >= level.width, Patch::kNoOddColumn));
 }
 
-// The crop number `index` of `count`, within the tile that has the pixel at that share of the image.
-Crop read_spread(const std::vector<Pixels>& tiles, int index, int count) {
-    const size_t at = (2 * size_t(index) + 1) * tiles.size() / (2 * size_t(count));
-    const Pixels& tile = tiles[at];
-    // Crops of the same tile are spread along its diagonals, one after the other.
-    const auto place = [](int size, int side, int number, int of) {
-        if (size <= side) return 0;
-        return int(int64_t(size - side) * (2 * number + 1) / (2 * of)) / kAlignment * kAlignment;
-    };
-    const int height = std::min(kCropSide, tile.height), width = std::min(kCropSide, tile.width);
-    const int top = place(tile.height, height, index, count);
-    const int left = place(tile.width, width, index * 2 % count + index * 2 / count % 2, count);
-    return read_crop(tile, top, left, std::min(height, tile.height - top), std::min(width, tile.width - left));
-}
-
-constexpr int kAhead = 4;  // pixels from the one gathered to the one that is fetched
-
-// Fetch what gathering will read.
-void prefetch(const CropBand& band, int row, int column, bool chroma) {
-#ifdef __GNUC__
-    const int width = band.crop->width, x = (2 * column + band.shape->column) << band.level;
-    for (int dy = -3; dy <= 3; dy++) {
-        const int y = std::clamp((2 * row + band.shape->row + dy) * (1 << band.level), 0, band.crop->height - 1);
-        for (int c = 0; c < (chroma ? 3 : 1); c++) {
-            __builtin_prefetch(&band.crop->plane[c][size_t(y) * size_t(width) + size_t(x)]);
-        }
-    }
-#else
-    (void)band, (void)row, (void)column, (void)chroma;
-#endif
+// At which edges a group has no pixel so far from its own.
+uint8_t edges_without(Offset back, bool odd_column) {
+    uint8_t edges = back.row < 0 ? Patch::kFirstRow : 0;
+    if (back.column < 0) edges |= Patch::kFirstColumn;
+    if (back.column < -2) edges |= Patch::kSecondColumn;
+    if (back.column > 0) edges |= odd_column ? Patch::kLastOddColumn : Patch::kLastColumn;
+    return edges;
 }
 
 }  // namespace
 
-Sampled sample_image(const std::vector<Pixels>& tiles) {
-    Sampled sampled{{}, tiles[0].channels, 0, 1, {{SHRT_MAX, SHRT_MAX, SHRT_MAX}, {SHRT_MIN, SHRT_MIN, SHRT_MIN}}};
-    for (const Pixels& tile : tiles) sampled.pixels += double(tile.height) * tile.width;
-    if (sampled.pixels <= double(kMostPixels)) {
-        for (const Pixels& tile : tiles) sampled.crops.push_back(read_crop(tile, 0, 0, tile.height, tile.width));
-    } else {
-        const int side = std::min(kCropSide, std::max(tiles[0].height, tiles[0].width));
-        const int count = int(kMostPixels / side / side);
-        for (int i = 0; i < count; i++) sampled.crops.push_back(read_spread(tiles, i, count));
+LevelView level_view(const Pixels& tile, int level) {
+    const ptrdiff_t pixel = tile.at(0, 1) - tile.at(0, 0);
+    const auto size = [level](int whole) { return (whole + (1 << level) - 1) >> level; };
+    return {tile.data,         tile.stride * (1 << level), pixel * (1 << level),
+            size(tile.height), size(tile.width),           uint8_t(std::min(level, kBiasLevels - 1))};
+}
+
+Sample::Sample(const std::vector<Pixels>& tiles, const Model& model) : samples_{tiles[0].channels, tiles[0].deep} {
+    for (size_t b = 0; b < kBands; b++) {
+        const Band& band = model.bands[b];
+        BandView& view = views_[b];
+        const Offset own{kPhaseRow[band.phase], kPhaseColumn[band.phase]};
+        const auto offset = [](const Place& place) {
+            return Offset{2 * place.row + kPhaseRow[place.phase], 2 * place.column + kPhaseColumn[place.phase]};
+        };
+        view.own = place(own);
+        for (const Place& each : band.neighbours) view.known.push_back(place(offset(each)));
+        for (const Place& each : band.more_luma) view.more.push_back(place(offset(each)));
+        std::copy(band.nearest.begin(), band.nearest.end(), view.nearest);
+        view.missing = uint8_t((own.row ? Patch::kNoOddRow : 0) | (own.column ? Patch::kNoOddColumn : 0));
+        for (int i = 0; i < 5; i++) {
+            view.back[i] = place(own + kBack[i]);
+            view.missing_back[i] = edges_without(kBack[i], own.column != 0);
+        }
     }
-    double looked_at = 0;
-    for (const Crop& crop : sampled.crops) {
-        looked_at += double(crop.height) * crop.width;
-        for (int c = 0; c < sampled.channels; c++) {
-            for (int16_t v : crop.plane[c]) {
-                sampled.bounds.low[c] = std::min(sampled.bounds.low[c], int(v));
-                sampled.bounds.high[c] = std::max(sampled.bounds.high[c], int(v));
+    for (const Pixels& tile : tiles) {
+        for (int number = 0; std::max(tile.height, tile.width) > kMaxLowpass << number; number++) {
+            const LevelView level = level_view(tile, number);
+            Set& set = sets_[std::min(number, kSets - 1)];
+            set.levels.push_back(level);
+            set.groups += int64_t((level.height + 1) / 2) * ((level.width + 1) / 2);
+            set.ends.push_back(set.groups);
+            for (size_t b = 0; b < kBands; b++) {
+                const int phase = model.bands[b].phase;
+                set.pixels[b] +=
+                    int64_t((level.height + 1 - kPhaseRow[phase]) / 2) * ((level.width + 1 - kPhaseColumn[phase]) / 2);
             }
         }
     }
-    sampled.share = looked_at / sampled.pixels;
-    return sampled;
+    for (Set& set : sets_) {
+        set.stride = std::max<int64_t>(1, int64_t(double(set.groups) * 0.6180339887));
+        while (std::gcd(set.stride, set.groups) > 1) set.stride++;
+    }
 }
 
-BandShape band_shape(const Band& band) {
-    BandShape shape{kPhaseRow[band.phase], kPhaseColumn[band.phase], {}, {}, {}};
-    const auto add = [&](const Place& place, std::vector<Offset>& to) {
-        to.push_back({2 * place.row + kPhaseRow[place.phase] - shape.row,
-                      2 * place.column + kPhaseColumn[place.phase] - shape.column});
-    };
-    for (const Place& place : band.neighbours) add(place, shape.known);
-    for (const Place& place : band.more_luma) add(place, shape.more);
-    std::copy(band.nearest.begin(), band.nearest.end(), shape.nearest);
-    return shape;
+int Sample::place(Offset offset) {
+    for (size_t i = 0; i < places_.size(); i++) {
+        if (places_[i].row == offset.row && places_[i].column == offset.column) return int(i);
+    }
+    if (places_.size() == kMostPlaces || std::max(std::abs(offset.row), std::abs(offset.column)) > kReach) {
+        throw std::logic_error("networks see more than a search can look at");
+    }
+    places_.push_back(offset);
+    return int(places_.size()) - 1;
 }
 
-CropBand crop_band(const Crop& crop, const BandShape& shape, int level) {
-    const auto size = [&](int whole, int parity) { return (((whole + (1 << level) - 1) >> level) + 1 - parity) / 2; };
-    CropBand part{&crop, &shape, level, size(crop.height, shape.row), size(crop.width, shape.column), {}};
-    const auto add = [&](const Offset& place) {
-        part.offsets.push_back((place.row * crop.width + place.column) * (1 << level));
-    };
-    for (const Offset& place : shape.known) add(place);
-    for (const Offset& place : shape.more) add(place);
-    for (const Offset& place : kBack) add(place);
-    return part;
+std::vector<int> Sample::seen(int band, bool chroma) const {
+    const BandView& view = views_[size_t(band)];
+    std::vector<int> seen{view.own};
+    seen.insert(seen.end(), view.known.begin(), view.known.end());
+    if (chroma) seen.insert(seen.end(), view.more.begin(), view.more.end());
+    seen.insert(seen.end(), std::begin(view.back), std::end(view.back));
+    std::sort(seen.begin(), seen.end());
+    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+    return seen;
 }
 
-BandPixels::BandPixels(const Sampled& sampled, const Band& band, int sets)
-    : sampled_(sampled), shape_(band_shape(band)), share_(sampled.share), sets_(size_t(sets)) {
-    for (const Crop& crop : sampled.crops) {
-        for (int level = 0; std::max(crop.height, crop.width) > kMaxLowpass << level; level++) {
-            CropBand part = crop_band(crop, shape_, level);
-            if (!part.pixels()) continue;
-            Set& set = sets_[size_t(std::min(level, sets - 1))];
-            set.count += part.pixels();
-            set.parts.push_back(std::move(part));
-            set.ends.push_back(set.count);
+std::vector<int> Sample::all_places() const {
+    std::vector<int> all(places_.size());
+    std::iota(all.begin(), all.end(), 0);
+    return all;
+}
+
+void Sample::look(const FitKernels& kernels, int set, int64_t first, const std::vector<int>& wanted,
+                  Patch& patch) const {
+    const Set& from = sets_[set];
+    const int count = int(std::min<int64_t>(kContexts, from.groups));
+    Spot spots[kContexts];
+    for (int i = 0; i < kContexts; i++) {
+        const int64_t at = (first + (i < count ? i : 0)) % from.groups * from.stride % from.groups;
+        const size_t part = size_t(std::upper_bound(from.ends.begin(), from.ends.end(), at) - from.ends.begin());
+        const LevelView& level = from.levels[part];
+        const int64_t group = at - (part ? from.ends[part - 1] : 0);
+        const int columns = (level.width + 1) / 2;
+        spots[i] = {&level, int(group / columns), int(group % columns)};
+    }
+    look_at(kernels, set, count, spots, wanted, patch);
+}
+
+void Sample::look_at(const FitKernels& kernels, int set, int count, const Spot (&spots)[kContexts],
+                     const std::vector<int>& wanted, Patch& patch) const {
+    patch.set = set;
+    patch.count = count;
+    for (int i = 0; i < kContexts; i++) {
+        patch.level[i] = spots[i].level->number;
+        patch.edge[i] = edges(*spots[i].level, spots[i].row, spots[i].column);
+    }
+    kernels.look(samples_, spots, places_, wanted, patch);
+}
+
+int set_of_block(const Sample& sample, int block) { return block % 4 == 3 && sample.groups(1) ? 1 : 0; }
+
+Patches look_around(const Sample& sample, const FitKernels& kernels, int fitted, int judging, ThreadPool& pool) {
+    std::vector<int64_t> firsts;
+    Patches around{{}, 0, 0, {{SHRT_MAX, SHRT_MAX, SHRT_MAX}, {SHRT_MIN, SHRT_MIN, SHRT_MIN}}};
+    std::vector<Patch>& all = around.all;
+    all.reserve(size_t(fitted + judging));
+    int64_t next[kSets] = {};
+    for (int i = 0; i < fitted + judging; i++) {
+        const int set = set_of_block(sample, i);
+        if (next[set] < sample.groups(set)) {
+            all.emplace_back().set = set;
+            firsts.push_back(next[set]);
+        }
+        next[set] += kContexts;
+        if (i + 1 == fitted) around.fitted = all.size();
+    }
+    if (around.fitted < all.size()) around.first_judging = around.fitted;
+    const std::vector<int> places = sample.all_places();
+    pool.run(int(all.size()), [&](int i) {
+        Patch& patch = all[size_t(i)];
+        const int64_t first = firsts[size_t(i)];
+        sample.look(kernels, patch.set, first, places, patch);
+        patch.count = int(std::min<int64_t>(patch.count, sample.groups(patch.set) - first));
+    });
+    for (const Patch& patch : all) {
+        for (int c = 0; c < sample.channels(); c++) {
+            int &low = around.bounds.low[c], &high = around.bounds.high[c];
+            for (int band = 0; band < kBands; band++) {
+                for (int16_t value : patch.value[c][sample.view(band).own]) {
+                    low = std::min<int>(low, value);
+                    high = std::max<int>(high, value);
+                }
+            }
         }
     }
-    for (Set& set : sets_) {
-        set.stride = std::max<int64_t>(1, int64_t(double(set.count) * 0.6180339887));
-        while (std::gcd(set.stride, set.count) > 1) set.stride++;
-    }
-}
-
-void BandPixels::fill(const FitKernels& kernels, int set, int64_t first, bool chroma, ContextBlock& block) const {
-    const Set& from = sets_[size_t(set)];
-    block.set = set;
-    block.count = int(std::min<int64_t>(kContexts, from.count));
-    struct Spot {
-        const CropBand* band;
-        int row, column;
-    } spots[kContexts];
-    for (int i = 0; i < block.count; i++) {
-        const int64_t at = (first + i) % from.count * from.stride % from.count;
-        const size_t part = size_t(std::upper_bound(from.ends.begin(), from.ends.end(), at) - from.ends.begin());
-        const CropBand& band = from.parts[part];
-        const int64_t pixel = at - (from.ends[part] - band.pixels());
-        spots[i] = {&band, int(pixel / band.columns), int(pixel % band.columns)};
-    }
-    for (int i = 0; i < block.count; i++) {
-        // Spread as they are, pixels are not in the caches.
-        if (i + kAhead < block.count)
-            prefetch(*spots[i + kAhead].band, spots[i + kAhead].row, spots[i + kAhead].column, chroma);
-        kernels.gather(*spots[i].band, spots[i].row, spots[i].column, chroma, sampled_.bounds, block, i);
-    }
+    return around;
 }
 
 }  // namespace llicti::fitting

@@ -4,49 +4,68 @@
 #include <vector>
 
 #include "kernels/adapt.hpp"
+#include "model.hpp"
 #include "planes.hpp"
+#include "threads.hpp"
 
 namespace llicti::fitting {
 
-// What is looked at: all of a small image, or parts spread over it.
-struct Sampled {
-    std::vector<Crop> crops;
-    int channels;
-    double pixels;  // of the whole image
-    double share;   // of it that crops hold
-    ValueBounds bounds;
-};
+constexpr int kSets = 2;  // of levels: the finest one, which codes three quarters of the pixels, and the others
 
-Sampled sample_image(const std::vector<Pixels>& tiles);
+LevelView level_view(const Pixels& tile, int level);
 
-BandShape band_shape(const Band& band);
-
-CropBand crop_band(const Crop& crop, const BandShape& shape, int level);
-
-// The pixels of one band in all crops, by set of levels: each set in an order that is spread over the image from
-// everywhere, and goes on without end.
-class BandPixels {
+// The pixels of all levels, in groups of one of each phase.
+class Sample {
 public:
-    BandPixels(const Sampled& sampled, const Band& band, int sets);
+    Sample(const std::vector<Pixels>& tiles, const Model& model);
 
-    // Pixels of a set: in the crops, and in the whole image.
-    int64_t count(int set) const { return sets_[size_t(set)].count; }
-    double whole(int set) const { return double(count(set)) / share_; }
+    int channels() const { return samples_.channels; }
+    int extra() const { return samples_.extra(); }
+    const BandView& view(int band) const { return views_[size_t(band)]; }
 
-    // Fills a block with the pixels number `first` and on of a set, no more than there are in all.
-    void fill(const FitKernels& kernels, int set, int64_t first, bool chroma, ContextBlock& block) const;
+    // Groups of a set, and pixels of a band in them.
+    int64_t groups(int set) const { return sets_[set].groups; }
+    double pixels(int set, int band) const { return double(sets_[set].pixels[band]); }
+
+    // Which places the network of a band sees; those of all networks.
+    std::vector<int> seen(int band, bool chroma) const;
+    std::vector<int> all_places() const;
+
+    // Looks at the groups number `first` and on of a set: at kContexts of them, or as many as there are. They are in an
+    // order that is spread over the image from everywhere, and goes on without end.
+    void look(const FitKernels& kernels, int set, int64_t first, const std::vector<int>& wanted, Patch& patch) const;
+    // Looks at given groups of a set, of which `count` count.
+    void look_at(const FitKernels& kernels, int set, int count, const Spot (&spots)[kContexts],
+                 const std::vector<int>& wanted, Patch& patch) const;
 
 private:
     struct Set {
-        std::vector<CropBand> parts;
-        std::vector<int64_t> ends;  // of each part among the set's pixels
-        int64_t count = 0, stride = 1;
+        std::vector<LevelView> levels;
+        std::vector<int64_t> ends;  // of each level among the groups
+        int64_t groups = 0, stride = 1, pixels[kBands] = {};
     };
 
-    const Sampled& sampled_;
-    const BandShape shape_;
-    double share_;
-    std::vector<Set> sets_;
+    int place(Offset offset);
+
+    Samples samples_;
+    std::vector<Offset> places_;
+    BandView views_[kBands];
+    Set sets_[kSets];
 };
+
+// What was seen of the first groups of each set, those to fit to before those to judge by; bounds of the bands' values.
+struct Patches {
+    std::vector<Patch> all;
+    size_t fitted;         // how many of them are to fit to
+    size_t first_judging;  // which of them is the first to judge by
+    ValueBounds bounds;
+};
+
+// Looks at so many blocks of groups to fit to, and at others to judge by: fewer where the image has not so many, and
+// the same ones where it has no more.
+Patches look_around(const Sample& sample, const FitKernels& kernels, int fitted, int judging, ThreadPool& pool);
+
+// Of each four blocks the last is of the coarser levels, as of pixels.
+int set_of_block(const Sample& sample, int block);
 
 }  // namespace llicti::fitting

@@ -50,12 +50,11 @@ Twin::Twin(const Network& model, int channels, int sets, int precision)
                 layer.base[at] = scale * float(from.weight[at]);
             }
         }
-        layer.forward.resize(size_t(from.in) * out);
-        layer.backward.resize(size_t(from.out) * in);
+        layer.weight.resize(out * in);
         layer.used_bias.resize(kBiasLevels * out);
-        layer.weight_gradient.resize(out * in);
+        layer.weight_gradient.resize(in * size_t(padded_more(from.out)));
         layer.hidden_gradient.resize(size_t(sets) * out);
-        network_.layers.push_back({from.in, from.out, layer.forward.data(), layer.backward.data(), {}});
+        network_.layers.push_back({from.in, from.out, i == 0, layer.weight.data(), {}});
         for (int s = 0; s < kBiasLevels; s++) network_.layers.back().bias[s] = &layer.used_bias[size_t(s) * out];
     }
     for (int s = 0; s < kBiasLevels; s++) {
@@ -87,11 +86,7 @@ void Twin::fill(bool cached, Weight weight, Bias bias) {
         const int in_stride = padded(in), out_stride = padded(out);
         if (!cached || i == depth) {
             for (int o = 0; o < out; o++) {
-                for (int k = 0; k < in; k++) {
-                    const float w = weight(i, o, k);
-                    layer.backward[size_t(o * in_stride + k)] = w;
-                    layer.forward[size_t(k * out_stride + o)] = w;
-                }
+                for (int k = 0; k < in; k++) layer.weight[size_t(o * in_stride + k)] = weight(i, o, k);
             }
         }
         for (int s = 0; s < kBiasLevels; s++) {
@@ -197,8 +192,9 @@ void Twin::find_slopes(Numbers& slopes) const {
             case ArrayKind::kWeight:
                 if (!gradient_.weight[size_t(array.layer)]) break;
                 for (int o = 0; o < model_.layers[size_t(array.layer)].out; o++) {
-                    const float* from = &layer.weight_gradient[size_t(o) * size_t(padded(in))];
-                    for (int k = 0; k < in; k++) *to++ = from[k] * layer.step[size_t(o)];
+                    const float* from = &layer.weight_gradient[size_t(o)];
+                    const size_t apart = size_t(padded_more(model_.layers[size_t(array.layer)].out));
+                    for (int k = 0; k < in; k++) *to++ = from[size_t(k) * apart] * layer.step[size_t(o)];
                 }
                 break;
             case ArrayKind::kHidden: {
@@ -216,14 +212,15 @@ void Twin::find_slopes(Numbers& slopes) const {
     }
 }
 
-void Twin::keep_bounds(std::vector<int8_t>& numbers) const {
+bool Twin::keep_bounds(std::vector<int8_t>& numbers) const {
     const int depth = int(layers_.size()) - 1;
+    bool changed_any = false;
     for (int i = 0; i <= depth; i++) {
         const Layer& from = model_.layers[size_t(i)];
         for (int o = 0; o < from.out; o++) {
             const int64_t m = from.multiplier[size_t(o)];
             const auto changed = [&](int number, int exponent) {
-                return floor_divided(number * (int64_t(1) << exponent) + (m >> 1), m);
+                return number ? floor_divided(number * (int64_t(1) << exponent) + (m >> 1), m) : 0;
             };
             int64_t weights = 0, bias = 0;
             int8_t* row = &numbers[arrays_[size_t(i)].first + size_t(o) * size_t(from.in)];
@@ -242,12 +239,14 @@ void Twin::keep_bounds(std::vector<int8_t>& numbers) const {
             }
             const int64_t reach = (i ? 127 : 128) * weights + bias;
             if (3 * reach < int64_t(1) << 31 && reach * m < (int64_t(1) << 31) - (1 << 14)) continue;
+            changed_any = true;
             std::fill_n(row, from.in, int8_t(0));
             for (int s = 0; i < depth && s < sets_; s++) {
                 numbers[arrays_[size_t(depth + 1 + i * sets_ + s)].first + size_t(o)] = 0;
             }
         }
     }
+    return changed_any;
 }
 
 }  // namespace llicti::fitting

@@ -42,16 +42,15 @@ public:
     // And by the numbers.
     void find_slopes(Numbers& slopes) const;
 
-    // Sets numbers to 0 in rows whose totals might overflow (docs/format.md, bounds).
-    void keep_bounds(std::vector<int8_t>& numbers) const;
+    // Sets numbers to 0 in rows whose totals might overflow (docs/format.md, 7.3). Returns whether there were any.
+    bool keep_bounds(std::vector<int8_t>& numbers) const;
 
 private:
     struct FloatLayerData {
-        std::vector<float> base;        // [out][in], weights
-        std::vector<float> step, most;  // [out], of their numbers, and the largest weight
-        std::vector<float> bias;        // [levels][padded out]
-        std::vector<float> forward, backward, used_bias, weight_gradient;
-        std::vector<float> hidden_gradient;  // [sets][padded out]
+        std::vector<float> base;                                // [out][in], weights
+        std::vector<float> step, most;                          // [out], of their numbers, and the largest weight
+        std::vector<float> weight, used_bias, weight_gradient;  // as in FloatLayer and FloatGradient
+        std::vector<float> hidden_gradient;                     // [sets][padded out]
     };
 
     int exponent(int layer, int output) const;

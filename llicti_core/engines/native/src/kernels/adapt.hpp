@@ -1,5 +1,5 @@
-// The interface between the search for an adaptation and what it computes with each instruction set: a network in
-// floats, the bits it takes for a block of contexts, and their gradient.
+// The interface between the search for an adaptation and what it computes with each instruction set: what networks see
+// of the pixels of a sample, a network in floats, the bits it takes for a block of contexts, and their gradient.
 #pragma once
 
 #include <cstddef>
@@ -13,37 +13,59 @@ namespace llicti::fitting {
 constexpr int kContexts = 64;       // contexts that are evaluated together
 constexpr int kMostOutputs = 48;    // 35, padded
 constexpr int kChannelsAtOnce = 2;  // of the chroma network; the luma network has one
+constexpr int kMostPlaces = 80;     // that all networks together look at around a group of pixels: 72
+constexpr int kReach = 4;           // how far they are from it
 
-// Rows of floats are padded with zeros to whole registers.
-constexpr int padded(int n) { return (n + 15) / 16 * 16; }
+// Widths of layers, padded so that tiles of products are whole.
+constexpr int padded(int n) { return (n + 7) / 8 * 8; }
+constexpr int padded_more(int n) { return (n + 15) / 16 * 16; }
 
-// Places of a crop that are read for a band: where its pixels lie, and what each network sees of them. Offsets are in
-// (row, column), in units of half the level's step.
+// A number of each context.
+struct alignas(64) Row {
+    Row() {}  // not initialised
+    float of[kContexts];
+};
+
+// A group of four pixels of a level, one of each phase, is the pixel of phase 00 and those that it has below and beside
+// it. Places are counted from that pixel, in units of half the level's step.
 struct Offset {
     int row, column;
 };
-struct BandShape {
-    int row, column;  // parity of the band's pixels
-    std::vector<Offset> known, more;
-    int nearest[4];  // known neighbours whose mean is the base
-};
-constexpr Offset kBack[5] = {{0, -2}, {0, -4}, {-2, -2}, {-2, 0}, {-2, 2}};
 
-// Part of a tile, or a whole one, as planes of Y, Co and Cg (or of Y alone).
-struct Crop {
+// Pixels of the image that a level has as its own.
+struct LevelView {
+    const uint8_t* first;
+    ptrdiff_t row, column;  // bytes from one pixel to the next
     int height, width;
-    int extra;  // bits that values have beyond the network's unit
-    std::vector<int16_t> plane[3];
+    uint8_t number;  // index of the first layer's biases
 };
 
-// A band of one level of a crop.
-struct CropBand {
-    const Crop* crop;
-    const BandShape* shape;
-    int level;
-    int rows, columns;             // of its pixels
-    std::vector<int32_t> offsets;  // of the known, more and back places, from a pixel inside the crop
-    int64_t pixels() const { return int64_t(rows) * columns; }
+// What is looked at around some groups: values of channel after channel, place after place.
+struct Patch {
+    enum Edge : uint8_t {  // of the level, at which a group is
+        kFirstRow = 1,
+        kFirstColumn = 2,
+        kSecondColumn = 4,
+        kLastColumn = 8,      // whose next one has no pixel of even column
+        kLastOddColumn = 16,  // whose next one has none of odd column
+        kNoOddRow = 32,       // it has no pixels of odd row itself
+        kNoOddColumn = 64
+    };
+
+    int count;  // groups; what comes after them is a copy of the first one
+    int set;    // of levels, to which all belong
+    uint8_t level[kContexts];
+    uint8_t edge[kContexts];
+    alignas(64) int16_t value[3][kMostPlaces][kContexts];
+};
+
+// What a band's networks see, as indices of places.
+struct BandView {
+    int own, back[5];
+    std::vector<int> known, more;
+    int nearest[4];           // of `known`, whose mean is the base
+    uint8_t missing;          // edges at which a group has no pixel of the band
+    uint8_t missing_back[5];  // and at which it has none at such a place
 };
 
 // Least and greatest value of each channel, Y, Co, Cg.
@@ -53,20 +75,20 @@ struct ValueBounds {
 
 // Contexts of one network: inputs, or what the last hidden layer makes of them before its change and its activation.
 struct ContextBlock {
-    int count;                                            // contexts; what comes after them is not defined
-    int set;                                              // of levels, to which all belong
-    uint8_t level[kContexts];                             // index of the first layer's biases
-    alignas(64) float upper[kChannelsAtOnce][kContexts];  // end of the value's interval, less the base, in its unit
-    alignas(64) float lower[kChannelsAtOnce][kContexts];  // and its start
-    alignas(64) float residual[kContexts];                // of Co, by which coefficients shift Cg
-    std::vector<float> rows;                              // [kContexts][stride]
-    int stride;
+    int set;                     // of levels, to which all belong
+    int count;                   // of contexts that there are
+    uint8_t level[kContexts];    // index of the first layer's biases
+    Row counted;                 // 1, or 0 for a context that there is not
+    Row upper[kChannelsAtOnce];  // end of the value's interval, less the base, in its unit
+    Row lower[kChannelsAtOnce];  // and its start
+    Row residual;                // of Co, by which coefficients shift Cg
+    std::vector<Row> rows;       // by input
 };
 
 struct FloatLayer {
     int in, out;
-    const float* forward;            // [in][padded out]
-    const float* backward;           // [out][padded in]
+    bool by_level;                   // whether biases differ by level, not by set alone
+    const float* weight;             // [padded out][padded in]
     const float* bias[kBiasLevels];  // [padded out], by level; of the output layer, all the same
 };
 
@@ -82,7 +104,7 @@ struct FloatNetwork {
 
 // Sums over contexts of the slopes of the bits; null pointers where they are not wanted.
 struct FloatGradient {
-    std::vector<float*> weight;               // by layer, [out, padded to 16][padded in]
+    std::vector<float*> weight;               // by layer, [padded in][out, padded more]
     std::vector<float*> hidden[kBiasLevels];  // by set and hidden layer, [padded out]
     float *scale[kBiasLevels], *offset[kBiasLevels];
 };
@@ -95,12 +117,28 @@ struct AdamStep {
     float price;  // slope of what a number costs is price / (1 + |number|)
 };
 
+// Pixels as they are stored.
+struct Samples {
+    int channels;
+    bool deep;  // 16 bits, of which kDeepBits are used
+    int extra() const { return deep ? kDeepBits - 8 : 0; }
+};
+
+// Where a group is.
+struct Spot {
+    const LevelView* level;
+    int row, column;  // of the group
+};
+
 struct FitKernels {
     const char* name;
-    // Fill row `at` of a block with the pixel (row, column) of a band. chroma: for the chroma network.
-    void (*gather)(const CropBand&, int row, int column, bool chroma, const ValueBounds&, ContextBlock&, int at);
-    // Replace inputs by the last hidden layer's totals.
-    void (*cache)(const FloatNetwork&, ContextBlock&);
+    // Looks at some places of all spots, by index.
+    void (*look)(const Samples&, const Spot (&spots)[kContexts], const std::vector<Offset>& places,
+                 const std::vector<int>& wanted, Patch&);
+    // Makes a block of what a network sees of a band, the chroma network or that of luma.
+    void (*see)(const BandView&, const Patch&, bool chroma, const ValueBounds&, int extra, ContextBlock&);
+    // A block's copy with the last hidden layer's totals in place of inputs.
+    void (*cache)(const FloatNetwork&, const ContextBlock&, ContextBlock& copy);
     // Bits of a block. Unless `gradient` is null, slopes are added to it, and the bits are not computed.
     double (*evaluate)(const FloatNetwork&, const ContextBlock&, FloatGradient* gradient);
     // A step of `count` numbers, which stay within what a file can hold.

@@ -3,6 +3,6 @@
 
 namespace llicti::fitting {
 
-const FitKernels kAvx2Fit = {"avx2", gather, cache, evaluate, step};
+const FitKernels kAvx2Fit = {"avx2", look, see, cache, evaluate, step};
 
 }  // namespace llicti::fitting

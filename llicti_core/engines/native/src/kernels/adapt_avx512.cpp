@@ -3,6 +3,6 @@
 
 namespace llicti::fitting {
 
-const FitKernels kAvx512Fit = {"avx512", gather, cache, evaluate, step};
+const FitKernels kAvx512Fit = {"avx512", look, see, cache, evaluate, step};
 
 }  // namespace llicti::fitting

@@ -3,6 +3,6 @@
 
 namespace llicti::fitting {
 
-const FitKernels kGenericFit = {"generic", gather, cache, evaluate, step};
+const FitKernels kGenericFit = {"generic", look, see, cache, evaluate, step};
 
 }  // namespace llicti::fitting

@@ -3,6 +3,6 @@
 
 namespace llicti::fitting {
 
-const FitKernels kNeonFit = {"neon", gather, cache, evaluate, step};
+const FitKernels kNeonFit = {"neon", look, see, cache, evaluate, step};
 
 }  // namespace llicti::fitting
