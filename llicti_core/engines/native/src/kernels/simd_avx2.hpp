@@ -20,7 +20,8 @@ struct Simd {
 #else
     static constexpr int kBlock = 16, kRows = 2, kTogether = 2;
 #endif
-    static constexpr int kQuadBytes = 4 * kBlock * kTogether;  // of a layer's inputs, from a quad to the next
+    static constexpr int kPartBytes = 2 * kBlock;                  // of a quad of inputs of a part of the lanes
+    static constexpr int kQuadBytes = 2 * kTogether * kPartBytes;  // from a quad to the next
     static constexpr bool kUnsignedInputs = true;
     using Input = uint8_t;
     using I16 = __m256i;
@@ -100,6 +101,22 @@ struct Simd {
         return equal(bit_and(set(int16_t(bits)), bit), bit);
     }
     static I16 lanes(uint32_t bits) { return lane_mask(bits); }
+
+    // The first half of a block's lanes, lying where the first of a block's two parts has its own.
+    struct Half {
+        static I16 load(const int16_t* from) {
+            const __m128i lanes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+            return _mm256_permute4x64_epi64(_mm256_castsi128_si256(lanes), 0x50);
+        }
+        static void store(int16_t* to, I16 a) {
+            const __m128i lanes = _mm256_castsi256_si128(_mm256_permute4x64_epi64(a, 0x58));
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(to), lanes);
+        }
+        static I16 lanes(uint32_t bits) {
+            const __m256i bit = _mm256_setr_epi16(1, 2, 4, 8, 1, 2, 4, 8, 16, 32, 64, 128, 16, 32, 64, 128);
+            return equal(bit_and(set(int16_t(bits)), bit), bit);
+        }
+    };
 
     // Bytes of saturated numbers, the four of a lane side by side, lanes as in I32.
     static void store_bytes(uint8_t* to, __m256i ab, __m256i cd) {
@@ -244,9 +261,9 @@ struct Simd {
             }
         }
     }
-    template <int blocks>
+    template <int parts>
     __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
-                                                          const uint8_t* x, I32 (*low)[kRows], I32 (*high)[kRows]) {
+                                                          const uint8_t* x, I32 (*total)[kRows]) {
         const int32_t* weight = &layer.weight[size_t(block) * size_t(layer.quads) * kRows];
         // Eight names, not an array, which GCC would move to and fro.
         __m256i low0 = _mm256_set1_epi32(bias[0]), high0 = low0, low1 = _mm256_set1_epi32(bias[1]), high1 = low1;
@@ -257,15 +274,15 @@ struct Simd {
             const auto add = [&](int row, __m256i& low, __m256i& high) {
                 const __m256i w = _mm256_set1_epi32(weight[row]);
                 low = _mm256_dpbusd_avx_epi32(low, x0, w);
-                high = _mm256_dpbusd_avx_epi32(high, x1, w);
+                if constexpr (parts > 1) high = _mm256_dpbusd_avx_epi32(high, x1, w);
             };
             add(0, low0, high0);
             add(1, low1, high1);
             add(2, low2, high2);
             add(3, low3, high3);
         }
-        low[0][0] = low0, low[0][1] = low1, low[0][2] = low2, low[0][3] = low3;
-        high[0][0] = high0, high[0][1] = high1, high[0][2] = high2, high[0][3] = high3;
+        total[0][0] = low0, total[0][1] = low1, total[0][2] = low2, total[0][3] = low3;
+        if constexpr (parts > 1) total[1][0] = high0, total[1][1] = high1, total[1][2] = high2, total[1][3] = high3;
     }
 #else
     // Products are summed up in 16 bits over runs of quads, which are as long as their sums are sure to fit: a length
@@ -364,13 +381,13 @@ struct Simd {
         packed.block.push_back(block);
     }
 
-    template <int blocks>
+    template <int parts>
     __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
-                                                          const uint8_t* x, I32 (*low)[kRows], I32 (*high)[kRows]) {
+                                                          const uint8_t* x, I32 (*total)[kRows]) {
         // Totals are to stay where they are in memory: GCC would keep copies of all of them from loop to loop.
-        asm("" : "+r"(low), "+r"(high));
-        for (int b = 0; b < blocks; b++) {
-            for (int row = 0; row < kRows; row++) low[b][row] = high[b][row] = _mm256_set1_epi32(bias[row]);
+        asm("" : "+r"(total));
+        for (int part = 0; part < parts; part++) {
+            for (int row = 0; row < kRows; row++) total[part][row] = _mm256_set1_epi32(bias[row]);
         }
         const RowBlock& runs = layer.block[size_t(block)];
         const int32_t* weight = &layer.weight[runs.weight];
@@ -378,7 +395,7 @@ struct Simd {
         const auto sum_up_runs = [&](auto kind) {
             constexpr int length = kLengths[kind];
             for (int i = runs.count[kind]; i > 0; i--, offset += length, weight += length * kRows) {
-                sum_up<blocks, length>(x, offset, weight, low, high);
+                sum_up<parts, length>(x, offset, weight, total);
             }
         };
         sum_up_runs(std::integral_constant<size_t, 0>());
@@ -389,39 +406,37 @@ struct Simd {
         sum_up_runs(std::integral_constant<size_t, 5>());
         static_assert(kRunLengths == 6);
     }
-    // Sums of both outputs for a block of lanes: names, not an array, which GCC would move to and fro.
+    // Sums of both outputs for a part of the lanes: names, not an array, which GCC would move to and fro.
     struct Sums {
-        I32 low0, high0, low1, high1;
+        I32 first, second;
     };
-    template <int blocks, int length>
+    template <int parts, int length>
     __attribute__((always_inline)) static void sum_up(const uint8_t* x, const uint16_t* offset, const int32_t* weight,
-                                                      I32 (*low)[kRows], I32 (*high)[kRows]) {
-        Sums sums[blocks];
-        for (int b = 0; b < blocks; b++) sums[b] = products(x + *offset + b * 4 * kBlock, weight);
+                                                      I32 (*total)[kRows]) {
+        Sums sums[parts];
+        for (int part = 0; part < parts; part++) sums[part] = products(x + *offset + part * kPartBytes, weight);
 #pragma GCC unroll 8
         for (int i = 1; i < length; i++) {
-            for (int b = 0; b < blocks; b++) add_products(sums[b], x + offset[i] + b * 4 * kBlock, weight + i * kRows);
+            for (int part = 0; part < parts; part++) {
+                add_products(sums[part], x + offset[i] + part * kPartBytes, weight + i * kRows);
+            }
         }
-        for (int b = 0; b < blocks; b++) {
-            add_widened(low[b][0], sums[b].low0);
-            add_widened(high[b][0], sums[b].high0);
-            add_widened(low[b][1], sums[b].low1);
-            add_widened(high[b][1], sums[b].high1);
+        for (int part = 0; part < parts; part++) {
+            add_widened(total[part][0], sums[part].first);
+            add_widened(total[part][1], sums[part].second);
         }
     }
     static __m256i product(__m256i x, const int32_t* weight) {
         return _mm256_maddubs_epi16(x, _mm256_set1_epi32(*weight));
     }
     static Sums products(const uint8_t* x, const int32_t* weight) {
-        const __m256i low = loads(x), high = loads(x + 32);
-        return {product(low, weight), product(high, weight), product(low, weight + 1), product(high, weight + 1)};
+        const __m256i inputs = loads(x);
+        return {product(inputs, weight), product(inputs, weight + 1)};
     }
     static void add_products(Sums& sums, const uint8_t* x, const int32_t* weight) {
-        const __m256i low = loads(x), high = loads(x + 32);
-        add_product(sums.low0, low, weight);
-        add_product(sums.high0, high, weight);
-        add_product(sums.low1, low, weight + 1);
-        add_product(sums.high1, high, weight + 1);
+        const __m256i inputs = loads(x);
+        add_product(sums.first, inputs, weight);
+        add_product(sums.second, inputs, weight + 1);
     }
     static void add_product(__m256i& sum, __m256i x, const int32_t* weight) {
         sum = _mm256_add_epi16(sum, product(x, weight));

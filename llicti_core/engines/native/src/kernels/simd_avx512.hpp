@@ -15,6 +15,7 @@ struct Simd {
     static constexpr bool kUnsignedInputs = true;
     using Input = uint8_t;
     using I16 = __m512i;
+    using Half = void;
     using I32 = __m512i;  // of each eight lanes the first or the last four
     using Mask = __mmask32;
     using Index = __m512i;
@@ -171,27 +172,27 @@ struct Simd {
             }
         }
     }
-    template <int blocks>
+    template <int parts>
     __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
-                                                          const uint8_t* x, I32 (*low)[kRows], I32 (*high)[kRows]) {
+                                                          const uint8_t* x, I32 (*total)[kRows]) {
         const int32_t* weight = &layer.weight[size_t(block) * size_t(layer.quads) * kRows];
-        __m512i total[kRows][2];
+        __m512i sums[kRows][2];
 #pragma GCC unroll 8
-        for (int row = 0; row < kRows; row++) total[row][0] = total[row][1] = _mm512_set1_epi32(bias[row]);
+        for (int row = 0; row < kRows; row++) sums[row][0] = sums[row][1] = _mm512_set1_epi32(bias[row]);
         const uint8_t* const end = x + size_t(layer.quads) * 4 * kBlock;
         for (; x != end; x += 4 * kBlock, weight += kRows) {
             const __m512i x0 = loads(x), x1 = loads(x + 64);
 #pragma GCC unroll 8
             for (int row = 0; row < kRows; row++) {
                 const __m512i w = _mm512_set1_epi32(weight[row]);
-                total[row][0] = _mm512_dpbusd_epi32(total[row][0], x0, w);
-                total[row][1] = _mm512_dpbusd_epi32(total[row][1], x1, w);
+                sums[row][0] = _mm512_dpbusd_epi32(sums[row][0], x0, w);
+                sums[row][1] = _mm512_dpbusd_epi32(sums[row][1], x1, w);
             }
         }
 #pragma GCC unroll 8
         for (int row = 0; row < kRows; row++) {
-            low[0][row] = total[row][0];
-            high[0][row] = total[row][1];
+            total[0][row] = sums[row][0];
+            total[1][row] = sums[row][1];
         }
     }
 };

@@ -46,6 +46,16 @@ struct Simd {
         return result;
     }
     static void store(int16_t* to, const I16& a) { std::memcpy(to, a.v, sizeof(a.v)); }
+    // The first half of a block's lanes.
+    struct Half {
+        static I16 load(const int16_t* from) {
+            I16 result{};
+            std::memcpy(result.v, from, kHalf * sizeof(int16_t));
+            return result;
+        }
+        static void store(int16_t* to, const I16& a) { std::memcpy(to, a.v, kHalf * sizeof(int16_t)); }
+        static I16 lanes(uint32_t bits) { return Simd::lanes(bits); }
+    };
     static I16 set(int16_t value) {
         return each([=](int) { return value; });
     }
@@ -194,13 +204,13 @@ struct Simd {
             }
         }
     }
-    template <int blocks>
-    static void accumulate(const PackedLayer& layer, int block, const int32_t* bias, const Input* x, I32 (*low)[kRows],
-                           I32 (*high)[kRows]) {
+    template <int parts>
+    static void accumulate(const PackedLayer& layer, int block, const int32_t* bias, const Input* x,
+                           I32 (*total)[kRows]) {
         const int count = 4 * layer.quads;
         const int16_t* weight = reinterpret_cast<const int16_t*>(layer.weight.data()) + size_t(block) * kRows * count;
         const int16_t *second = weight + count, *third = second + count, *fourth = third + count;
-        for (int i = 0; i < kBlock; i++, x += kMaxInputsOfLane) {
+        for (int i = 0; i < parts * kHalf; i++, x += kMaxInputsOfLane) {
             int32_t sums[kRows] = {};
             for (int k = 0; k < count; k++) {
                 sums[0] += int32_t(x[k]) * weight[k];
@@ -208,8 +218,7 @@ struct Simd {
                 sums[2] += int32_t(x[k]) * third[k];
                 sums[3] += int32_t(x[k]) * fourth[k];
             }
-            I32* totals = i < kHalf ? *low : *high;
-            for (int row = 0; row < kRows; row++) totals[row].v[i % kHalf] = bias[row] + sums[row];
+            for (int row = 0; row < kRows; row++) total[i / kHalf][row].v[i % kHalf] = bias[row] + sums[row];
         }
     }
 };

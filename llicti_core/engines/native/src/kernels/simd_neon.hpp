@@ -16,6 +16,7 @@ struct Simd {
     static constexpr bool kUnsignedInputs = false;
     using Input = uint8_t;
     using I16 = int16x8_t;
+    using Half = void;
     using I32 = int32x4_t;  // the first or the last four lanes
     using Mask = uint16x8_t;
     struct Index {
@@ -146,19 +147,19 @@ struct Simd {
         return vpadalq_s16(total, vpaddq_s16(low, high));
 #endif
     }
-    template <int blocks>
+    template <int parts>
     __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
-                                                          const uint8_t* x, I32 (*low)[kRows], I32 (*high)[kRows]) {
+                                                          const uint8_t* x, I32 (*total)[kRows]) {
         const int32_t* weight = &layer.weight[size_t(block) * size_t(layer.quads) * kRows];
-        for (int row = 0; row < kRows; row++) low[0][row] = high[0][row] = vdupq_n_s32(bias[row]);
+        for (int row = 0; row < kRows; row++) total[0][row] = total[1][row] = vdupq_n_s32(bias[row]);
         const uint8_t* const end = x + size_t(layer.quads) * 4 * kBlock;
         for (; x != end; x += 4 * kBlock, weight += kRows) {
             const int8x16_t x0 = vld1q_s8(reinterpret_cast<const int8_t*>(x));
             const int8x16_t x1 = vld1q_s8(reinterpret_cast<const int8_t*>(x + 16));
             for (int row = 0; row < kRows; row++) {
                 const int8x16_t w = vreinterpretq_s8_s32(vld1q_dup_s32(weight + row));
-                low[0][row] = add_products(low[0][row], x0, w);
-                high[0][row] = add_products(high[0][row], x1, w);
+                total[0][row] = add_products(total[0][row], x0, w);
+                total[1][row] = add_products(total[1][row], x1, w);
             }
         }
     }

@@ -3,14 +3,16 @@
 //
 // A set's header defines, in the same anonymous namespace, a class Simd with: kBlock lanes of 16 bits in a vector I16
 // and half as many of 32 in I32; kRows outputs of a layer that are summed up together, for kTogether blocks of lanes at
-// a time where all of these have pixels; whether inputs are stored as value + 128; and the operations used below. All
-// are exact, so that every set gives the same bits.
+// a time where all of these have pixels; Half, which loads and stores half a block where no more lanes have any, or
+// void; whether inputs are stored as value + 128; and the operations used below. All are exact, so that every set gives
+// the same bits.
 //
 // In an anonymous namespace, so that no copy compiled for one instruction set is linked into code for another.
 #pragma once
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/kernels.hpp"
 #include "kernels/rows.hpp"
@@ -147,18 +149,25 @@ inline I16 difference(I16 value, I16 base) {
     return Simd::sra<Extra>(Simd::add(exact, Simd::set((1 << Extra) >> 1)));
 }
 
-// The inputs of a block of lanes at the slot `at` (an offset), in sixteen bits, and the bases.
-template <int Extra>
+// All of a block's lanes, as Simd::Half is half of them.
+struct Whole {
+    static I16 load(const int16_t* from) { return Simd::load(from); }
+    static void store(int16_t* to, I16 a) { Simd::store(to, a); }
+    static I16 lanes(uint32_t bits) { return Simd::lanes(bits); }
+};
+
+// The inputs of a block of lanes, or of half a block, at the slot `at` (an offset), in sixteen bits, and the bases.
+template <int Extra, class Lanes>
 inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int lane, Predicted& predicted, Input* x) {
     const ptrdiff_t here = at + lane;
     I16 base[3];
     for (int c = 0; c < pass.bases; c++) {
         I16 sum = Simd::set(2);
-        for (const int16_t* from : pass.nearest[c]) sum = Simd::add(sum, Simd::load(from + here));
+        for (const int16_t* from : pass.nearest[c]) sum = Simd::add(sum, Lanes::load(from + here));
         base[c] = Simd::sra<2>(sum);
-        Simd::store(&predicted.base[c][lane], base[c]);
+        Lanes::store(&predicted.base[c][lane], base[c]);
     }
-    const auto known = [&](int i) { return difference<Extra>(Simd::load(pass.source[i] + here), base[pass.base[i]]); };
+    const auto known = [&](int i) { return difference<Extra>(Lanes::load(pass.source[i] + here), base[pass.base[i]]); };
     int quad = 0;
     for (; 4 * quad + 4 <= pass.known; quad++) {
         const int i = 4 * quad;
@@ -168,15 +177,15 @@ inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int l
     int count = 0;
     for (int i = 4 * quad; i < pass.known; i++) rest[count++] = known(i);
     // W, WW, NW, N, NE: 0 where they are outside the band, or of another stream, whose thread may be writing them now.
-    const I16 inside[5] = {Simd::lanes(~front.first >> lane), Simd::lanes(~(front.first | front.second) >> lane),
-                           Simd::lanes(~(front.first | front.top) >> lane), Simd::lanes(~front.top >> lane),
-                           Simd::lanes(~(front.last | front.top) >> lane)};
+    const I16 inside[5] = {Lanes::lanes(~front.first >> lane), Lanes::lanes(~(front.first | front.second) >> lane),
+                           Lanes::lanes(~(front.first | front.top) >> lane), Lanes::lanes(~front.top >> lane),
+                           Lanes::lanes(~(front.last | front.top) >> lane)};
     constexpr int kNorth = -kLaneDelay * kLaneStride - 1;  // where the row above is
     constexpr int kBack[5] = {-kLaneStride, -2 * kLaneStride, kNorth - kLaneStride, kNorth, kNorth + kLaneStride};
     for (int c = 0; c < pass.channels; c++) {
         const I16 own = base[pass.bases - pass.channels + c];
         for (int i = 0; i < 5; i++) {
-            const I16 value = Simd::load(pass.target[c] + here + kBack[i]);
+            const I16 value = Lanes::load(pass.target[c] + here + kBack[i]);
             rest[count++] = Simd::bit_and(difference<Extra>(value, own), inside[i]);
         }
     }
@@ -188,32 +197,39 @@ inline void gather(const Pass& pass, const Wavefront& front, ptrdiff_t at, int l
     }
 }
 
-// One hidden layer of `blocks` blocks of lanes.
-template <int blocks>
+// In 32 bits a block of lanes is two parts; of half a block there is one, which then takes the place of both.
+template <int parts>
+constexpr int kBlocksOf = (parts + 1) / 2;
+template <int parts>
+constexpr int kUpper = parts == 1 ? 0 : 1;
+
+// One hidden layer of so many parts of lanes.
+template <int parts>
 inline void hidden_layer(const PackedLayer& layer, int level, const Input* x, Input* y) {
-    constexpr int kRows = Simd::kRows;
+    constexpr int kRows = Simd::kRows, blocks = kBlocksOf<parts>;
     const int32_t* bias = &layer.bias[size_t(level) * size_t(layer.rows)];
     for (int first = 0; first < layer.rows; first += kStoredRows) {
         I16 activation[blocks][kStoredRows];
         for (int row = first; row < first + kStoredRows; row += kRows) {
-            I32 low[blocks][kRows], high[blocks][kRows];
-            Simd::accumulate<blocks>(layer, row / kRows, bias + row, x, low, high);
+            I32 total[parts][kRows];
+            Simd::accumulate<parts>(layer, row / kRows, bias + row, x, total);
             const int place = row - first;
             if (layer.short_block[size_t(row / kRows)]) {
                 for (int i = 0; i < kRows; i++) {
                     const I16 multiplier = Simd::set(int16_t(layer.short_multiplier[size_t(row + i)]));
                     for (int b = 0; b < blocks; b++) {
-                        const I16 total = Simd::narrow_unsigned(low[b][i], high[b][i]);
-                        activation[b][place + i] = Simd::half_up(Simd::mulhi_unsigned(total, multiplier));
+                        const I16 sum = Simd::narrow_unsigned(total[2 * b][i], total[2 * b + kUpper<parts>][i]);
+                        activation[b][place + i] = Simd::half_up(Simd::mulhi_unsigned(sum, multiplier));
                     }
                 }
             } else {
                 for (int i = 0; i < kRows; i++) {
-                    const auto scaled = [&](I32 total) {
-                        return Simd::round_shift<kHiddenShift>(total, layer.multiplier[size_t(row + i)]);
+                    const auto scaled = [&](I32 sum) {
+                        return Simd::round_shift<kHiddenShift>(sum, layer.multiplier[size_t(row + i)]);
                     };
                     for (int b = 0; b < blocks; b++) {
-                        const I16 rounded = Simd::narrow(scaled(low[b][i]), scaled(high[b][i]));
+                        const I16 rounded =
+                            Simd::narrow(scaled(total[2 * b][i]), scaled(total[2 * b + kUpper<parts>][i]));
                         activation[b][place + i] = Simd::max(rounded, Simd::set(0));
                     }
                 }
@@ -228,7 +244,7 @@ inline void hidden_layer(const PackedLayer& layer, int level, const Input* x, In
     }
 }
 
-template <int blocks>
+template <int parts, class Lanes>
 inline void output_layer(const PackedNetwork& network, int level, const Input* x, const int* lane,
                          Predicted& predicted) {
     constexpr int kRows = Simd::kRows;
@@ -237,46 +253,52 @@ inline void output_layer(const PackedNetwork& network, int level, const Input* x
     const int32_t* gain = &network.gain[size_t(level) * size_t(layer.rows)];
     const int32_t* shift = &network.bias[size_t(level) * size_t(layer.rows)];
     for (int row = 0; row < layer.rows; row += kRows) {
-        I32 low[blocks][kRows], high[blocks][kRows];
-        Simd::accumulate<blocks>(layer, row / kRows, bias + row, x, low, high);
+        I32 total[parts][kRows];
+        Simd::accumulate<parts>(layer, row / kRows, bias + row, x, total);
         for (int i = 0; i < kRows; i++) {
-            const auto parameter = [&](I32 total) {
-                const I32 fine = Simd::round_shift<kOutputShift>(total, layer.multiplier[row + i]);
+            const auto parameter = [&](I32 sum) {
+                const I32 fine = Simd::round_shift<kOutputShift>(sum, layer.multiplier[row + i]);
                 return Simd::affine_shift<kFineShift + kGainShift>(fine, gain[row + i], shift[row + i]);
             };
-            for (int b = 0; b < blocks; b++) {
-                Simd::store(&predicted.output[row + i][lane[b]],
-                            Simd::narrow(parameter(low[b][i]), parameter(high[b][i])));
+            for (int b = 0; b < kBlocksOf<parts>; b++) {
+                Lanes::store(&predicted.output[row + i][lane[b]],
+                             Simd::narrow(parameter(total[2 * b][i]), parameter(total[2 * b + kUpper<parts>][i])));
             }
         }
     }
 }
 
-// All that `blocks` blocks of lanes, those from lane[0], lane[1] ... on, are predicted by, at the slot `at` (an
+// All that blocks of lanes, those from lane[0], lane[1] ... on, or half a block, are predicted by, at the slot `at` (an
 // offset).
-template <int Extra, int blocks>
-inline void predict_blocks(const Pass& pass, const Wavefront& front, ptrdiff_t at, const int* lane, Scratch& scratch,
-                           Predicted& predicted) {
-    for (int b = 0; b < blocks; b++) {
-        gather<Extra>(pass, front, at, lane[b], predicted, scratch.x[0] + b * 4 * kBlock);
+template <int Extra, int parts, class Lanes>
+inline void predict_parts(const Pass& pass, const Wavefront& front, ptrdiff_t at, const int* lane, Scratch& scratch,
+                          Predicted& predicted) {
+    for (int b = 0; b < kBlocksOf<parts>; b++) {
+        gather<Extra, Lanes>(pass, front, at, lane[b], predicted, scratch.x[0] + b * 4 * kBlock);
     }
     const PackedNetwork& network = *pass.network;
     const size_t depth = network.layers.size() - 1;
     for (size_t i = 0; i < depth; i++) {
-        hidden_layer<blocks>(network.layers[i], pass.bias_level, scratch.x[i % 2], scratch.x[1 - i % 2]);
+        hidden_layer<parts>(network.layers[i], pass.bias_level, scratch.x[i % 2], scratch.x[1 - i % 2]);
     }
-    output_layer<blocks>(network, pass.bias_level, scratch.x[depth % 2], lane, predicted);
+    output_layer<parts, Lanes>(network, pass.bias_level, scratch.x[depth % 2], lane, predicted);
 }
 
 // The same of all blocks.
 template <int Extra>
 inline void predict(const Pass& pass, const Wavefront& front, ptrdiff_t at, const LaneBlocks& blocks, Scratch& scratch,
                     Predicted& predicted) {
+    if constexpr (!std::is_void_v<Simd::Half>) {
+        if (blocks.count == 1 && !(uint64_t(front.active) >> (blocks.first[0] + kBlock / 2))) {
+            predict_parts<Extra, 1, Simd::Half>(pass, front, at, blocks.first, scratch, predicted);
+            return;
+        }
+    }
     int b = 0;
     for (; b + kTogether <= blocks.count; b += kTogether) {
-        predict_blocks<Extra, kTogether>(pass, front, at, blocks.first + b, scratch, predicted);
+        predict_parts<Extra, 2 * kTogether, Whole>(pass, front, at, blocks.first + b, scratch, predicted);
     }
-    for (; b < blocks.count; b++) predict_blocks<Extra, 1>(pass, front, at, blocks.first + b, scratch, predicted);
+    for (; b < blocks.count; b++) predict_parts<Extra, 2, Whole>(pass, front, at, blocks.first + b, scratch, predicted);
 }
 
 // --- Mixture ------------------------------------------------------------------------------------
@@ -536,7 +558,7 @@ inline ChannelOutputs channel_outputs(const Pass& pass, int channel, const Predi
 template <int Extra>
 inline void encode_steps(const Pass& pass, Wavefront& front, int steps, uint32_t* intervals_of_pass) {
     Scratch scratch;
-    Predicted predicted;
+    Predicted predicted{};  // of lanes that never had a pixel too, since whole blocks are searched
     const int coded =
         std::count_if(pass.bounds, pass.bounds + pass.channels, [](const Bounds& c) { return c.coded(); });
     for (; steps > 0; steps--) {
@@ -574,7 +596,7 @@ inline void encode_steps(const Pass& pass, Wavefront& front, int steps, uint32_t
 template <int Extra>
 inline bool decode_steps(const Pass& pass, Wavefront& front, int steps, StreamDecoder* decoders) {
     Scratch scratch;
-    Predicted predicted;
+    Predicted predicted{};  // of lanes that never had a pixel too, since whole blocks are searched
     Mixture mixtures[kBlocks]{};
     Found found{};
     for (; steps > 0; steps--) {
