@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING
 from llicti_core.engines import native
 from llicti_core.errors import FormatError
 from llicti_core.payloads import Payload
-from llicti_core.pyramid import level_size
 from llicti_core.spec import plain_tag
 from llicti_core.view import TileGrid, View
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from llicti_core.engines.base import TileRect
 
 
 def pack(values: NDArray[np.uint8], bits: int, grid: TileGrid, levels: Sequence[int]) -> list[tuple[bytes, ...]]:
@@ -51,8 +48,7 @@ def unpack(
     for section, payload in payloads.items():
         level, start = min(section, coarsest), 0
         for tile in grid:
-            added = _pixels(tile, level) - (_pixels(tile, level + 1) if level < coarsest else 0)
-            size = (added * channels * bits + 7) // 8
+            size = native.plain_size(tile, channels, level, level == coarsest, bits)
             if size and view.touches(tile):
                 data = payload.take(start, size)
                 native.unpack_plain(data, view.place(tile), level, level == coarsest, bits, pixels, view.level)
@@ -61,8 +57,3 @@ def unpack(
             msg = f"{payload.name} has {payload.size} bytes, {start} were expected"
             raise FormatError(msg)
     return values
-
-
-def _pixels(tile: TileRect, level: int) -> int:
-    """Pixels of a tile whose row and column are multiples of 2**level."""
-    return level_size(tile.height, level) * level_size(tile.width, level)

@@ -101,6 +101,11 @@ def pack_plain(pixels: memoryview, tile: TileRect, level: int, coarsest: bool, b
     return _native.pack_plain(pixels, tuple(tile), level, coarsest, bits)
 
 
+def plain_size(tile: TileRect, channels: int, level: int, coarsest: bool, bits: int) -> int:
+    """Bytes that `pack_plain` gives."""
+    return _native.plain_size(tuple(tile), channels, level, coarsest, bits)
+
+
 def unpack_plain(
     data: bytes | memoryview,
     tile: TileRect,

@@ -382,6 +382,10 @@ nb::bytes pack_plain_bits(const ConstPixelArray& array, const nb::tuple& tile, i
     return nb::bytes(bytes.data(), bytes.size());
 }
 
+size_t plain_bits_size(const nb::tuple& tile, int channels, int level, bool coarsest, int bits) {
+    return plain_size(cast_tile(tile), channels, {level, coarsest, bits});
+}
+
 // data: plain_size bytes of a tile, whose place is seen from the first of the pixels of a view at `view_level`.
 void unpack_plain_bits(const ByteArray& data, const nb::tuple& tile, int level, bool coarsest, int bits,
                        const PixelArray& array, int view_level) {
@@ -417,6 +421,8 @@ NB_MODULE(_native, module) {
     module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("adaptation"),
                nb::arg("model"), nb::arg("level"), nb::arg("threads"), nb::arg("isa"));
     module.def("pack_plain", &pack_plain_bits, nb::arg("pixels"), nb::arg("tile"), nb::arg("level"),
+               nb::arg("coarsest"), nb::arg("bits"));
+    module.def("plain_size", &plain_bits_size, nb::arg("tile"), nb::arg("channels"), nb::arg("level"),
                nb::arg("coarsest"), nb::arg("bits"));
     module.def("unpack_plain", &unpack_plain_bits, nb::arg("data"), nb::arg("tile"), nb::arg("level"),
                nb::arg("coarsest"), nb::arg("bits"), nb::arg("pixels"), nb::arg("view_level"));

@@ -17,9 +17,6 @@ struct LatticeRow {
     int count() const { return (columns - first + step - 1) / step; }
 };
 
-// How many of `size` rows (or columns) are multiples of 2**level.
-int lattice_size(int size, int level) { return (size + (1 << level) - 1) >> level; }
-
 class BitWriter {
 public:
     explicit BitWriter(uint8_t* to) : to_(to) {}
@@ -81,7 +78,7 @@ private:
 
 size_t plain_size(const TileRect& tile, int channels, const PlainLevel& part) {
     const auto pixels = [&](int level) {
-        return size_t(lattice_size(tile.height, level)) * size_t(lattice_size(tile.width, level));
+        return size_t(level_size(tile.height, level)) * size_t(level_size(tile.width, level));
     };
     const size_t added = pixels(part.level) - (part.coarsest ? 0 : pixels(part.level + 1));
     return (added * size_t(channels) * size_t(part.bits) + 7) / 8;
@@ -90,7 +87,7 @@ size_t plain_size(const TileRect& tile, int channels, const PlainLevel& part) {
 std::vector<uint8_t> pack_plain(const Pixels& pixels, const PlainLevel& part) {
     std::vector<uint8_t> bytes(plain_size({0, 0, pixels.height, pixels.width}, pixels.channels, part));
     BitWriter writer(bytes.data());
-    const int rows = lattice_size(pixels.height, part.level), columns = lattice_size(pixels.width, part.level);
+    const int rows = level_size(pixels.height, part.level), columns = level_size(pixels.width, part.level);
     for (int r = 0; r < rows; r++) {
         const LatticeRow row(part, r, columns);
         const uint8_t* from = pixels.at(r << part.level, row.first << part.level);
@@ -105,7 +102,7 @@ std::vector<uint8_t> pack_plain(const Pixels& pixels, const PlainLevel& part) {
 
 void unpack_plain(const uint8_t* bytes, const PlainLevel& part, const TileRect& tile, int level, const Pixels& to) {
     BitReader reader(bytes);
-    const int rows = lattice_size(tile.height, part.level), columns = lattice_size(tile.width, part.level);
+    const int rows = level_size(tile.height, part.level), columns = level_size(tile.width, part.level);
     // Row (or column) n of the lattice is the view's top + (n << finer >> coarser), where the view has it.
     const int finer = std::max(0, part.level - level), coarser = std::max(0, level - part.level);
     const int top = tile.y >> level, left = tile.x >> level, skipped = (1 << coarser) - 1;

@@ -13,6 +13,9 @@ constexpr int kPhases = 4;  // 00, 11, 01, 10
 constexpr int kPhaseRow[kPhases] = {0, 1, 0, 1};
 constexpr int kPhaseColumn[kPhases] = {0, 1, 1, 0};
 
+// Of `size` rows (or columns) those that are multiples of 2**level.
+inline int level_size(int size, int level) { return int((int64_t(size) + (int64_t(1) << level) - 1) >> level); }
+
 // A view of interleaved pixels, 1 or 3 channels of 8 bits, or of 16 where values have kDeepBits.
 struct Pixels {
     uint8_t* data;

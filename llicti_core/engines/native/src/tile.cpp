@@ -16,8 +16,6 @@ constexpr int kSlice = 64;        // steps, a millisecond of work or so, after w
 constexpr int kTurn = 16;         // steps that a thread encodes at a time, few, so that all end at the same time
 constexpr int64_t kAlone = 4096;  // pixels of a band that are not worth a second thread
 
-int level_size(int size, int level) { return int((int64_t(size) + (int64_t(1) << level) - 1) >> level); }
-
 int level_count(int height, int width) {
     int levels = 0;
     while (level_size(std::max(height, width), levels) > kMaxLowpass) levels++;

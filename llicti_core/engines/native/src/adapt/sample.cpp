@@ -36,9 +36,12 @@ uint8_t edges_without(Offset back, bool odd_column) {
 
 LevelView level_view(const Pixels& tile, int level) {
     const ptrdiff_t pixel = tile.at(0, 1) - tile.at(0, 0);
-    const auto size = [level](int whole) { return (whole + (1 << level) - 1) >> level; };
-    return {tile.data,         tile.stride * (1 << level), pixel * (1 << level),
-            size(tile.height), size(tile.width),           uint8_t(std::min(level, kBiasLevels - 1))};
+    return {tile.data,
+            tile.stride * (1 << level),
+            pixel * (1 << level),
+            level_size(tile.height, level),
+            level_size(tile.width, level),
+            uint8_t(std::min(level, kBiasLevels - 1))};
 }
 
 Sample::Sample(const std::vector<Pixels>& tiles, const Model& model) : samples_{tiles[0].channels, tiles[0].deep} {
