@@ -12,8 +12,10 @@ PYTHON ?= python3
 # A folder of photographs for the demo, in place of those that scikit-image brings; or folders, without blanks in their
 # names, for the benchmark: each has a table of its own.
 PHOTOS ?=
-# More arguments for pytest: make test PYTEST_ARGS="-x -k container"
+# More arguments for pytest: make test PYTEST_ARGS="-x -k container", or "-n0 --pdb" for one process
 PYTEST_ARGS ?=
+# As many processes of tests as there are cores, each of which may take a gigabyte; slow tests come in rows.
+PARALLEL = --numprocesses=auto --maxprocesses=4 --dist=worksteal
 # More arguments for the benchmark: make bench PHOTOS=folder BENCH_ARGS="--threads 2"
 BENCH_ARGS ?=
 # The version the tests are run with. On Linux this may fetch a large CUDA build; for the CPU build:
@@ -37,10 +39,10 @@ demo: .venv/.installed
 	.venv/$(BIN)/python examples/demo.py $(if $(PHOTOS),"$(PHOTOS)")
 
 test: .venv-dev/.installed
-	.venv-dev/$(BIN)/python -m pytest $(PYTEST_ARGS)
+	.venv-dev/$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-quick: .venv-quick/.installed
-	.venv-quick/$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	.venv-quick/$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 test-cluster: .venv-cluster/.installed
 	.venv-cluster/$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) \
