@@ -274,6 +274,7 @@ nb::tuple fit_slopes(const ConstPixelArray& array, const PackedModel& packed, in
     block.rows.resize(size_t(padded(model.layers[0].in)));
     const LevelView view = level_view(pixels, level);
     const int columns = (view.width + 1) / 2, groups = (view.height + 1) / 2 * columns;
+    const std::vector<int> places = sample.seen(band, network == kChroma);
     const auto patch = std::make_unique<Patch>();
     for (int first = 0; first < groups; first += kContexts) {
         Spot spots[kContexts];
@@ -282,7 +283,7 @@ nb::tuple fit_slopes(const ConstPixelArray& array, const PackedModel& packed, in
             const int group = first + (i < count ? i : 0);
             spots[i] = {&view, group / columns, group % columns};
         }
-        sample.look_at(kernels, std::min(level, sets - 1), count, spots, sample.seen(band, network == kChroma), *patch);
+        sample.look_at(kernels, std::min(level, sets - 1), count, spots, places, *patch);
         kernels.see(sample.view(band), *patch, network == kChroma, bounds, sample.extra(), block);
         for (size_t p = 0; p < kContexts; p++) {
             if (block.counted.of[p] == 0) continue;
