@@ -21,6 +21,9 @@ from llicti_core.benchmark.load import OtherPrograms
 _LARGE = 1 << 20
 """Pixels of an image with which nothing is measured that can be left out: memory of slow codecs, repetitions."""
 
+_GAIN_ROUNDS = 5
+"""How often a smaller one is coded to learn what threads gain: in tenths of a second any other program tells."""
+
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
@@ -79,7 +82,7 @@ def measure(group: photos.Group, codecs: Sequence[Codec], rounds: int, threads: 
     runs = speed.measure(able, list(group.images.values()), rounds, threads, progress)
     other_cores = others.cores()
     quick = [codec for codec in able if codec.threaded and not codec.slow]
-    gains = speed.gains(quick, group.largest, threads, 1 if group.largest.size // 3 > _LARGE else rounds)
+    gains = speed.gains(quick, group.largest, threads, 1 if group.largest.size // 3 > _LARGE else _GAIN_ROUNDS)
     return {
         "name": group.name,
         "bits": group.bits,
