@@ -583,6 +583,7 @@ class Sections:
         # Ancillary sections that were passed over, by where they begin: there may be very many.
         self._passed = array("Q")
         self._checked = 0
+        self._compared: set[int] = set()
         self._front: int | None = None
         self._lock = RLock()
 
@@ -662,6 +663,14 @@ class Sections:
             except FormatError:
                 pass  # bytes that mean nothing
             return self._at
+
+    def check(self, number: int) -> None:
+        """Compare the checksum of section `number` of the layout, once for all that ask. Raises FormatError."""
+        section = self.nth(number)
+        with self._lock:
+            if number not in self._compared:
+                check_section(self.source, section)
+                self._compared.add(number)
 
     def check_ancillary(self) -> None:
         """Compare the checksums of ancillary sections that were passed over and not yet checked. Raises FormatError."""

@@ -163,7 +163,8 @@ class FrameDecoder:
         self.model = models.load_exact(header.model, header.identity) if header.learned else None
         self._whole = view.is_whole(header.width, header.height)
         # Of the levels' sections in an open file a small region needs little. Where they are not read whole, nor their
-        # checksums compared, the states in which the entropy coder ends after the finest level tell of damage.
+        # checksums compared, the states in which the entropy coder ends after the finest level tell of damage; of plain
+        # bits the checksums are compared in any case.
         touched = self._grid.touched_pixels(view)
         self._read_whole = view.level > 0 or 2 * touched > header.width * header.height
 
@@ -278,6 +279,9 @@ class FrameDecoder:
         from llicti_core import plain
 
         levels = self._levels(group, plain_tag)
+        if not self._read_whole:  # any bits could be right ones: nothing else tells of damage
+            for level in levels:
+                self._sections.check(self._layout.index((plain_tag(level), group.number)))
         coarsest = len(self.header.section_levels) - 1
         return plain.unpack(levels, coarsest, group.group.bits, group.stored, self._grid, self.view)
 

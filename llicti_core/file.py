@@ -334,7 +334,8 @@ def decode(
     What a model has coded takes work and memory in proportion to the scaled image and to the tiles that the region
     touches. All pixels together are compared with their checksum. Those of a view are not: only the checksums of
     sections that were read for it; and of a file on disk, where a small region takes little of its sections, what is
-    left over when its tiles have been decoded.
+    left over when its tiles have been decoded. Plain bits of deep samples leave nothing over: of the sections that a
+    region takes them from, all is read and compared once.
 
     Returns an array of the type that was encoded, in the native order of bytes, of the shape that was encoded or of
     the view. Raises ValueError where the image has no such view, IndexError where the file says that there is no such

@@ -109,6 +109,16 @@ def tiled() -> tuple[NDArray[np.uint8], bytes]:
         return pixels, llicti_core.encode(pixels, effort=0)
 
 
+@pytest.fixture(scope="module")
+def deep_tiled() -> tuple[NDArray[np.uint8], bytes]:
+    """The same with 16 bits, of which the lower ones are plain."""
+    rng = np.random.default_rng(5)
+    pixels = photograph(192, 256).astype(np.uint16) * 256 + rng.integers(0, 256, (192, 256, 3), np.uint16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "TILE_LOG2", 6)
+        return pixels, llicti_core.encode(pixels, effort=0)
+
+
 class CountingFile(io.FileIO):
     """A file that counts the bytes that are read of it."""
 
@@ -149,9 +159,10 @@ def test_damage_elsewhere_does_not_matter_to_a_region(tiled: tuple[NDArray[np.ui
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4, 8, 16])
-def test_damage_in_what_a_region_takes_is_noticed(scale: int, tiled: tuple[NDArray[np.uint8], bytes]) -> None:
+@pytest.mark.parametrize("fixture", ["tiled", "deep_tiled"])
+def test_damage_in_what_a_region_takes_is_noticed(scale: int, fixture: str, request: pytest.FixtureRequest) -> None:
     """In parts of an open file, too, of which no checksum is compared."""
-    pixels, data = tiled
+    pixels, data = request.getfixturevalue(fixture)
     found = 0
     for at in range(len(write_start()), len(data), len(data) // 800):
         damaged = bytearray(data)
