@@ -6,9 +6,12 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EACCES
+from io import FileIO
 from pathlib import Path
-from threading import get_ident
 from typing import BinaryIO
+
+PRIVATE, USUAL = 0o600, 0o666
+"""Permissions of a file that is yet to get those of another one, and of a new one, less the umask's."""
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | memoryview, *, durable: bool = False) -> None:
@@ -20,7 +23,8 @@ def write_whole(path: str | os.PathLike[str], data: bytes | memoryview, *, durab
     must be on the disk, safe from a loss of power, before this returns.
 
     Raises OSError. Then the old file is as it was, and nothing is left behind; but where writing into the old one has
-    failed half way, the new one is kept beside it and named in the error.
+    failed half way, and so has writing its content again, the new one is kept beside it, if the folder takes it, and
+    named in the error.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():  # a device or a pipe, which nothing shall replace; or a folder
@@ -28,9 +32,10 @@ def write_whole(path: str | os.PathLike[str], data: bytes | memoryview, *, durab
         return
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(EACCES, os.strerror(EACCES), str(path))
-    partial = target.with_name(f".llc-{os.getpid()}-{get_ident()}")
+    # A name that nobody can have taken before, such as for a link to a file of the user's.
+    partial = target.with_name(f".llc-{os.urandom(8).hex()}")
     try:
-        _write_new(partial, data, durable)
+        _write_new(partial, data, durable, PRIVATE if target.exists() else USUAL)
     except PermissionError:
         partial.unlink(missing_ok=True)
         if not target.exists():
@@ -57,8 +62,16 @@ class _HalfWrittenError(OSError):
     """The old file has been damaged; the new one is beside it."""
 
 
-def _write_new(path: Path, data: bytes | memoryview, durable: bool) -> None:
-    with path.open("wb") as file:
+def create(path: str | Path, mode: int) -> BinaryIO:
+    """A file to write to that was not there, nor was a link of that name. mode: its permissions, less the umask's.
+
+    Raises OSError.
+    """
+    return open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode))
+
+
+def _write_new(path: Path, data: bytes | memoryview, durable: bool, mode: int) -> None:
+    with create(path, mode) as file:
         file.write(data)
         if durable:
             _sync(file)
@@ -97,30 +110,37 @@ def _attributes(path: Path) -> list[str]:
 def _write_into(target: Path, data: bytes | memoryview, durable: bool, whole: Path | None = None) -> None:
     """Give an existing file new content, after room for it is there. whole: a file that holds that content.
 
-    Raises OSError; where the old content has been touched _HalfWrittenError, if there is `whole`.
+    Raises OSError; where the old content cannot be put back _HalfWrittenError, if there is `whole`.
     """
-    with target.open("r+b") as file:
-        size = os.fstat(file.fileno()).st_size
-        if len(data) > size and hasattr(os, "posix_fallocate"):
-            try:
-                os.posix_fallocate(file.fileno(), 0, len(data))
-            except OSError:
-                os.ftruncate(file.fileno(), size)
-                raise
+    with target.open("r+b", buffering=0) as file:  # what is left in a buffer would be written at the end
+        old = file.readall()
         try:
-            file.write(data)
-            file.truncate()
-            file.flush()
-            if durable:
-                _sync(file)
-        except OSError as error:
-            if whole is None:
-                raise
-            msg = f"{error.strerror}; it is damaged now, and the new file is {whole}"
-            raise _HalfWrittenError(error.errno, msg, str(target)) from error
+            if len(data) > len(old) and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, len(data))
+            _overwrite(file, data, durable)
+        except BaseException:
+            try:
+                _overwrite(file, old, durable)
+            except OSError as error:
+                if whole is None:
+                    raise
+                msg = f"{error.strerror}; it is damaged now, and the new file is {whole}"
+                raise _HalfWrittenError(error.errno, msg, str(target)) from error
+            raise
 
 
-def _sync(file: BinaryIO) -> None:
+def _overwrite(file: FileIO, data: bytes | memoryview, durable: bool) -> None:
+    """Make `data` all that an open file holds."""
+    file.seek(0)
+    left = memoryview(data).cast("B")
+    while left:
+        left = left[file.write(left) :]
+    file.truncate()
+    if durable:
+        _sync(file)
+
+
+def _sync(file: BinaryIO | FileIO) -> None:
     """Have the system write a file to the disk."""
     file.flush()
     os.fsync(file.fileno())

@@ -9,6 +9,7 @@ import sys
 import threading
 from errno import EACCES, EBUSY, EIO, ENOSPC, EPERM, EXDEV
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -95,7 +96,7 @@ def test_many_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "^C"])
 def test_failures_leave_the_old_file(error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write_some(path: Path, data: bytes, durable: bool) -> None:
+    def write_some(path: Path, data: bytes, durable: bool, mode: int) -> None:
         path.write_bytes(data[: len(data) // 2])
         raise error
 
@@ -161,7 +162,7 @@ def test_files_that_cannot_be_renamed_over(error: int, tmp_path: Path, monkeypat
 def test_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An old file that may be written to is written to, as other formats' are."""
 
-    def refuse(path: Path, data: bytes, durable: bool) -> None:
+    def refuse(path: Path, data: bytes, durable: bool, mode: int) -> None:
         raise PermissionError(EACCES, os.strerror(EACCES), str(path))
 
     path = tmp_path / "a.llc"
@@ -208,6 +209,71 @@ def test_a_disk_that_fails_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (kept,) = (tmp_path / name for name in names(tmp_path) if name.startswith(".llc"))
     assert kept.read_bytes() == b"new"
     assert str(kept) in str(error.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
+@pytest.mark.parametrize("takes_files", [True, False])
+@pytest.mark.parametrize("after", ["room is there", "writing"])
+@pytest.mark.parametrize("error", [OSError(EIO, "Input/output error"), KeyboardInterrupt()], ids=["disk", "^C"])
+def test_the_old_content_is_put_back(
+    error: BaseException, after: str, takes_files: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a file is written into and that is stopped."""
+
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(EACCES, os.strerror(EACCES))
+
+    def stop(*arguments: Any) -> None:
+        monkeypatch.undo()
+        getattr(place, name)(*arguments)
+        raise error
+
+    path = tmp_path / "a.llc"
+    path.write_bytes(b"old content")
+    (tmp_path / "b.llc").hardlink_to(path)
+    if not takes_files:
+        monkeypatch.setattr(atomic, "_write_new", refuse)
+    place, name = (atomic, "_overwrite") if after == "writing" else (os, "posix_fallocate")
+    if not hasattr(place, name):
+        pytest.skip("this system makes no room beforehand")
+    monkeypatch.setattr(place, name, stop)
+    with pytest.raises(type(error)):
+        write_whole(path, b"new content that is longer")
+    assert path.read_bytes() == b"old content"
+    assert names(tmp_path) == ["a.llc", "b.llc"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+def test_a_private_file_is_private_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(path: Path, data: bytes, durable: bool, mode: int) -> None:
+        write(path, data, durable, mode)
+        modes.append(path.stat().st_mode & 0o777)
+
+    modes: list[int] = []
+    write = atomic._write_new
+    monkeypatch.setattr(atomic, "_write_new", look)
+    old, new = tmp_path / "a.llc", tmp_path / "b.llc"
+    old.write_bytes(b"old")
+    for mode in (0o600, 0o644):
+        old.chmod(mode)
+        write_whole(old, b"new")
+        assert old.stat().st_mode & 0o777 == mode
+    write_whole(new, b"new")
+    (tmp_path / "c").touch()
+    usual = (tmp_path / "c").stat().st_mode & 0o777
+    assert modes == [0o600, 0o600, usual]
+    assert new.stat().st_mode & 0o777 == usual
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
+def test_links_are_not_written_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where somebody guesses which name a file has until it is whole."""
+    (tmp_path / "other").write_bytes(b"another's")
+    monkeypatch.setattr(os, "urandom", bytes)
+    (tmp_path / f".llc-{bytes(8).hex()}").symlink_to("other")
+    with pytest.raises(FileExistsError):
+        write_whole(tmp_path / "a.llc", b"new")
+    assert (tmp_path / "other").read_bytes() == b"another's"
 
 
 @pytest.mark.parametrize("way", ["imageio", "command"])
