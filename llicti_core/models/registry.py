@@ -213,15 +213,16 @@ def within_bounds(weight: Any, bias: Any, multiplier: Any, *, first: bool) -> bo
 
 
 def write_model(model: Model, path: str | os.PathLike[str]) -> None:
-    """Check `model` and write it to a safetensors file."""
+    """Check `model` and write it to a safetensors file, whole or not at all. Raises OSError or ValueError."""
     import numpy as np
     from safetensors.numpy import save
+
+    from llicti_core.atomic import write_whole
 
     model.check_bounds()
     tensors = {name: np.asarray(model.tensors[name]) for name in model.spec.tensor_shapes()}
     # One entry of metadata, since the order of several is not kept and the same model shall give the same file.
-    with open(path, "wb") as file:
-        file.write(save(tensors, {"llicti": model.spec.to_json()}))
+    write_whole(path, save(tensors, {"llicti": model.spec.to_json()}))
 
 
 def read_model(path: str | os.PathLike[str]) -> Model:
