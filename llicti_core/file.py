@@ -383,33 +383,39 @@ def verify(data: Data, /, *, strict: bool = False) -> None:
 
 
 def join(files: Iterable[Data]) -> bytes:
-    """All the frames of `files`, in order, in one file. Raises ValueError where there is none, OSError or LLCError."""
-    opened = [LlcFile(file) for file in files]
-    try:
-        return _joined(opened)
-    finally:
-        for file in opened:
-            file.close()
+    """All the frames of `files`, in order, in one file. Of paths no two are open at the same time.
 
-
-def _joined(files: list[LlcFile]) -> bytes:
-    after = sum(file[0].info.n_frames for file in files)
+    Raises ValueError where there is none, OSError or LLCError.
+    """
+    # What is no path stays open, so that it can be read again from its beginning.
+    sources = [data if isinstance(data, (str, os.PathLike)) else LlcFile(data) for data in files]
+    after = sum(map(_frame_count, sources))
     if not after:
         msg = "a file needs one frame at least"
         raise ValueError(msg)
     parts: list[bytes | memoryview] = [write_start()]
     shared: dict[bytes, bytes | memoryview] = {}
-    for file in files:
-        for frame in file:
-            after -= 1
-            metadata, rest = _apart(frame, file[0])
-            parts.append(frame.packed_head(after))
-            parts += [raw for tag, raw in metadata.items() if raw != shared.get(tag)]
-            parts += [pack_section(tag, b"") for tag in shared if tag not in metadata]
-            parts += rest
-            if file is files[0] and not frame.index:
-                shared = {tag: raw for tag, raw in metadata.items() if tag in SHARED_TAGS}
+    for number, source in enumerate(sources):
+        with _opened(source) as file:
+            for frame in file:
+                after -= 1
+                metadata, rest = _apart(frame, file[0])
+                parts.append(frame.packed_head(after))
+                parts += [raw for tag, raw in metadata.items() if raw != shared.get(tag)]
+                parts += [pack_section(tag, b"") for tag in shared if tag not in metadata]
+                parts += rest
+                if not number and not frame.index:
+                    shared = {tag: raw for tag, raw in metadata.items() if tag in SHARED_TAGS}
     return b"".join(parts)
+
+
+def _opened(source: LlcFile | str | os.PathLike[str]) -> LlcFile:
+    return source if isinstance(source, LlcFile) else LlcFile(source)
+
+
+def _frame_count(source: LlcFile | str | os.PathLike[str]) -> int:
+    with _opened(source) as file:
+        return file[0].info.n_frames
 
 
 def _apart(frame: LlcFrame, first: LlcFrame) -> tuple[dict[bytes, bytes | memoryview], list[bytes | memoryview]]:

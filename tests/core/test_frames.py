@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -63,6 +65,29 @@ def test_join_of_joined(data: bytes) -> None:
     assert llicti_core.inspect(twice).n_frames == 6
     for index in range(6):
         np.testing.assert_array_equal(llicti_core.decode(twice, frame=index), ARRAYS[index % 3])
+
+
+def test_join_of_many_files(tmp_path: Path) -> None:
+    """More than a process may open, and each closed where one of them is bad."""
+    pytest.importorskip("resource")
+    path = tmp_path / "a.llc"
+    path.write_bytes(encoded(ARRAYS[0]))
+    program = (
+        "import resource, llicti_core; resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30)); "
+        "print(llicti_core.inspect(llicti_core.join(['a.llc'] * 40)).n_frames)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "40\n", done.stderr
+    (tmp_path / "b.llc").write_bytes(b"nothing of the kind")
+    with pytest.raises(FormatError):
+        llicti_core.join([path, tmp_path / "b.llc"])  # a file that is left open is a warning, and so an error
+
+
+def test_join_of_open_files() -> None:
+    """From where they are, in the midst of another file too."""
+    first, second = io.BytesIO(b"before" + encoded(ARRAYS[0])), io.BytesIO(encoded(ARRAYS[1]))
+    first.seek(6)
+    assert llicti_core.join([first, second]) == llicti_core.join([encoded(ARRAYS[0]), encoded(ARRAYS[1])])
 
 
 def test_join_of_nothing() -> None:
