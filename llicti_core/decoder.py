@@ -65,11 +65,11 @@ _BATCH_TILES, _BATCH_PIXELS = 1 << 10, 1 << 22
 """Tiles, and pixels in them for each thread, that an engine is given at once: so that all threads have enough to do,
 while what is copied of the file for it stays small beside the image."""
 
+_GPU_BATCH_PIXELS = 1 << 27
+"""Pixels of a batch for a GPU, which has thousands of threads."""
+
 _CHECKED = 1 << 16
 """Values that are looked at together for any that is too large."""
-
-_GPU_BATCH_PIXELS = 1 << 27
-"""The same for a GPU, which has thousands of threads."""
 
 
 class _Group(NamedTuple):
@@ -152,8 +152,9 @@ class FrameDecoder:
         self.header, self.view = header, view
         self._sections, self._options = sections, options
         self._threads = thread_count(options.threads)
-        self._batch = self._threads * _BATCH_PIXELS if options.device == "cpu" else _GPU_BATCH_PIXELS
         self._engine = engine or engines.on(options.device)
+        on_gpu = self._engine.name in ("cuda", "auto")
+        self._batch = _GPU_BATCH_PIXELS if on_gpu else self._threads * _BATCH_PIXELS
         pairs = zip(header.groups, header.codings, strict=True)
         self._groups = [_Group(number, group, coding) for number, (group, coding) in enumerate(pairs)]
         self._layout = header.layout

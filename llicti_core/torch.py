@@ -107,17 +107,20 @@ def encode_batch(
     device: str = "cuda",
 ) -> list[bytes]:
     """What `encode` gives for each of `samples`; on a GPU all at once, and the model is adapted to those of the same
-    size together. On the CPU as many at a time as `threads`.
+    size together. On the CPU as many at a time as `threads`; threads that are left over share in each.
 
     At efforts above 0 a file may differ a little from that of `encode`, since sums of floats depend on how many images
     are adapted to together.
     """
 
     def on_cpu() -> list[bytes]:
-        def work(pixels: NDArray[Any]) -> bytes:
-            return llicti_core.encode(pixels, mode=mode, model=model, effort=effort, threads=1)
+        total = thread_count(threads)
+        each = max(1, total // max(1, len(samples)))
 
-        with ThreadPoolExecutor(thread_count(threads)) as pool:
+        def work(pixels: NDArray[Any]) -> bytes:
+            return llicti_core.encode(pixels, mode=mode, model=model, effort=effort, threads=each)
+
+        with ThreadPoolExecutor(total) as pool:
             return list(pool.map(work, _arrays(samples)))
 
     def on_gpu(engine: CudaEngine) -> list[bytes]:

@@ -39,9 +39,16 @@ def on(device: str) -> Engine:
     if device == "cpu":
         return get()
     if device == "auto":
+        try:
+            first = _cuda("cuda")
+        except DeviceError as error:
+            import logging
+
+            logging.getLogger(__name__).debug("on the CPU: %s", error)
+            return get()
         from llicti_core.engines.auto import AutoEngine
 
-        return AutoEngine(lambda: _cuda("cuda"), get())
+        return AutoEngine(first, get())
     if device.partition(":")[0] == "cuda":
         return _cuda(device)
     msg = f"no device called {device!r}: there are cpu, cuda, cuda:0, cuda:1 ..., and auto"

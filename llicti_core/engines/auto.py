@@ -1,4 +1,4 @@
-"""The engine of device="auto": a CUDA device where one can be used and does not fail, otherwise the CPU."""
+"""The engine of device="auto" where there is a CUDA device: that one, and the CPU where it fails."""
 
 from __future__ import annotations
 
@@ -19,14 +19,9 @@ class AutoEngine:
 
     name = "auto"
 
-    def __init__(self, device: Callable[[], Engine], cpu: Engine) -> None:
-        """device: makes the first engine; like that engine, it may raise DeviceError."""
-        self.cpu = cpu
-        self.first: Engine | None = None
-        try:
-            self.first = device()
-        except DeviceError as error:
-            log.debug("on the CPU: %s", error)
+    def __init__(self, first: Engine, cpu: Engine) -> None:
+        """first: one that may raise DeviceError."""
+        self.first, self.cpu = first, cpu
 
     def encode(self, image: TiledImage, threads: int) -> list[CodedTile]:
         """See Engine.encode."""
@@ -37,9 +32,8 @@ class AutoEngine:
         self._try(lambda engine: engine.decode(image, coded, threads, level))
 
     def _try(self, work: Callable[[Engine], Result]) -> Result:
-        if self.first:
-            try:
-                return work(self.first)
-            except DeviceError as error:
-                log.warning("continuing on the CPU: %s", error)
+        try:
+            return work(self.first)
+        except DeviceError as error:
+            log.warning("continuing on the CPU: %s", error)
         return work(self.cpu)

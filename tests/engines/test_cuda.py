@@ -279,7 +279,19 @@ def test_tensors_on_auto_without_a_device(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     pixels = smooth(20, 30)
-    data = llicti_core.torch.encode(torch.from_numpy(pixels).permute(2, 0, 1), device="auto")
+    used: list[Any] = []
+    encode = llicti_core.encode
+
+    def counted(*arguments: Any, threads: int, **options: Any) -> bytes:
+        used.append(threads)
+        return encode(*arguments, threads=threads, **options)
+
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(llicti_core, "encode", counted)
+        data = llicti_core.torch.encode(tensor, device="auto", threads=4)
+        assert llicti_core.torch.encode_batch([tensor] * 3, device="auto", threads=7) == 3 * [data]
+    assert used == [4, 2, 2, 2]
     assert data == llicti_core.encode(pixels)
     assert np.array_equal(llicti_core.torch.decode(data, device="auto").numpy(), pixels.transpose(2, 0, 1))
     with pytest.raises(DeviceError, match="no CUDA device"):
