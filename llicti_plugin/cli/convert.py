@@ -16,6 +16,7 @@ from llicti_plugin.cli.amounts import change, in_bytes, in_time
 from llicti_plugin.cli.extras import how_to_install
 from llicti_plugin.cli.progress import Progress
 from llicti_plugin.collection import estimate, files, manifest, report, sources
+from llicti_plugin.collection.alone import alone
 from llicti_plugin.collection.manifest import Manifest, Settings
 from llicti_plugin.collection.workers import Engine, LocalProcesses
 
@@ -37,14 +38,18 @@ def run(
     """
     folder = manifest.home(paths, destination, settings)
     try:
-        planned = manifest.unfinished(folder)
-        if planned:
-            say.err(f"goes on with the run of {planned.files} files that was planned before")
-        else:
-            expected = workers or (available() if engine == "processes" else _OF_A_CLUSTER)
-            planned = manifest.plan(paths, destination, settings, folder, workers=expected)
-        report_path = report_path or files.join(folder, "report.jsonl")
-        return _run(planned, _engine(engine, workers), report_path)
+        with alone(folder):
+            planned = manifest.unfinished(folder)
+            if planned:
+                say.err(f"goes on with the run of {planned.files} files that was planned before")
+            else:
+                expected = workers or (available() if engine == "processes" else _OF_A_CLUSTER)
+                planned = manifest.plan(paths, destination, settings, folder, workers=expected)
+            report_path = report_path or files.join(folder, "report.jsonl")
+            return _run(planned, _engine(engine, workers), report_path)
+    except BlockingIOError as error:
+        say.err(f"{say.shown(destination)}: {error.strerror}")
+        return 1
     except OSError as error:
         path = f"{say.shown(error.filename)}: " if error.filename else ""
         say.err(f"{path}{say.reason(error)}; the same command goes on where this run ends")

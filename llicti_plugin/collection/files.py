@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import BinaryIO, NamedTuple, Protocol
 from urllib.request import url2pathname
 
-from llicti_core.atomic import sync_folder, write_whole
+from llicti_core.atomic import PRIVATE, USUAL, create, sync_folder, write_whole
 from llicti_plugin.cli.batch import Failure
 
 PARTIAL = ".llicti-part"
@@ -125,7 +125,7 @@ class LocalFiles:
         Folders are made. See Files.write. A process that is killed leaves a file whose name ends in PARTIAL, which the
         next to write the same file replaces.
         """
-        with _put_in_place(path) as partial:
+        with _put_in_place(path, PRIVATE if not is_url(like) else USUAL) as partial:
             with open(partial, "wb") as file:
                 file.write(data)
                 file.flush()
@@ -177,7 +177,7 @@ class LocalFiles:
     @contextmanager
     def assembled(self, path: str) -> Iterator[str]:
         """See Files.assembled."""
-        with _put_in_place(path) as partial:
+        with _put_in_place(path, USUAL) as partial:
             yield partial
             with open(partial, "rb+") as file:
                 os.fsync(file.fileno())
@@ -191,12 +191,18 @@ NOT_BACK = "what was written does not come back from the disk"
 
 
 @contextmanager
-def _put_in_place(path: str) -> Iterator[str]:
-    """The name of a file beside `path` that replaces it at the end, and is removed where an exception is raised."""
+def _put_in_place(path: str, mode: int) -> Iterator[str]:
+    """The name of an empty file beside `path` that replaces it at the end, and is removed where an exception is raised.
+
+    mode: its permissions, less the umask's.
+    """
     folder, name = os.path.split(path)
     if folder:
         os.makedirs(folder, exist_ok=True)
     partial = os.path.join(folder, f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{PARTIAL}")
+    with suppress(FileNotFoundError):
+        os.remove(partial)  # of a process that was killed, or a link of anybody's
+    create(partial, mode).close()
     try:
         yield partial
         os.replace(partial, path)

@@ -79,13 +79,17 @@ class Totals:
 
 
 def results(manifest: Manifest) -> Iterator[Result]:
-    """What is known of the files of a run, shard by shard, of those that are not done too. Raises OSError."""
+    """What is known of the files of a run, shard by shard, of those that are not done too. Raises OSError.
+
+    Of a training set's shards alone those that are done: until then there is no tar file that holds an image.
+    """
     storage = files.of(manifest.folder)
     pending = set(manifest.pending())
+    in_tar = manifest.settings.to == "webdataset"
     for number in range(len(manifest.shards)):
         if number not in pending:
             yield from read_lines(read_text(manifest.sidecar(number)))
-        elif storage.stat(manifest.journal(number)):
+        elif not in_tar and storage.stat(manifest.journal(number)):
             yield from dict(read_journal(read_text(manifest.journal(number)))).values()
 
 

@@ -17,6 +17,9 @@ from contextlib import contextmanager
 from llicti_plugin.collection import files
 from llicti_plugin.collection.manifest import Manifest
 
+_LATEST = 8**11 - 1
+"""The last second that a tar file can name, of the year 2242. The first one is that of 1970."""
+
 
 class TarShard:
     """The tar file of a shard; it is put in place at the end of a `with` statement."""
@@ -51,7 +54,7 @@ class TarShard:
             (f"{key}.json", json.dumps({"name": stem.replace(os.sep, "/")}).encode()),
         ):
             member = tarfile.TarInfo(name)
-            member.size, member.mtime = len(content), stat.modified // 10**9
+            member.size, member.mtime = len(content), min(max(0, stat.modified // 10**9), _LATEST)
             self._tar.addfile(member, io.BytesIO(content))
             self._checksums[name] = files.sha256(content)
         return f"{key}.llc"

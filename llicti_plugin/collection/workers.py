@@ -10,7 +10,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from llicti_plugin.collection.shard import run_shard
@@ -106,16 +107,22 @@ class _Worker:
 
     def ask_to_stop(self) -> None:
         """Have it stop soon, leaving nothing half done."""
-        self._signal(signal.SIGTERM)
+        for process in self._running():
+            process.terminate()
 
     def stop(self) -> None:
         """Return when it has ended."""
-        self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+        for process in self._running():
+            process.kill()
         self._executor.shutdown(cancel_futures=True)
 
-    def _signal(self, number: int) -> None:
-        with suppress(Exception):  # it has not begun, or has ended
-            os.kill(self._pid.result(timeout=_PATIENCE), number)
+    def _running(self) -> list[BaseProcess]:
+        """The process, unless it has not begun or has ended: then its number may be that of a stranger's."""
+        try:
+            pid = self._pid.result(timeout=_PATIENCE)
+        except Exception:  # of one that could not be started, or died at once
+            return []
+        return [process for process in multiprocessing.active_children() if process.pid == pid]
 
 
 @contextmanager

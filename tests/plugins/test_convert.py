@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
@@ -34,6 +35,7 @@ from llicti_plugin.collection import (
     report,
     run_shard,
 )
+from llicti_plugin.collection.alone import alone
 from llicti_plugin.collection.report import CONVERTED, FAILED, LARGER, LOSSY, PRESENT, Result
 from llicti_plugin.collection.workers import LocalProcesses
 
@@ -605,6 +607,32 @@ def test_command(tmp_path: Path, capsys: Capture) -> None:
     os.remove(tmp_path / "source" / "bad.png")
     assert cli.main(arguments) == 0
     assert capsys.readouterr().out.startswith("0 of 3 files converted in ")
+
+
+def test_one_run_at_a_time(tmp_path: Path, capsys: Capture) -> None:
+    photograph(tmp_path / "source" / "a.png")
+    arguments = ["convert", str(tmp_path / "source"), str(tmp_path / "out"), "--workers", "1", "--effort", "0"]
+    with alone(manifest.home([str(tmp_path / "source")], str(tmp_path / "out"), Settings(effort=0))):
+        assert cli.main(arguments) == 1
+    assert capsys.readouterr().err == f"llicti: {tmp_path / 'out'}: another process is at work on the same run\n"
+    assert tree(tmp_path / "out") == []
+    assert cli.main(arguments) == 0
+    assert tree(tmp_path / "out") == ["a.llc"]
+
+
+@on_unix
+def test_a_link_in_place_of_a_file_that_is_being_written(tmp_path: Path) -> None:
+    """Is replaced, not followed; and a private source's target is private from its first byte on."""
+    photograph(tmp_path / "a.png")
+    (tmp_path / "a.png").chmod(0o600)
+    (tmp_path / "other").write_bytes(b"another's")
+    (tmp_path / "out").mkdir()
+    partial = f".{hashlib.sha256(b'a.llc').hexdigest()[:16]}{files.PARTIAL}"
+    (tmp_path / "out" / partial).symlink_to(tmp_path / "other")
+    assert converted([tmp_path / "a.png"], tmp_path / "out")["a.png"].status == CONVERTED
+    assert (tmp_path / "other").read_bytes() == b"another's"
+    assert not (tmp_path / "out" / "a.llc").is_symlink()
+    assert (tmp_path / "out" / "a.llc").stat().st_mode & 0o777 == 0o600
 
 
 def test_dry_run(tmp_path: Path, capsys: Capture) -> None:

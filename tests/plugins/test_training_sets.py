@@ -88,6 +88,7 @@ def test_stopped_and_gone_on_with(
         with pytest.raises(type(error)):
             run_shard(planned.folder, 0)
     assert os.listdir(tmp_path / "set") == [".llicti"]
+    assert list(report.results(planned)) == []  # nothing is in a file that is not there
     run_shard(planned.folder, 0)
     first = (tmp_path / "set" / "shard-000000.tar").read_bytes()
     # Killed after the file was put in place, and before that was noted.
@@ -95,6 +96,20 @@ def test_stopped_and_gone_on_with(
     Path(planned.journal(0)).touch()
     run_shard(planned.folder, 0)
     assert (tmp_path / "set" / "shard-000000.tar").read_bytes() == first
+
+
+@pytest.mark.parametrize("year", [1955, 2300])
+def test_times_that_tar_files_do_not_have(year: int, tmp_path: Path) -> None:
+    path = tmp_path / "photos" / "a.png"
+    path.parent.mkdir()
+    Image.fromarray(images.smooth(33, 47)).save(path)
+    seconds = (year - 1970) * 31_556_952
+    os.utime(path, (seconds, seconds))
+    planned = plan([str(path)], str(tmp_path / "set"), Settings("webdataset", effort=0))
+    run_shard(planned.folder, 0)
+    assert [result.status for result in report.results(planned)] == [CONVERTED]
+    with tarfile.open(tmp_path / "set" / "shard-000000.tar") as tar:
+        assert {member.mtime for member in tar} == {0 if year < 1970 else 8**11 - 1}
 
 
 def test_file_that_comes_back_changed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
