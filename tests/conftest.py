@@ -1,4 +1,5 @@
-"""Before anything is imported: what is tested is what is installed, and without a CUDA driver Triton's interpreter."""
+"""Before anything is imported: what is tested is what is installed, without a CUDA driver by Triton's interpreter, and
+PyTorch's threads give their processor away while they wait, since tests run in several processes at once."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from pathlib import Path
 # `python -m pytest` puts the current folder first, and the source tree has no compiled engine in it.
 _SOURCES = Path(__file__).parents[1]
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _SOURCES]
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 try:
     ctypes.CDLL("libcuda.so.1")

@@ -102,7 +102,7 @@ def test_shell_examples(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", os.path.dirname(sys.executable), prepend=os.pathsep)
     for block in examples(ROOT / name, "sh"):
         if all(line.startswith("llicti ") for line in block.splitlines()):
-            subprocess.run(["bash", "-ec", block], check=True, capture_output=True, timeout=60)
+            subprocess.run(["bash", "-ec", block], check=True, capture_output=True, timeout=600)
     if name == "docs/collections.md":
         assert (folder / "restored" / "photo.png").exists()
 

@@ -51,7 +51,7 @@ def run(tmp_path: Path) -> Run:
     def run(program: str, *flags: str) -> None:
         (tmp_path / "program.py").write_text(f"{HELPERS}\n{program}")
         command = [sys.executable, "-W", "error", *flags, "program.py"]
-        process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
         assert not process.returncode, process.stderr
         assert not process.stderr, process.stderr
 

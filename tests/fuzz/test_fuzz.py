@@ -148,5 +148,5 @@ for path in Path().iterdir():
     except llicti_core.LLCError:
         pass
 """
-    process = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    process = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert not process.returncode, process.stderr

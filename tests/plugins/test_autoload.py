@@ -90,7 +90,7 @@ def run(tmp_path: Path) -> Run:
             env=inherited | environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
         assert (process.returncode, process.stderr) == (0, "")
         return process.stdout

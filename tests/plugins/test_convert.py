@@ -682,7 +682,7 @@ def test_disk_that_refuses(tmp_path: Path) -> None:
         [COMMAND, "convert", tmp_path, tmp_path / "out", "--workers", "1"],
         preexec_fn=limited,
         capture_output=True,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 1
     assert done.stderr.decode() == f"llicti: {tmp_path / 'a.png'}: File too large\n"
@@ -700,7 +700,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
             time.sleep(0.02)
         time.sleep(0.5)
         converting.send_signal(signal.SIGINT)
-        out, err = converting.communicate(timeout=60)
+        out, err = converting.communicate(timeout=600)
     assert (converting.returncode, out) == (130, b"")
     assert err == b"llicti: interrupted\n"
     assert tree(tmp_path / "out") == ["a.llc"]

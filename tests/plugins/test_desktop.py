@@ -79,7 +79,7 @@ def test_desktops_tell_files_of_this_type(name: str, description: Path, tmp_path
     (tmp_path / name).write_bytes(llicti_core.encode(smooth(20, 30), effort=0))
     asked = ["gio", "info", "-a", "standard::content-type", tmp_path / name]
     environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "share"), "LC_ALL": "C.UTF-8"}
-    said = subprocess.run(asked, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+    said = subprocess.run(asked, env=environment, capture_output=True, text=True, check=True, timeout=600).stdout
     assert "standard::content-type: image/x-llc\n" in said
 
 
@@ -108,7 +108,7 @@ def test_thumbnailer(tmp_path: Path) -> None:
     values = {"%i": str(path), "%o": str(picture), "%s": "64"}
     command = [values.get(word, word) for word in shlex.split(entry["Exec"])]
     assert command[0] == entry["TryExec"]
-    subprocess.run([BIN / command[0], *command[1:]], check=True, timeout=60)
+    subprocess.run([BIN / command[0], *command[1:]], check=True, timeout=600)
     with Image.open(picture) as image:
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (64, 48))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["it's a photo.llc", "out.png"]
@@ -202,7 +202,7 @@ def _imagemagick() -> str | None:
     """The program of ImageMagick; Windows has a `convert` that is another one."""
     for name in ("magick", "convert"):
         if found := shutil.which(name):
-            said = subprocess.run([found, "-version"], capture_output=True, check=False, timeout=60)
+            said = subprocess.run([found, "-version"], capture_output=True, check=False, timeout=600)
             if said.stdout.startswith(b"Version: ImageMagick"):
                 return found
     return None
@@ -228,7 +228,7 @@ def test_imagemagick(mode: str, name: str, tmp_path: Path, pytestconfig: pytest.
 
     def run(*names: str) -> None:
         subprocess.run(
-            [CONVERT or "", *names], cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60
+            [CONVERT or "", *names], cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=600
         )
 
     pixels = smooth(24, 31, 1 if mode in ("L", "I;16") else len(mode), seed=3)

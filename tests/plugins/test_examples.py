@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def run(name: str, *arguments: object, cwd: Path) -> str:
     """What an example prints."""
     command = [sys.executable, EXAMPLES / name, *map(str, arguments)]
-    process = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    process = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
     assert (process.returncode, process.stderr) == (0, "")
     return process.stdout
 

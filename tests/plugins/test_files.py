@@ -288,7 +288,7 @@ def test_a_disk_that_is_full(way: str, tmp_path: Path) -> None:
         "command": "from llicti_plugin import cli; sys.exit(cli.main(['encode', 'new.png', '-o', 'a.llc', '--force']))",
     }[way]
     program = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)); {write}"
-    process = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    process = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert process.returncode == 1
     assert "File too large" in process.stderr
     np.testing.assert_array_equal(iio.imread(tmp_path / "a.llc"), old)

@@ -59,7 +59,7 @@ def test_frozen_programs(tmp_path: Path) -> None:
         subprocess.run(freeze, cwd=tmp_path, check=True, timeout=600, stdin=subprocess.DEVNULL)
 
     def lines(name: str) -> list[list[object]]:
-        printed = subprocess.check_output([tmp_path / "dist" / name / name], cwd=tmp_path, text=True, timeout=60)
+        printed = subprocess.check_output([tmp_path / "dist" / name / name], cwd=tmp_path, text=True, timeout=600)
         return [json.loads(line) for line in printed.splitlines()]
 
     (same, model), (version, modules) = lines("pillow")
