@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Generator
-from functools import cached_property
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from llicti_core import adaptation, engines, fallback, models, ordinals, plain, samples, value_table
@@ -13,6 +12,7 @@ from llicti_core.container import Coding, Header, write_file
 from llicti_core.engines.base import NOT_ADAPTED, AdaptedParameters, CodedTile, Engine, TiledImage
 from llicti_core.errors import UnsupportedError
 from llicti_core.ordinals import Planes
+from llicti_core.patches import Patches
 from llicti_core.payloads import pack_levels, pack_palette
 from llicti_core.pyramid import level_count, section_levels
 from llicti_core.samples import SAMPLE_NAMES, SAMPLE_TYPES, ChannelGroup
@@ -33,6 +33,7 @@ from llicti_core.spec import (
     PLTE,
 )
 from llicti_core.threads import thread_count
+from llicti_core.uniform import channels_equal, is_constant, same
 from llicti_core.view import TileGrid
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 TILE_LOG2 = 10
 """Tiles the encoder makes: 1024 x 1024 pixels."""
 
-SMALL = 2**14
+_SMALL_PIXELS = 2**14
 """Pixels of an image that is coded every way there is, to see which is the smallest."""
 
 EQUAL_NEIGHBOURS = 0.25
@@ -62,17 +63,6 @@ _CHECKED_TILES = 6
 
 _MOST_DEEP_BITS = 16
 """Of ordinals that are coded as the samples of deep photographs are; beyond, they are floats or counts."""
-
-_PATCHES, _PATCH, _ALIGNED = 6, 32, 16
-"""A sample is so many times so many patches of so many rows and columns, from all over the image: they told how to code
-deep photographs better than fewer and larger ones. They begin at multiples of the last number, since images may repeat
-in pixels of color filters, or in blocks that they were once compressed in."""
-
-_PATTERN = 0.99
-"""What a fallback coder has to leave of a lower plane's plain bits, in the sample, to be tried for all of it."""
-
-_FEW_ROWS = 61
-"""Each of so many rows is looked at first. The first rows alone are often those of a frame around the picture."""
 
 
 class _CodedGroup(NamedTuple):
@@ -184,11 +174,11 @@ class Encoder:
     def _groups(self, planes: Planes, bits: int) -> Steps[list[_CodedGroup]]:
         """All channel groups of ordinals or indices of so many bits."""
         stacks: list[list[_CodedGroup]] = []
-        sets, sample = samples.channel_sets(planes.values.shape[2]), _Sample(planes)
+        sets, patches = samples.channel_sets(planes.values.shape[2]), Patches(planes)
         for number, channels in enumerate(sets):
-            deep = yield from self._is_deep(sample, bits, channels)
+            deep = yield from self._is_deep(patches, bits, channels)
             before, is_last = stacks[-1] if stacks else [], number == len(sets) - 1
-            stacks.append((yield from self._stack(planes, sample, bits, channels, deep, before, is_last)))
+            stacks.append((yield from self._stack(planes, patches, bits, channels, deep, before, is_last)))
         coded: list[_CodedGroup] = []
         for current in samples.by_plane(stacks):
             joined = self._joined(coded[-1], current) if coded else None
@@ -198,8 +188,8 @@ class Encoder:
                 coded.append(current)
         return coded
 
-    def _is_deep(self, sample: _Sample, bits: int, channels: tuple[int, int]) -> Steps[bool]:
-        """Whether the model had better see ten bits of these channels than eight, as far as the sample tells.
+    def _is_deep(self, patches: Patches, bits: int, channels: tuple[int, int]) -> Steps[bool]:
+        """Whether the model had better see ten bits of these channels than eight, as far as the patches tell.
 
         Mostly, where the lower bits are noise; not where they have a pattern that a fallback coder finds.
         """
@@ -208,16 +198,16 @@ class Encoder:
         sizes: list[float] = []
         for deep in (False, True):
             top, *lower = samples.plane_groups(bits, *channels, deep)
-            coded = yield from self._group(sample.plane(top), top, sample, None, False, 0)
+            coded = yield from self._group(patches.plane(top), top, patches, None, False, 0)
             if deep and not coded.coding.learned:
                 return False  # it is constant, and no other groups are deep
-            sizes.append(_size([coded]) + sum(sample.lower_size(group) for group in lower))
+            sizes.append(_size([coded]) + sum(patches.lower_size(group) for group in lower))
         return sizes[1] < sizes[0]
 
     def _stack(
         self,
         planes: Planes,
-        sample: _Sample,
+        patches: Patches,
         bits: int,
         channels: tuple[int, int],
         deep: bool,
@@ -232,7 +222,7 @@ class Encoder:
         for number, group in enumerate(samples.plane_groups(bits, *channels, deep)):
             previous = before[number] if number < len(before) else None
             learned = bool(coded) and coded[0].coding.learned
-            found = yield from self._group(planes.plane(group), group, sample, previous, learned, self.effort)
+            found = yield from self._group(planes.plane(group), group, patches, previous, learned, self.effort)
             if is_last and found.coding.kind != FALLBACK:
                 found = found._replace(values=found.values[:0].copy())  # takes memory, and is not looked at again
             coded.append(found)
@@ -242,7 +232,7 @@ class Encoder:
         self,
         values: NDArray[np.unsignedinteger],
         group: ChannelGroup,
-        sample: _Sample,
+        patches: Patches,
         previous: _CodedGroup | None,
         below_learned: bool,
         effort: int,
@@ -251,12 +241,12 @@ class Encoder:
 
         previous: the one before it in its plane. below_learned: whether the model codes the top plane of its channels.
         """
-        equal = _channels_equal(values)
+        equal = channels_equal(values)
         if equal:
             values = values[..., :1].copy()
         if is_constant(values):
             return _CodedGroup(group, values, Coding(CONSTANT, equal, values[0, 0].tobytes()))
-        if previous and samples.may_be_copy(previous.group, group) and _same(previous.values, values):
+        if previous and samples.may_be_copy(previous.group, group) and same(previous.values, values):
             return _CodedGroup(group, values, Coding(COPIED, deep=previous.coding.deep))
         candidates: list[_CodedGroup] = []
         if group.top:
@@ -264,7 +254,7 @@ class Encoder:
             may_be_smaller = group.bits <= 8 and may_be_fallback(values, _size(candidates))
         elif below_learned:
             candidates.append(_plain(values, group, equal))
-            may_be_smaller = _is_small(values) or sample.has_pattern(group)
+            may_be_smaller = _is_small(values) or patches.has_pattern(group)
         if not candidates or may_be_smaller:
             other = _size(candidates) if candidates else _NOISE * values.size * group.bits / 8
             if below_learned and not _is_small(values):
@@ -283,7 +273,7 @@ class Encoder:
         image = TiledImage(memoryview(values), list(_grid(values)), self.model, NOT_ADAPTED, bits)
         adapted, coded = yield image, effort
         if adapted and effort > 1:
-            # The search has left out what does not pay, as far as its sample tells.
+            # The search has left out what does not pay, as far as it has looked.
             count = len(image.tiles)
             looked_at = min(_CHECKED_TILES, count)
             some = [place * count // looked_at for place in range(looked_at)]
@@ -362,22 +352,10 @@ def _tile_size(tile: CodedTile) -> int:
     return len(tile.lowpass) + sum(len(segment) for level in tile.segments for segment in level)
 
 
-def _channels_equal(values: NDArray[np.uint8]) -> bool:
-    """Whether the channels of a group are equal everywhere."""
-    import numpy as np
-
-    return values.shape[2] > 1 and _everywhere(lambda part: np.array_equal(part[..., :-1], part[..., 1:]), values)
-
-
-def is_constant(values: NDArray[np.uint8]) -> bool:
-    """Whether all pixels of `values`, uint8 [height, width, channels], are equal."""
-    return _everywhere(lambda part: bool((part == values[0, 0]).all()), values)
-
-
 def _is_small(values: NDArray[np.unsignedinteger]) -> bool:
     """Whether [height, width, channels] are so few pixels that all ways to code them are tried."""
     height, width, _ = values.shape
-    return bool(height * width <= SMALL)
+    return bool(height * width <= _SMALL_PIXELS)
 
 
 def _grid(values: NDArray[np.unsignedinteger]) -> TileGrid:
@@ -391,17 +369,6 @@ def _plain(values: NDArray[np.uint8], group: ChannelGroup, equal: bool) -> _Code
     first = next(iter(grid))
     sections = plain.pack(values, group.bits, grid, section_levels(level_count(first.height, first.width)))
     return _CodedGroup(group, values, Coding(PLAIN, equal), plain=sections)
-
-
-def _same(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
-    import numpy as np
-
-    return a.shape == b.shape and _everywhere(np.array_equal, a, b)
-
-
-def _everywhere(holds: Callable[..., bool], *values: NDArray[np.uint8]) -> bool:
-    """Whether something holds for all rows of `values`; a few rows are looked at first, and mostly tell that not."""
-    return all(holds(*(array[::step] for array in values)) for step in (_FEW_ROWS, 1))
 
 
 def may_be_fallback(values: NDArray[np.uint8], size: int) -> bool:
@@ -418,54 +385,6 @@ def may_be_fallback(values: NDArray[np.uint8], size: int) -> bool:
         height, width = width, height
     rows = values[:: max(1, height // 64)]
     return bool((rows[:, 1:] == rows[:, :-1]).all(axis=2).mean() > EQUAL_NEIGHBOURS)
-
-
-class _Sample:
-    """Patches from all over an image, put together: what they take tells which ways to code it are worth trying."""
-
-    def __init__(self, planes: Planes) -> None:
-        """planes: the image."""
-        self._image = planes
-        self._ways: dict[ChannelGroup, tuple[float, float]] = {}
-
-    @cached_property
-    def _patches(self) -> Planes:
-        """All of the sample; few images need it."""
-        rows, columns = (_patched(size) for size in self._image.values.shape[:2])
-        return self._image.part(rows, columns)
-
-    def plane(self, group: ChannelGroup) -> NDArray[np.unsignedinteger]:
-        """The values of a group in the sample."""
-        return self._patches.plane(group)
-
-    def lower_size(self, group: ChannelGroup) -> float:
-        """Bytes that a lower plane's group takes: as plain bits, or by a fallback coder where that finds a pattern."""
-        return min(self._lower_sizes(group))
-
-    def has_pattern(self, group: ChannelGroup) -> bool:
-        """Whether a fallback coder makes the values of a lower plane smaller than plain bits are."""
-        as_plain, by_fallback = self._lower_sizes(group)
-        return by_fallback < _PATTERN * as_plain
-
-    def _lower_sizes(self, group: ChannelGroup) -> tuple[float, float]:
-        """Bytes of a lower plane's group as plain bits, and by a fallback coder."""
-        if group not in self._ways:
-            values = self.plane(group)
-            if _channels_equal(values):
-                values = values[..., :1].copy()
-            as_plain = values.size * group.bits / 8
-            self._ways[group] = as_plain, len(fallback.encode_lower(values, group.bits, 0, as_plain))
-        return self._ways[group]
-
-
-def _patched(size: int) -> NDArray[np.intp]:
-    """The rows (or columns) of the patches of a sample: all, where they are no more."""
-    import numpy as np
-
-    if size <= _PATCHES * _PATCH:
-        return np.arange(size)
-    starts = np.arange(_PATCHES) * size // _PATCHES + (size // _PATCHES - _PATCH) // 2
-    return (starts // _ALIGNED * _ALIGNED + np.arange(_PATCH)[:, np.newaxis]).T.reshape(-1)
 
 
 def _group_sections(coded: list[_CodedGroup]) -> list[tuple[bytes, ...]]:

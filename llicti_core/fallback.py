@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import ImageFile
 
-SMALL = 1 << 18
+_SMALL_BYTES = 1 << 18
 """LZMA is tried for more bytes than this at effort 2 and 3 only: it takes its time, and wins where images are small."""
 
 _STEPS = ((1, 20, 1.3), (4, 80, 1.1), (6, 90, 1.05), (6, 100, 0.0))
@@ -63,7 +63,7 @@ def encode(pixels: NDArray[np.uint8], effort: int, other: float) -> bytes:
 
     def code(block: NDArray[np.uint8], other: float) -> bytes:
         candidates = _try_webp(block, _steps(block, effort), other)
-        small = block.size <= SMALL
+        small = block.size <= _SMALL_BYTES
         if small or not candidates:
             candidates.append(_deflated(block, 9 if small else 1))
         if small or (effort > 1 and min(map(len, candidates)) < _MAY_BE_LZMA * other):

@@ -10,7 +10,7 @@ from images import deep, photograph, smooth, ten_bits
 from numpy.typing import NDArray
 
 import llicti_core
-from llicti_core import encoder, fallback, plain
+from llicti_core import encoder, fallback, patches, plain
 from llicti_core.container import Coding, Header, find_section, pack_section
 from llicti_core.engines import native
 from llicti_core.errors import FormatError, TruncatedError
@@ -158,10 +158,10 @@ def test_patterns_are_found_anywhere() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (192, 192), (193, 223), (1000, 200), (5000, 31)])
-def test_samples(shape: tuple[int, int]) -> None:
+def test_patches(shape: tuple[int, int]) -> None:
     """They are of all parts of an image, and have no pixel twice."""
     for size in shape:
-        places = encoder._patched(size).tolist()
+        places = patches.places(size).tolist()
         assert places == sorted(set(places))
         assert len(places) == min(size, 192)
         assert places[-1] < size
@@ -170,8 +170,8 @@ def test_samples(shape: tuple[int, int]) -> None:
             assert places[0] < size / 6
             assert places[-1] >= size * 5 // 6
     values = np.arange(np.prod(shape), dtype=np.uint16).reshape(*shape, 1)
-    sample = encoder._Sample(Planes(values)).plane(ChannelGroup(0, DEEP_BITS, 0, 1, True))
-    assert sample.shape == (min(shape[0], 192), min(shape[1], 192), 1)
+    found = patches.Patches(Planes(values)).plane(ChannelGroup(0, DEEP_BITS, 0, 1, True))
+    assert found.shape == (min(shape[0], 192), min(shape[1], 192), 1)
 
 
 def test_the_model_codes_an_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
