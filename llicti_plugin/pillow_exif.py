@@ -15,6 +15,9 @@ RAW_PROFILE = "Raw profile type exif"
 _DIRECTORIES = (IFD.Exif, IFD.GPSInfo)
 """Directories that a tag of the main one points to."""
 
+MAIN_DIRECTORY = 0
+"""In place of the tag that points to a directory: the main one, to which none does."""
+
 OF_TIFF_FILES = frozenset(
     (
         *(254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 284, 288, 289, 290, 291, 292, 293),
@@ -53,6 +56,27 @@ def _of_tiff(im: Image.Image) -> bytes | None:
     except Exception:  # of any kind: a directory that Pillow cannot read
         return None
     return packed({tag: value for tag, value in items(exif) if tag not in OF_TIFF_FILES}, exif.endian)
+
+
+def kept_tags(im: Image.Image) -> set[tuple[int, int]]:
+    """Which tags of a TIFF file are in `exif_now(im)` as Pillow reads them: their directory and their number."""
+    stored = Image.Exif()
+    try:
+        read = im.getexif()
+        stored.load(exif_now(im) or b"")
+        wanted, found = dict(_entries(dict(items(read)))), dict(_entries(dict(items(stored))))
+    except Exception:  # of any kind: a directory that Pillow cannot read
+        return set()
+    return {place for place, value in wanted.items() if found.get(place) == value}
+
+
+def _entries(tags: Mapping[int, Any], directory: int = MAIN_DIRECTORY) -> Iterator[tuple[tuple[int, int], str]]:
+    """Every tag and its value as text, as in `content`, those of further directories under the tag of these."""
+    for tag, value in tags.items():
+        if isinstance(value, dict):
+            yield from _entries(value, int(tag))
+        else:
+            yield (directory, int(tag)), repr(value)
 
 
 def _unchanged(exif: Image.Exif, info: Mapping[Any, Any], read_from: bytes | None) -> bool:

@@ -9,9 +9,12 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from PIL import Image
+
 import llicti_core
 from llicti_plugin.cli import pnm, say
 from llicti_plugin.cli.batch import Failure
+from llicti_plugin.cli.depth import SUB_DIRECTORIES, SUB_DIRECTORIES_NOTE
 from llicti_plugin.cli.extras import how_to_install
 from llicti_plugin.pillow_exif import OF_TIFF_FILES, packed
 
@@ -227,6 +230,7 @@ def _tiff_metadata(page: Any) -> tuple[llicti_core.Metadata, tuple[str, ...]]:
     dpi = page.get_resolution(2) if 282 in page.tags and 283 in page.tags else None
     tags: dict[int, Any] = {}
     left_out = []
+    names: dict[int, str] = {}
     for tag in page.tags:
         if tag.code in OF_TIFF_FILES or tag.code == _ORIENTATION:
             continue
@@ -234,9 +238,14 @@ def _tiff_metadata(page: Any) -> tuple[llicti_core.Metadata, tuple[str, ...]]:
             left_out.append(tag.name)
         else:
             tags[tag.code] = tag.value
+            names[tag.code] = tag.name
     exif = packed(tags, page.parent.byteorder)
+    held = Image.Exif()
+    held.load(exif or b"")
+    left_out += [name for code, name in names.items() if code not in held]
     metadata = llicti_core.Metadata(bytes(icc) if icc else None, exif, bytes(xmp) if xmp else None, dpi=dpi)
-    return metadata, (f"not stored: tags {', '.join(left_out)}",) if left_out else ()
+    notes = (f"not stored: tags {', '.join(left_out)}",) if left_out else ()
+    return metadata, (SUB_DIRECTORIES_NOTE, *notes) if SUB_DIRECTORIES in page.tags else notes
 
 
 _READERS: dict[str, Callable[[bytes], Iterator[Picture]]] = {

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.ExifTags import IFD
 from PIL.PngImagePlugin import PngInfo
 
 import llicti_core
@@ -305,6 +306,56 @@ def test_previews_in_tiff_are_told(tmp_path: Path, capsys: Capture) -> None:
         writer.write(deep("uint8", 3)[::2, ::2], photometric="rgb", subfiletype=1)
     assert cli.main(["encode", str(tmp_path / "a.tif")]) == 0
     assert "of 2 pictures 1 stored" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float64"])
+def test_pictures_in_sub_directories_are_told(dtype: str, bigtiff: bool, stored: Stored) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file, bigtiff=bigtiff) as writer:
+        writer.write(deep(dtype, 3), photometric="rgb", subifds=1, metadata=None)
+        writer.write(deep(dtype, 3)[::2, ::2], photometric="rgb", metadata=None)
+    frames, said = stored(file.getvalue())
+    assert len(frames) == 1
+    assert same(frames[0], deep(dtype, 3))
+    assert said.endswith(": pictures in sub-directories (tag 330) are not stored\n")
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_tags_that_cannot_be_kept_are_told(bigtiff: bool, stored: Stored) -> None:
+    tifffile = pytest.importorskip("tifffile")
+
+    def told(*tag: Any, dtype: str = "uint8") -> str:
+        file = io.BytesIO()
+        with tifffile.TiffWriter(file, bigtiff=bigtiff) as writer:
+            writer.write(deep(dtype, 3), photometric="rgb", software=False, metadata=None, extratags=[(*tag, True)])
+        frames, said = stored(file.getvalue())
+        assert same(frames[0], deep(dtype, 3))
+        return said
+
+    for dtype in ("uint8", "uint16"):
+        for tag in ((33432, 2, 0, "A name"), (65000, 12, 3, (0.5, 1.5, 2.5)), (65000, 10, 1, (-1, 3))):
+            assert told(*tag, dtype=dtype) == ""
+        assert told(65000, 16, 1, 2**40, dtype=dtype).endswith(": not stored: Exif tags 65000\n")  # LONG8
+    assert told(65000, 17, 1, -1).endswith(": not stored: Exif tags 65000\n")  # SLONG8, which Pillow does not read
+    assert told(65000, 13, 1, 8).endswith(": not stored: Exif tags 65000\n")  # IFD, a place in the file
+    assert ": not stored: Exif tags IPTCNAA\n" in told(33723, 4, 2, (1, 2))  # of which Pillow reads one number
+    assert told(33432, 2, 0, "Ömer".encode()).endswith(": not stored: Exif tags Copyright\n")  # written with ? for Ö
+
+
+def test_exif_in_directories_of_its_own_is_looked_at(stored: Stored) -> None:
+    known = Image.Exif()
+    known[IFD.Exif] = {36867: "2020:01:01 00:00:00"}
+    known[IFD.GPSInfo] = {18: "WGS-84"}
+    data = picture("TIFF", Image.new("L", (2, 2)), exif=known.tobytes())
+    assert stored(data)[1] == ""
+    for tag, kind, name in ((36867, 2, "DateTimeOriginal"), (18, 2, "GPSMapDatum")):
+        at = data.index(struct.pack("<HH", tag, kind)) + 2
+        other = data[:at] + struct.pack("<H", 99) + data[at + 2 :]  # a type that nothing knows
+        assert stored(other)[1].endswith(f": not stored: Exif tags {name}\n")
+    at = data.index(struct.pack("<HHI", IFD.GPSInfo, 4, 1)) + 8
+    assert "Exif tags GPSInfo" in stored(data[:at] + b"\xff\xff\xff\x7f" + data[at + 4 :])[1]
 
 
 def test_palette_of_16_bits(stored: Stored) -> None:

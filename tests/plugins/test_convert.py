@@ -358,6 +358,14 @@ def test_replace_keeps_what_is_not_stored_whole(tmp_path: Path) -> None:
     assert result.notes == ("not stored: chunks tIME",)
     assert "tIME" in (result.reason or "")
     assert tree(tmp_path) == ["a.llc", "a.png"]
+    exif = Image.Exif()
+    exif[315] = "A name"
+    data = photograph(tmp_path / "tiff" / "a.tif", exif=exif).read_bytes()
+    at = data.index(b"\x3b\1\2\0") + 2
+    (tmp_path / "tiff" / "a.tif").write_bytes(data[:at] + b"\x63" + data[at + 1 :])  # of a type that nothing knows
+    result = converted([tmp_path / "tiff"], tmp_path / "tiff", replace=True)["a.tif"]
+    assert (result.status, result.removed, result.notes) == (CONVERTED, False, ("not stored: Exif tags Artist",))
+    assert tree(tmp_path / "tiff") == ["a.llc", "a.tif"]
     # The way back likewise.
     text = llicti_core.Metadata(comment=b"\xff no UTF-8")
     (tmp_path / "b.llc").write_bytes(llicti_core.encode(images.smooth(9, 9), metadata=text))
