@@ -150,7 +150,12 @@ def decode(
     "--effort", type=click.IntRange(0, 3), default=1, show_default=True, help="Work that goes into adapting the model."
 )
 @click.option("--lossy", is_flag=True, help="Take files of lossy formats, such as JPEG, too.")
-@click.option("--replace", is_flag=True, help="Remove each source that is kept whole, after the new file is compared.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Remove each source that is kept whole, after the new file is compared. Not before version 0.1.0: until then "
+    "a later version may be unable to read the files.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite files that were not made of these sources.")
 @click.option(
     "--workers",
