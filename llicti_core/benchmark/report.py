@@ -72,12 +72,22 @@ def machine() -> dict[str, Any]:
     }
 
 
+_CPUINFO = Path("/proc/cpuinfo")
+
+
 def _processor() -> str:
+    """The processor's name, with family and model where Linux tells them: names alone can be those of several."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = _CPUINFO.read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    fields: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    parts = [fields.get("model name", "")]
+    parts += [f"{word} {fields[key]}" for word, key in (("family", "cpu family"), ("model", "model")) if key in fields]
+    return ", ".join(part for part in parts if part)
 
 
 def _versions() -> dict[str, str]:

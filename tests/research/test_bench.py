@@ -52,6 +52,15 @@ def deep(tmp_path: Path) -> Path:
     return folder
 
 
+def test_the_processor_is_told_with_family_and_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "_CPUINFO", tmp_path / "cpuinfo")
+    core = "vendor_id\t: AuthenticAMD\ncpu family\t: 23\nmodel\t\t: 1\nmodel name\t: AMD EPYC\nstepping\t: 2\n\n"
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\n" + core + "processor\t: 1\n" + core.replace("23", "25"))
+    assert report.machine()["processor"] == "AMD EPYC, family 23, model 1"
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")  # as on aarch64
+    assert report.machine()["processor"] == ""
+
+
 def test_a_folder_s_photographs_are_read_with_all_their_bits(photographs: Path, deep: Path) -> None:
     (deep / "c.png").rename(photographs / "c.png")
     small, large = photos.read(photographs, None)
