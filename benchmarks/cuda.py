@@ -171,12 +171,12 @@ def compare(report: Report, photos: Path, end: float) -> int:
     of the CPU's search and of the GPU's; photographs of more than eight bits as such, too."""
     engine = CudaEngine()
     count = differing = 0
-    for name, colour in itertools.chain(read_photos(photos), read_deep(photos)):
-        grey = np.ascontiguousarray(colour[..., 1:2])
-        colour = np.ascontiguousarray(colour)
-        images = {"colour": tiled(colour), "grey": tiled(grey)} | {model: tiled(colour, model) for model in MODELS[1:]}
-        images["adapted"] = tiled(colour, "default", adaptation.fit(tiled(colour), 1, os.cpu_count() or 1))
-        images["adapted on the device"] = tiled(colour, "default", *search.fit([tiled(colour)], 1, "cuda"))
+    for name, color in itertools.chain(read_photos(photos), read_deep(photos)):
+        grey = np.ascontiguousarray(color[..., 1:2])
+        color = np.ascontiguousarray(color)
+        images = {"colour": tiled(color), "grey": tiled(grey)} | {model: tiled(color, model) for model in MODELS[1:]}
+        images["adapted"] = tiled(color, "default", adaptation.fit(tiled(color), 1, os.cpu_count() or 1))
+        images["adapted on the device"] = tiled(color, "default", *search.fit([tiled(color)], 1, "cuda"))
         wrong = []
         for kind, image in images.items():
             coded = native.NativeEngine().encode(image, os.cpu_count() or 1)

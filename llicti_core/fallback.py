@@ -1,4 +1,4 @@
-"""Fallback coding: channels by a well-kept coder, lossless WebP's, LZMA's or deflate's (docs/format.md, 8.4)."""
+"""Fallback coders: lossless WebP's, LZMA's and deflate's, for channels that no model codes (docs/format.md, 8.4)."""
 
 from __future__ import annotations
 

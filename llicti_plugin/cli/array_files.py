@@ -141,15 +141,15 @@ def _squeezed(pixels: NDArray[Any]) -> NDArray[Any]:
 def _layout(frame: Frame) -> dict[str, Any]:
     """How TIFF describes the channels of an image."""
     channels = frame.channels
-    colours = 3 if channels in (3, 4) else 1
+    colors = 3 if channels in (3, 4) else 1
     alpha = {"La": _PREMULTIPLIED, "RGBa": _PREMULTIPLIED, "LA": _ALPHA, "RGBA": _ALPHA}.get(frame.mode)
     if alpha is None:
-        alpha = _ALPHA if channels == colours + 1 else _UNSPECIFIED
-    layout: dict[str, Any] = {"photometric": "rgb" if colours == 3 else "minisblack"}
+        alpha = _ALPHA if channels == colors + 1 else _UNSPECIFIED
+    layout: dict[str, Any] = {"photometric": "rgb" if colors == 3 else "minisblack"}
     if channels > 1:
         layout["planarconfig"] = "contig"
-    if channels > colours:
-        layout["extrasamples"] = [alpha] + [_UNSPECIFIED] * (channels - colours - 1)
+    if channels > colors:
+        layout["extrasamples"] = [alpha] + [_UNSPECIFIED] * (channels - colors - 1)
     return layout
 
 

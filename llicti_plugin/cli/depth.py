@@ -61,7 +61,7 @@ _PNG_OF_SRGB = {b"sRGB", b"cHRM"}
 def _png(im: ImageFile, file: IO[bytes]) -> Finding:
     """PNG, 11.2.1: the bit depth and colour type in IHDR; 11.3: ancillary chunks, whose first letter is small."""
     file.seek(24)
-    depth, colour = file.read(2)
+    depth, color = file.read(2)
     kinds = [kind for kind in _png_chunks(file) if kind[0] & 32]
     stored = _PNG_STORED - {b"pHYs"} if "aspect" in im.info else _PNG_STORED
     left_out = {kind: None for kind in kinds if kind not in stored | _PNG_OF_FRAMES}
@@ -72,7 +72,7 @@ def _png(im: ImageFile, file: IO[bytes]) -> Finding:
     )
     if depth == 16 and im.mode == "I":  # as Pillow before 11 reads grey
         notes += ("its samples of 16 bits are stored as they are, int32",)
-    return Finding(samples_of(16) if depth == 16 and colour != 0 else "", notes)
+    return Finding(samples_of(16) if depth == 16 and color != 0 else "", notes)
 
 
 def _png_chunks(file: IO[bytes]) -> Iterator[bytes]:
@@ -231,7 +231,7 @@ def _jpeg_2000(im: ImageFile, file: IO[bytes]) -> Finding:
     (components,) = struct.unpack(">H", siz[40:42])
     precisions = file.read(3 * components)[::3]
     bits, signed = max(1 + (value & 127) for value in precisions), any(value & 128 for value in precisions)
-    notes = tuple(_colour_spaces(file))
+    notes = tuple(_color_spaces(file))
     if not signed and (bits == 8 or (bits == 16 and components == 1)) and len(set(precisions)) == 1:
         return Finding("", notes)
     if bits > 8 and components > 1:
@@ -239,7 +239,7 @@ def _jpeg_2000(im: ImageFile, file: IO[bytes]) -> Finding:
     return Finding(f"its samples have {bits} bits{' and a sign' if signed else ''}, which Pillow scales", notes)
 
 
-def _colour_spaces(file: IO[bytes]) -> Iterator[str]:
+def _color_spaces(file: IO[bytes]) -> Iterator[str]:
     """What cannot be stored of the colour spaces that a JPEG 2000 or AVIF file states by number.
 
     JPEG 2000, I.5.3.3: 16 is sRGB, 17 grey, 18 YCC of sRGB. ITU-T H.273: primaries and transfer characteristics 1 are
@@ -266,7 +266,7 @@ def _avif(im: ImageFile, file: IO[bytes]) -> Finding:
             file.seek(box.start + 2)
             flags = file.read(1)[0]
             bits = max(bits, 8 if not flags & 64 else 12 if flags & 32 else 10)
-    return Finding(samples_of(bits) if bits > 8 else "", tuple(_colour_spaces(file)))
+    return Finding(samples_of(bits) if bits > 8 else "", tuple(_color_spaces(file)))
 
 
 def _sgi(im: ImageFile, file: IO[bytes]) -> Finding:

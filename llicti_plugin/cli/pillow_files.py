@@ -108,24 +108,24 @@ def _same(a: Image.Image, b: Image.Image) -> bool:
         return True
     assert b.palette is not None
     alpha = b.palette.mode == "RGBA"
-    colours = _colours(b, alpha)
-    return _colours(a, alpha)[: len(colours)] == colours
+    colors = _colors(b, alpha)
+    return _colors(a, alpha)[: len(colors)] == colors
 
 
 def _samples(image: Image.Image) -> bytes:
     return image.tobytes("raw", "I;16") if image.mode == "I;16B" else image.tobytes()
 
 
-def _colours(image: Image.Image, alpha: bool) -> list[tuple[int, ...]]:
+def _colors(image: Image.Image, alpha: bool) -> list[tuple[int, ...]]:
     """The entries of a palette, with alpha where that is asked for; files have that as a transparency."""
     assert image.palette is not None
     if alpha and image.palette.mode == "RGBA":
         values, size = image.getpalette("RGBA") or [], 4
     else:
         values, size = image.getpalette("RGB") or [], 3
-    colours = [tuple(values[at : at + size]) for at in range(0, len(values), size)]
+    colors = [tuple(values[at : at + size]) for at in range(0, len(values), size)]
     if not alpha or size == 4:
-        return colours
+        return colors
     alphas = image.info.get("transparency", b"")
     alphas = alphas if isinstance(alphas, bytes) else b"\xff" * alphas + b"\0"
-    return [(*colour, opacity) for colour, opacity in zip(colours, alphas.ljust(len(colours), b"\xff"), strict=False)]
+    return [(*color, opacity) for color, opacity in zip(colors, alphas.ljust(len(colors), b"\xff"), strict=False)]
