@@ -16,7 +16,7 @@ from images import photograph, smooth
 from random_models import random_adaptation
 
 from llicti_core import models
-from llicti_core.engines.base import Engine
+from llicti_core.engines.base import NOT_ADAPTED, Engine, TiledImage
 from llicti_core.engines.native import NativeEngine, instruction_sets
 from llicti_core.engines.reference import ReferenceEngine
 from llicti_core.models import Model
@@ -121,6 +121,16 @@ def test_default_model_codes_alike_at_every_thread_count() -> None:
     case = Case(smooth(300, 180, 3, 1), models.load(), tile_log2=9)
     for threads in (1, 2, 5):
         check(case, threads, reference=False)
+
+
+def test_an_image_without_tiles_has_nothing_to_code() -> None:
+    pixels = smooth(8, 8)
+    image = TiledImage(memoryview(pixels), [], models.load(), NOT_ADAPTED)
+    engines: list[Engine] = [ReferenceEngine(), *NATIVE]
+    for engine in engines:
+        assert engine.encode(image, 2) == []
+        engine.decode(image, [], 2)
+    assert (pixels == smooth(8, 8)).all()
 
 
 def test_the_environment_chooses_the_instruction_set(tmp_path: Path) -> None:

@@ -187,6 +187,7 @@ void run_interruptibly(Work work) {
 // after the other with their streams side by side. No more threads are started than there is work for.
 template <class Code>
 void for_each_tile(const std::vector<TileRect>& tiles, int threads, Interruption& interruption, Code code) {
+    if (tiles.empty()) return;
     const int count = int(tiles.size());
     int useful = count;
     for (const TileRect& tile : tiles) useful = std::max(useful, stream_count(tile.height));
