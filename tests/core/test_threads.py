@@ -17,7 +17,9 @@ import pytest
 from images import noise, smooth
 
 import llicti_core
-from llicti_core import DecodeOptions, threads
+from llicti_core import DecodeOptions, models, threads
+from llicti_core.engines.base import NOT_ADAPTED, TiledImage, TileRect
+from llicti_core.engines.native import NativeEngine
 
 MANY = 2**16
 
@@ -148,6 +150,29 @@ def test_signals_that_raise_nothing_end_nothing() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert seen
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers that send signals")
+def test_what_a_signal_handler_raises_comes_before_damage_found_earlier() -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped
+
+    pixels = _slow()
+    tiles = [TileRect(0, 0, 1136, 1200), TileRect(1136, 0, 64, 1200)]
+    image = TiledImage(memoryview(pixels), tiles, models.load(), NOT_ADAPTED)
+    sound, damaged = NativeEngine().encode(image, 2)  # one decodes for long, the other one fails at once
+    damaged = damaged._replace(segments=[[b""] * len(streams) for streams in damaged.segments])
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    try:
+        with pytest.raises(Stopped):
+            NativeEngine("generic").decode(image, [sound, damaged], 2)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 # Calls of several threads

@@ -159,7 +159,7 @@ Pixels tile_pixels(const Pixels& pixels, const TileRect& tile) {
 }
 
 // Runs work(interruption) without the interpreter's lock. Where a signal handler raises, as Python's own does for
-// Ctrl-C, the work ends early and its exception goes on.
+// Ctrl-C, the work ends early and its exception goes on, even where the work has failed before.
 template <class Work>
 void run_interruptibly(Work work) {
     PyThreadState* state = PyEval_SaveThread();
@@ -176,11 +176,8 @@ void run_interruptibly(Work work) {
         failure = std::current_exception();
     }
     PyEval_RestoreThread(state);
-    try {
-        if (failure) std::rethrow_exception(failure);
-    } catch (const Interrupted&) {
-        throw nb::python_error();  // the one that the handler raised
-    }
+    if (PyErr_Occurred()) throw nb::python_error();  // the one that the handler raised
+    if (failure) std::rethrow_exception(failure);
 }
 
 // Calls code(tile, pool) for every tile: whole tiles side by side while there are enough of them, and the rest one
