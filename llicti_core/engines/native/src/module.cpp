@@ -265,7 +265,7 @@ nb::tuple fit_slopes(const ConstPixelArray& array, const PackedModel& packed, in
     if (numbers.size() != twin.size()) throw std::invalid_argument("not so many numbers");
     twin.set(numbers, false);
     for (float& share : twin.network().share) share = 1 - 256.0f / 65536;
-    FloatGradient& gradient = twin.clear_gradient(true, true);
+    FloatGradient& gradient = twin.clear_gradient(true);
     std::vector<float> inputs, edges[4], residuals;
     double bits = 0;
     ContextBlock block{};

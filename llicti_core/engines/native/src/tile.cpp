@@ -83,8 +83,7 @@ int segment_kind(int levels, int level, int network, int channels) {
     return level >= kCoarseLevel ? 0 : 1 + (finer - 1 - level) * (channels == 1 ? 1 : 2) + network;
 }
 
-// Calls code(Pass, first of its channels, Band) for what a level's `network` codes, in order; bands without pixels and
-// passes all of whose channels are constant are left out.
+// A network, and which channels it codes.
 struct PassPlan {
     int network, first_channel, channels;
 };

@@ -226,7 +226,7 @@ private:
                 }
             }
             twin_.set(seen, scope == Scope::kOutputs);
-            FloatGradient& gradient = twin_.clear_gradient(scope == Scope::kAll, true);
+            FloatGradient& gradient = twin_.clear_gradient(scope == Scope::kAll);
             int contexts = 0;
             for (int i = 0; i < batch; i++, turn++) {
                 const ContextBlock* block = &drawn;

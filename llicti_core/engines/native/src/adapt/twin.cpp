@@ -161,10 +161,10 @@ void Twin::set_outputs(const float* numbers) {
     }
 }
 
-FloatGradient& Twin::clear_gradient(bool hidden_weights, bool output_weights) {
+FloatGradient& Twin::clear_gradient(bool hidden_weights) {
     gradient_.weight.clear();
     for (size_t i = 0; i < layers_.size(); i++) {
-        const bool wanted = i + 1 < layers_.size() ? hidden_weights : output_weights;
+        const bool wanted = hidden_weights || i + 1 == layers_.size();
         std::vector<float>& weight = layers_[i].weight_gradient;
         if (wanted) std::fill(weight.begin(), weight.end(), 0.0f);
         gradient_.weight.push_back(wanted ? weight.data() : nullptr);

@@ -28,17 +28,17 @@ public:
     const std::vector<ArrayPlace>& arrays() const { return arrays_; }
     size_t size() const { return size_; }
 
-    // The network changed by `numbers`, as a smooth function of them. cached: see FloatNetwork; then `base` says
-    // whether biases are without the model's own, which rows have already.
+    // The network changed by `numbers`, as a smooth function of them. cached: see FloatNetwork; then biases of the last
+    // hidden layer are without the model's own, which rows have already.
     void set(const Numbers& numbers, bool cached);
     // And as integers make it of whole numbers.
     void set_exactly(const std::vector<int8_t>& numbers, bool cached);
     const FloatNetwork& network() const { return network_; }
     FloatNetwork& network() { return network_; }
 
-    // Slopes by the float network's parameters. `weights`: whether those of weights are wanted, of all layers or of the
-    // output layer alone.
-    FloatGradient& clear_gradient(bool hidden_weights, bool output_weights);
+    // Slopes by the float network's parameters. hidden_weights: whether those of hidden layers' weights are wanted, as
+    // those of the output layer's always are.
+    FloatGradient& clear_gradient(bool hidden_weights);
     // And by the numbers.
     void find_slopes(Numbers& slopes) const;
 
