@@ -33,7 +33,7 @@ def coded_size(image: TiledImage) -> int:
 
 
 class Slopes(NamedTuple):
-    """See fit_slopes in module.cpp."""
+    """See fit_slopes.cpp."""
 
     inputs: Floats
     upper: Floats

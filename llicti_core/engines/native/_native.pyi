@@ -1,4 +1,4 @@
-"""The compiled module; see src/module.cpp."""
+"""The compiled module; see src/module.cpp and src/fit_slopes.cpp."""
 
 class PackedModel:
     def __init__(self, bands: list[tuple[object, ...]], networks: list[list[list[tuple[object, ...]]]]) -> None: ...

@@ -1,19 +1,16 @@
 // Python bindings: packs models, and codes lists of tiles without the interpreter's lock.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
+#include "bindings.hpp"
+
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <cstring>
 #include <exception>
-#include <memory>
-#include <mutex>
 #include <stdexcept>
 
 #include "adapt/optimiser.hpp"
 #include "adapt/payload.hpp"
-#include "adapt/twin.hpp"
 #include "adaptation.hpp"
 #include "dispatch.hpp"
 #include "plain.hpp"
@@ -21,7 +18,6 @@
 #include "threads.hpp"
 #include "tile.hpp"
 
-namespace nb = nanobind;
 using namespace llicti;
 
 namespace {
@@ -29,9 +25,6 @@ namespace {
 using Int8Array = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
 using Int32Array = nb::ndarray<const int32_t, nb::c_contig, nb::device::cpu>;
 using ByteArray = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-// Of uint8, or of uint16 where values have kDeepBits.
-using PixelArray = nb::ndarray<nb::ndim<3>, nb::c_contig, nb::device::cpu>;
-using ConstPixelArray = nb::ndarray<nb::ro, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
 // weight [out, in], bias [out] or [levels, out], multiplier [out].
 Layer make_layer(const Int8Array& weight, const Int32Array& bias, const Int32Array& multiplier) {
@@ -51,86 +44,76 @@ Layer make_layer(const Int8Array& weight, const Int32Array& bias, const Int32Arr
     return layer;
 }
 
-// A model, and its networks as kernels want them.
-class PackedModel {
-public:
-    // bands: (phase, neighbours of (phase, row, column), further luma places, nearest). networks: luma and chroma, of
-    // each band the layers of (weight, bias, multiplier).
-    PackedModel(const nb::list& bands, const nb::list& networks) {
-        for (size_t b = 0; b < kBands; b++) read_band(nb::cast<nb::tuple>(bands[b]), model_.bands[b]);
-        for (size_t n = 0; n < kNetworks; n++) {
-            const auto by_band = nb::cast<nb::list>(networks[n]);
-            for (size_t b = 0; b < kBands; b++) {
-                const Band& band = model_.bands[b];
-                const int known = int(band.neighbours.size());
-                const int inputs = n == kLuma ? known + 6 : 3 * known + int(band.more_luma.size()) + 13;
-                read_network(nb::cast<nb::list>(by_band[b]), inputs, kOutputs[n], model_.networks[n][b]);
-            }
-        }
-        if (!within_bounds(model_.networks)) throw std::invalid_argument("the model can overflow 32 bits");
+std::vector<Place> read_places(nb::handle list) {
+    std::vector<Place> places;
+    for (const auto& place : nb::cast<std::vector<std::vector<int>>>(list)) {
+        places.push_back({place.at(0), place.at(1), place.at(2)});
     }
+    return places;
+}
 
-    const Model& model() const { return model_; }
-
-    // Changed as `adaptation` says, for `kernels`. Throws FormatProblem.
-    std::shared_ptr<const PackedNetworks> packed(const Kernels& kernels, const nb::bytes& adaptation, int channels) {
-        if (!adaptation.size()) {
-            const std::lock_guard<std::mutex> lock(mutex_);
-            if (kernels_ == &kernels) return packed_;
-        }
-        const auto* payload = static_cast<const uint8_t*>(adaptation.data());
-        const Networks networks = adapt(model_, payload, adaptation.size(), channels);
-        auto packed = std::make_shared<PackedNetworks>();
-        for (size_t n = 0; n < kNetworks; n++) {
-            for (size_t b = 0; b < kBands; b++) kernels.pack(networks[n][b], NetworkKind(n), (*packed)[n][b]);
-        }
-        if (!adaptation.size()) {
-            const std::lock_guard<std::mutex> lock(mutex_);
-            packed_ = packed;
-            kernels_ = &kernels;
-        }
-        return packed;
+void read_band(const nb::tuple& from, Band& band) {
+    band.phase = nb::cast<int>(from[0]);
+    band.neighbours = read_places(from[1]);
+    band.more_luma = read_places(from[2]);
+    const auto nearest = nb::cast<std::vector<int>>(from[3]);
+    std::copy_n(nearest.begin(), 4, band.nearest.begin());
+    if (3 * band.neighbours.size() + band.more_luma.size() > kMaxKnown) {
+        throw std::invalid_argument("too many neighbours");
     }
+}
 
-private:
-    static std::vector<Place> read_places(nb::handle list) {
-        std::vector<Place> places;
-        for (const auto& place : nb::cast<std::vector<std::vector<int>>>(list)) {
-            places.push_back({place.at(0), place.at(1), place.at(2)});
-        }
-        return places;
+void read_network(const nb::list& layers, int inputs, int outputs, Network& network) {
+    int in = inputs;
+    for (nb::handle item : layers) {
+        const auto layer = nb::cast<nb::tuple>(item);
+        network.layers.push_back(
+            make_layer(nb::cast<Int8Array>(layer[0]), nb::cast<Int32Array>(layer[1]), nb::cast<Int32Array>(layer[2])));
+        if (network.layers.back().in != in) throw std::invalid_argument("a layer has another number of inputs");
+        in = network.layers.back().out;
     }
+    if (network.layers.size() < 2 || in != outputs) throw std::invalid_argument("a network lacks layers");
+    network.gain.assign(size_t(kBiasLevels) * size_t(outputs), 0);
+    network.bias = network.gain;
+}
 
-    static void read_band(const nb::tuple& from, Band& band) {
-        band.phase = nb::cast<int>(from[0]);
-        band.neighbours = read_places(from[1]);
-        band.more_luma = read_places(from[2]);
-        const auto nearest = nb::cast<std::vector<int>>(from[3]);
-        std::copy_n(nearest.begin(), 4, band.nearest.begin());
-        if (3 * band.neighbours.size() + band.more_luma.size() > kMaxKnown) {
-            throw std::invalid_argument("too many neighbours");
+}  // namespace
+
+PackedModel::PackedModel(const nb::list& bands, const nb::list& networks) {
+    for (size_t b = 0; b < kBands; b++) read_band(nb::cast<nb::tuple>(bands[b]), model_.bands[b]);
+    for (size_t n = 0; n < kNetworks; n++) {
+        const auto by_band = nb::cast<nb::list>(networks[n]);
+        for (size_t b = 0; b < kBands; b++) {
+            const Band& band = model_.bands[b];
+            const int known = int(band.neighbours.size());
+            const int inputs = n == kLuma ? known + 6 : 3 * known + int(band.more_luma.size()) + 13;
+            read_network(nb::cast<nb::list>(by_band[b]), inputs, kOutputs[n], model_.networks[n][b]);
         }
     }
+    if (!within_bounds(model_.networks)) throw std::invalid_argument("the model can overflow 32 bits");
+}
 
-    static void read_network(const nb::list& layers, int inputs, int outputs, Network& network) {
-        int in = inputs;
-        for (nb::handle item : layers) {
-            const auto layer = nb::cast<nb::tuple>(item);
-            network.layers.push_back(make_layer(nb::cast<Int8Array>(layer[0]), nb::cast<Int32Array>(layer[1]),
-                                                nb::cast<Int32Array>(layer[2])));
-            if (network.layers.back().in != in) throw std::invalid_argument("a layer has another number of inputs");
-            in = network.layers.back().out;
-        }
-        if (network.layers.size() < 2 || in != outputs) throw std::invalid_argument("a network lacks layers");
-        network.gain.assign(size_t(kBiasLevels) * size_t(outputs), 0);
-        network.bias = network.gain;
+std::shared_ptr<const PackedNetworks> PackedModel::packed(const Kernels& kernels, const nb::bytes& adaptation,
+                                                          int channels) {
+    if (!adaptation.size()) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (kernels_ == &kernels) return packed_;
     }
+    const auto* payload = static_cast<const uint8_t*>(adaptation.data());
+    const Networks networks = adapt(model_, payload, adaptation.size(), channels);
+    auto packed = std::make_shared<PackedNetworks>();
+    for (size_t n = 0; n < kNetworks; n++) {
+        for (size_t b = 0; b < kBands; b++) kernels.pack(networks[n][b], NetworkKind(n), (*packed)[n][b]);
+    }
+    if (!adaptation.size()) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        packed_ = packed;
+        kernels_ = &kernels;
+    }
+    return packed;
+}
 
-    Model model_;
-    std::mutex mutex_;                  // of the two that follow: calls of several threads share a model
-    const Kernels* kernels_ = nullptr;  // that the model itself is packed for
-    std::shared_ptr<const PackedNetworks> packed_;
-};
+namespace {
 
 TileRect cast_tile(nb::handle tile) {
     const auto v = nb::cast<std::vector<int>>(tile);
@@ -141,17 +124,6 @@ std::vector<TileRect> cast_tiles(const nb::list& tiles) {
     std::vector<TileRect> out;
     for (nb::handle tile : tiles) out.push_back(cast_tile(tile));
     return out;
-}
-
-// Pixels is a view for reading and writing; nobody writes to what was cast from an array for reading.
-template <class Array>
-Pixels cast_pixels(const Array& array) {
-    const bool deep = array.dtype() == nb::dtype<uint16_t>();
-    if (!deep && array.dtype() != nb::dtype<uint8_t>())
-        throw std::invalid_argument("pixels are neither uint8 nor uint16");
-    auto* first = static_cast<uint8_t*>(const_cast<void*>(static_cast<const void*>(array.data())));
-    const auto stride = ptrdiff_t(array.shape(1) * array.shape(2) * (deep ? 2 : 1));
-    return {first, stride, int(array.shape(0)), int(array.shape(1)), int(array.shape(2)), deep};
 }
 
 Pixels tile_pixels(const Pixels& pixels, const TileRect& tile) {
@@ -245,61 +217,6 @@ nb::bytes fit(const ConstPixelArray& array, const nb::list& tile_list, const Pac
         payload = fitting::fit(tiles, packed.model(), work, kernels, pool);
     });
     return nb::bytes(payload.data(), payload.size());
-}
-
-// What the search makes of a band of one level of `array`, so that tests can compare it: inputs [pixels, inputs], upper
-// and lower ends [channels, pixels], residuals [pixels], bits, and their slopes by the network's `numbers`; all
-// float32.
-nb::tuple fit_slopes(const ConstPixelArray& array, const PackedModel& packed, int network, int band, int level,
-                     const std::vector<float>& numbers, int sets, int precision, const std::string& isa) {
-    using namespace fitting;
-    const FitKernels& kernels = find_fit_kernels(isa);
-    const Network& model = packed.model().networks.at(size_t(network)).at(size_t(band));
-    const Pixels pixels = cast_pixels(array);
-    const Sample sample({pixels}, packed.model());
-    Interruption never([] { return false; });
-    ThreadPool pool(1, never);
-    const int blocks = int((int64_t(pixels.height) * pixels.width + kContexts - 1) / kContexts);
-    const ValueBounds bounds = look_around(sample, kernels, 2 * blocks, 0, pool).bounds;
-    Twin twin(model, network == kChroma ? 2 : 1, sets, precision);
-    if (numbers.size() != twin.size()) throw std::invalid_argument("not so many numbers");
-    twin.set(numbers, false);
-    for (float& share : twin.network().share) share = 1 - 256.0f / 65536;
-    FloatGradient& gradient = twin.clear_gradient(true);
-    std::vector<float> inputs, edges[4], residuals;
-    double bits = 0;
-    ContextBlock block{};
-    block.rows.resize(size_t(padded(model.layers[0].in)));
-    const LevelView view = level_view(pixels, level);
-    const int columns = (view.width + 1) / 2, groups = (view.height + 1) / 2 * columns;
-    const std::vector<int> places = sample.seen(band, network == kChroma);
-    const auto patch = std::make_unique<Patch>();
-    for (int first = 0; first < groups; first += kContexts) {
-        Spot spots[kContexts];
-        const int count = std::min(kContexts, groups - first);
-        for (int i = 0; i < kContexts; i++) {
-            const int group = first + (i < count ? i : 0);
-            spots[i] = {&view, group / columns, group % columns};
-        }
-        sample.look_at(kernels, std::min(level, sets - 1), count, spots, places, *patch);
-        kernels.see(sample.view(band), *patch, network == kChroma, bounds, sample.extra(), block);
-        for (size_t p = 0; p < kContexts; p++) {
-            if (block.counted.of[p] == 0) continue;
-            for (size_t k = 0; k < size_t(model.layers[0].in); k++) inputs.push_back(block.rows[k].of[p]);
-            for (size_t c = 0; c < 2; c++) {
-                edges[c].push_back(block.upper[c].of[p]);
-                edges[2 + c].push_back(block.lower[c].of[p]);
-            }
-            residuals.push_back(block.residual.of[p]);
-        }
-        bits += kernels.evaluate(twin.network(), block, nullptr);
-        kernels.evaluate(twin.network(), block, &gradient);
-    }
-    Numbers slopes;
-    twin.find_slopes(slopes);
-    const auto bytes = [](const std::vector<float>& v) { return nb::bytes(v.data(), v.size() * sizeof(float)); };
-    return nb::make_tuple(bytes(inputs), bytes(edges[0]), bytes(edges[1]), bytes(edges[2]), bytes(edges[3]),
-                          bytes(residuals), bits, bytes(slopes));
 }
 
 // Returns bounds and segments of every tile.
@@ -413,8 +330,7 @@ NB_MODULE(_native, module) {
                nb::arg("isa"));
     module.def("adapted", &adapted, nb::arg("model"), nb::arg("adaptation"), nb::arg("channels"));
     module.def("pack_numbers", &pack_numbers, nb::arg("sets"), nb::arg("precision"), nb::arg("arrays"));
-    module.def("fit_slopes", &fit_slopes, nb::arg("pixels"), nb::arg("model"), nb::arg("network"), nb::arg("band"),
-               nb::arg("level"), nb::arg("numbers"), nb::arg("sets"), nb::arg("precision"), nb::arg("isa"));
+    define_fit_slopes(module);
     module.def("encode", &encode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("adaptation"), nb::arg("model"),
                nb::arg("threads"), nb::arg("isa"));
     module.def("decode", &decode, nb::arg("pixels"), nb::arg("tiles"), nb::arg("coded"), nb::arg("adaptation"),
