@@ -30,6 +30,7 @@ from llicti_core.spec import (
     GAIN_SHIFT,
     HIDDEN_BIAS_SHIFT,
     HIDDEN_SHIFT,
+    INPUT_MIN,
     MAX_SPREAD_INDEX,
     OUTPUT_SHIFT,
     WEIGHT_MAX,
@@ -188,8 +189,8 @@ class Twin:
             bias = layer.bias
             if biases:
                 bias = bias + _by_level([_bias_change(layer, self._of(numbers, array)) for array in biases])
-            reach = reach * (ACTIVATION_MAX if number else ACTIVATION_MAX + 1) + bias.abs().amax(1)
-            fits = (3 * reach < 2**31) & (reach * layer.multiplier.squeeze(2) < 2**31 - 2**14)
+            reach = reach * (ACTIVATION_MAX if number else -INPUT_MIN) + bias.abs().amax(1)
+            fits = (3 * reach < 2**31) & (reach * layer.multiplier.squeeze(2) < 2**31 - 2**HIDDEN_SHIFT)
             for array in weights + biases:
                 part = self._of(numbers, array)
                 part *= fits.view(*fits.shape, *(1,) * (part.ndim - 2))
@@ -231,7 +232,7 @@ class Twin:
             torch.stack([self._of(numbers, array) for array in self.arrays_of(kind, self.depth)], 1)
             for kind in (GAIN, BIAS)
         )
-        return Network(layers, (64 + gain) / (1 << GAIN_SHIFT + FINE_SHIFT), bias / 2)
+        return Network(layers, ((1 << GAIN_SHIFT) + gain) / (1 << GAIN_SHIFT + FINE_SHIFT), bias / 2)
 
 
 class _Layer(NamedTuple):

@@ -5,39 +5,13 @@
 #include <cstdlib>
 #include <string>
 
+#include "adapted_arrays.hpp"
 #include "problem.hpp"
 
 namespace llicti {
 namespace {
 
-constexpr int kNumbers = kAdaptedMax - kAdaptedMin + 1;
-
 [[noreturn]] void damaged(const std::string& what) { throw FormatProblem("section b'ADPT' " + what); }
-
-// Where the numbers' intervals begin for one spread, kAdaptedMin first; and for each 256th of the slots the number that
-// holds its first one.
-struct NumberTable {
-    explicit NumberTable(int spread) {
-        const int scale = kSpreadMantissa[spread & 7] >> (spread >> 3);
-        for (int n = 1; n < kNumbers; n++) {
-            const int distance = 16 * (n + kAdaptedMin) - 8;
-            const int position = std::min(std::abs(distance) * scale >> 7, kMaxPosition);
-            const int knot = position >> 8, fraction = position & 255;
-            const int tail = kCdfTail[knot] - (((kCdfTail[knot] - kCdfTail[knot + 1]) * fraction) >> 8);
-            const int logistic = distance < 0 ? tail : 65535 - tail;
-            cdf_low[n] = uint32_t(n + int((65280 * int64_t(logistic)) >> 16));
-        }
-        cdf_low[0] = 0;
-        cdf_low[kNumbers] = 65536;
-        for (int i = 0, n = 0; i < 256; i++) {
-            while (cdf_low[n + 1] <= uint32_t(i) << 8) n++;
-            start[i] = uint8_t(n);
-        }
-    }
-
-    uint32_t cdf_low[kNumbers + 1];
-    uint8_t start[256];
-};
 
 // Reads the numbers of the arrays that are present.
 class NumberReader {
@@ -75,69 +49,25 @@ private:
     uint32_t state_ = 0;
 };
 
-// Calls visit(what it changes, numbers of it) for every array of an adaptation, in the order of the file.
-struct Target {
-    Network* network;
-    NetworkKind kind;
-    enum { kWeight, kHiddenBias, kGain, kBias } part;
-    int layer, set;
-};
-
+// Calls visit(network, its kind, place) for every array of an adaptation, in the order of the file.
 template <class Visit>
 void for_each_array(Networks& networks, int channels, int sets, Visit visit) {
     for (int kind = kLuma; kind < (channels == 1 ? 1 : kNetworks); kind++) {
         for (Network& network : networks[kind]) {
-            const int depth = int(network.layers.size()) - 1;
-            Target target{&network, NetworkKind(kind), Target::kWeight, 0, 0};
-            for (int layer = 0; layer <= depth; layer++) {
-                target.layer = layer;
-                visit(target, network.layers[layer].weight.size());
-            }
-            target.part = Target::kHiddenBias;
-            for (int layer = 0; layer < depth; layer++) {
-                target.layer = layer;
-                for (target.set = 0; target.set < sets; target.set++) visit(target, size_t(network.layers[layer].out));
-            }
-            for (const auto part : {Target::kGain, Target::kBias}) {
-                target.part = part;
-                for (target.set = 0; target.set < sets; target.set++) visit(target, network.gain.size() / kBiasLevels);
-            }
+            for_each_array(network, sets, [&](const ArrayPlace& place) { visit(network, NetworkKind(kind), place); });
         }
     }
 }
 
-// By how much a change of 1 moves a weight of an output: 2**shift / multiplier.
-int weight_shift(const Target& target, int output) {
-    if (target.layer + 1 < int(target.network->layers.size())) {
-        return target.layer ? kHiddenWeightShift : kFirstWeightShift;
-    }
-    switch (output_kind(target.kind, output)) {
-        case kSpread:
-            return kSpreadWeightShift;
-        case kMean:
-            return kMeanWeightShift;
-        case kLogit:
-            return kLogitWeightShift;
-        default:
-            return kCoefficientWeightShift;
-    }
-}
-
-// floor((number * 2**shift + (multiplier >> 1)) / multiplier)
-int32_t change(int number, int shift, int32_t multiplier) {
-    const int64_t moved = int64_t(number) * (int64_t(1) << shift) + (multiplier >> 1);
-    return int32_t(moved / multiplier - (moved % multiplier < 0));
-}
-
-void apply(const Target& target, int sets, int precision, const int8_t* numbers) {
-    Layer& layer = target.network->layers[target.layer];
-    const int last = target.set == sets - 1 ? kBiasLevels : target.set + 1;  // levels [set, last)
-    if (target.part == Target::kWeight) {
+void apply(Network& network, NetworkKind kind, const ArrayPlace& place, int sets, int precision,
+           const int8_t* numbers) {
+    Layer& layer = network.layers[place.layer];
+    if (place.kind == ArrayKind::kWeight) {
         for (int o = 0; o < layer.out; o++) {
-            const int shift = weight_shift(target, o) - precision;
-            int32_t changes[kNumbers];
-            for (int n = 0; n < kNumbers; n++) changes[n] = 0;
-            bool known[kNumbers] = {};
+            const int shift = weight_shift(network, kind, place.layer, o) - precision;
+            int32_t changes[kAdaptedNumbers];
+            for (int n = 0; n < kAdaptedNumbers; n++) changes[n] = 0;
+            bool known[kAdaptedNumbers] = {};
             int8_t* weight = &layer.weight[size_t(o) * size_t(layer.in)];
             const int8_t* row = numbers + size_t(o) * size_t(layer.in);
             for (int k = 0; k < layer.in; k++) {
@@ -155,40 +85,34 @@ void apply(const Target& target, int sets, int precision, const int8_t* numbers)
         }
         return;
     }
-    if (target.part == Target::kHiddenBias) {
+    for (int level = 0; level < kBiasLevels; level++) {
+        if (set_of_level(level, sets) != place.set) continue;
+        if (place.kind != ArrayKind::kHiddenBias) {
+            std::vector<int8_t>& changed = place.kind == ArrayKind::kGain ? network.gain : network.bias;
+            std::copy_n(numbers, place.count, &changed[size_t(level) * place.count]);
+            continue;
+        }
         for (int o = 0; o < layer.out; o++) {
             const int64_t delta = change(numbers[o], kHiddenBiasShift - precision, layer.multiplier[o]);
-            for (int level = target.set; level < last; level++) {
-                int32_t& bias = layer.bias[size_t(level) * size_t(layer.out) + o];
-                const int64_t moved = bias + delta;
-                // One this far out breaks the bound, and so does what it is cut to.
-                bias = int32_t(std::clamp<int64_t>(moved, INT32_MIN + 1, INT32_MAX));
-            }
+            int32_t& bias = layer.bias[size_t(level) * size_t(layer.out) + o];
+            // One this far out breaks the bound, and so does what it is cut to.
+            bias = int32_t(std::clamp<int64_t>(bias + delta, INT32_MIN + 1, INT32_MAX));
         }
-        return;
-    }
-    std::vector<int8_t>& changed = target.part == Target::kGain ? target.network->gain : target.network->bias;
-    const size_t outputs = changed.size() / kBiasLevels;
-    for (int level = target.set; level < last; level++) {
-        std::copy_n(numbers, outputs, &changed[size_t(level) * outputs]);
     }
 }
 
 bool within_bounds(const Layer& layer, bool first) {
-    const int64_t most = first ? -kInputMin : kActivationMax;
     for (int o = 0; o < layer.out; o++) {
-        int64_t sum = 0, bias = 0;
+        int64_t weights = 0, bias = 0;
         const int8_t* weight = &layer.weight[size_t(o) * size_t(layer.in)];
         for (int k = 0; k < layer.in; k++) {
             if (weight[k] < -kWeightMax) return false;
-            sum += std::abs(int(weight[k]));
+            weights += std::abs(int(weight[k]));
         }
         for (int level = 0; level < kBiasLevels; level++) {
             bias = std::max(bias, std::abs(int64_t(layer.bias[size_t(level) * size_t(layer.out) + o])));
         }
-        const int64_t reach = most * sum + bias, multiplier = layer.multiplier[o];
-        if (multiplier < 1 || 3 * reach >= int64_t(1) << 31) return false;
-        if (reach * multiplier >= (int64_t(1) << 31) - (1 << kHiddenShift)) return false;
+        if (!row_within_bounds(weights, bias, layer.multiplier[o], first)) return false;
     }
     return true;
 }
@@ -215,9 +139,9 @@ Networks adapt(const Model& model, const uint8_t* payload, size_t size, int chan
         damaged("has " + std::to_string(sets) + " sets and precision " + std::to_string(precision));
     }
     size_t arrays = 0, present = 0, longest = 0;
-    for_each_array(networks, channels, sets, [&](const Target&, size_t count) {
+    for_each_array(networks, channels, sets, [&](const Network&, NetworkKind, const ArrayPlace& place) {
         arrays++;
-        longest = std::max(longest, count);
+        longest = std::max(longest, place.count);
     });
     const size_t bitmap = (arrays + 7) / 8;
     if (size < 2 + bitmap) damaged("does not say which arrays it has");
@@ -238,10 +162,10 @@ Networks adapt(const Model& model, const uint8_t* payload, size_t size, int chan
     NumberReader reader(spread + present, rest - present);
     std::vector<int8_t> numbers(longest);
     size_t array = 0;
-    for_each_array(networks, channels, sets, [&](const Target& target, size_t count) {
+    for_each_array(networks, channels, sets, [&](Network& network, NetworkKind kind, const ArrayPlace& place) {
         if (!has(array++)) return;
-        reader.read(*spread++, numbers.data(), count);
-        apply(target, sets, precision, numbers.data());
+        reader.read(*spread++, numbers.data(), place.count);
+        apply(network, kind, place, sets, precision, numbers.data());
     });
     reader.finish();
     if (!within_bounds(networks)) damaged("lets an accumulator overflow 32 bits");

@@ -29,7 +29,7 @@ nb::tuple fit_slopes(const ConstPixelArray& array, const PackedModel& packed, in
     ThreadPool pool(1, never);
     const int blocks = int((int64_t(pixels.height) * pixels.width + kContexts - 1) / kContexts);
     const ValueBounds bounds = look_around(sample, kernels, 2 * blocks, 0, pool).bounds;
-    Twin twin(model, network == kChroma ? 2 : 1, sets, precision);
+    Twin twin(model, NetworkKind(network), sets, precision);
     if (numbers.size() != twin.size()) throw std::invalid_argument("not so many numbers");
     twin.set(numbers, false);
     for (float& share : twin.network().share) share = 1 - 256.0f / 65536;

@@ -86,7 +86,7 @@ public:
           plan_(plan),
           kernels_(kernels),
           pool_(pool),
-          twin_(model.networks[kind][size_t(band)], kind == kChroma ? 2 : 1, kSets, kPrecision) {
+          twin_(model.networks[kind][size_t(band)], kind, kSets, kPrecision) {
         for (int c = 0; c < twin_.network().channels; c++) {
             const int channel = kind == kChroma ? c + 1 : c;
             const int values = patches.bounds.high[channel] - patches.bounds.low[channel] + 1;
@@ -193,13 +193,13 @@ private:
 
     bool is_open(const ArrayPlace& array, Scope scope) const {
         return scope == Scope::kAll || array.layer == depth_ ||
-               (array.kind == ArrayKind::kHidden && array.layer == depth_ - 1);
+               (array.kind == ArrayKind::kHiddenBias && array.layer == depth_ - 1);
     }
 
     static float learning_rate(const ArrayPlace& array, Scope scope) {
         const Rates& rates = scope == Scope::kOutputs ? kOutputRates : kAllRates;
         if (array.kind == ArrayKind::kWeight) return rates.weight;
-        return array.kind == ArrayKind::kHidden ? rates.hidden_bias : rates.output;
+        return array.kind == ArrayKind::kHiddenBias ? rates.hidden_bias : rates.output;
     }
 
     // Adam, with half a cosine. Blocks are taken in turn from those cached, or drawn anew.
@@ -274,7 +274,7 @@ private:
             if (saved == 0) continue;
             Candidate without = best;
             std::fill_n(without.numbers.begin() + ptrdiff_t(array.first), array.count, int8_t(0));
-            const bool is_bound = array.kind == ArrayKind::kWeight || array.kind == ArrayKind::kHidden;
+            const bool is_bound = array.kind == ArrayKind::kWeight || array.kind == ArrayKind::kHiddenBias;
             if (is_bound && twin_.keep_bounds(without.numbers)) continue;  // what was held within bounds by the array
             without.own -= saved;
             judge(without, scope, array.kind == ArrayKind::kWeight ? kEverySet : array.set);

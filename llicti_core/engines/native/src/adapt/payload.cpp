@@ -3,38 +3,21 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-
-#include "spec.hpp"
 
 namespace llicti::fitting {
 namespace {
 
 constexpr int kSpreads = kMaxSpreadIndex + 1;
 
-int logistic(int distance, int spread) {
-    const int scale = kSpreadMantissa[size_t(spread & 7)] >> (spread >> 3);
-    const int position = std::min((std::abs(distance) * scale) >> 7, kMaxPosition);
-    const size_t knot = size_t(position >> 8);
-    const int tail = kCdfTail[knot] - (((kCdfTail[knot] - kCdfTail[knot + 1]) * (position & 255)) >> 8);
-    return distance < 0 ? tail : 65535 - tail;
-}
-
-uint32_t cumulative(int number, int spread) {
-    if (number <= -128) return 0;
-    if (number > 127) return 65536;
-    return uint32_t(number + 128 + int((65280 * int64_t(logistic(16 * number - 8, spread))) >> 16));
-}
-
 // Bits of each number, by spread.
 struct Costs {
-    float bits[kSpreads][256];
+    float bits[kSpreads][kAdaptedNumbers];
 
     Costs() {
         for (int spread = 0; spread < kSpreads; spread++) {
-            for (int i = 0; i < 256; i++) {
-                const int number = i - 128;
-                bits[spread][i] = 16 - std::log2(float(cumulative(number + 1, spread) - cumulative(number, spread)));
+            const NumberTable table(spread);
+            for (int n = 0; n < kAdaptedNumbers; n++) {
+                bits[spread][n] = 16 - std::log2(float(table.cdf_low[n + 1] - table.cdf_low[n]));
             }
         }
     }
@@ -65,7 +48,7 @@ public:
     }
 
 private:
-    uint32_t state_ = 65536;
+    uint32_t state_ = uint32_t(kStateMin);
     std::vector<uint16_t> words_;
 };
 
@@ -73,13 +56,13 @@ private:
 
 Histogram count_numbers(const int8_t* numbers, size_t count) {
     Histogram histogram{};
-    for (size_t i = 0; i < count; i++) histogram[size_t(numbers[i] + 128)]++;
+    for (size_t i = 0; i < count; i++) histogram[size_t(numbers[i] - kAdaptedMin)]++;
     return histogram;
 }
 
 ArrayCost cheapest(const Histogram& histogram) {
-    int first = 0, last = 255;
-    while (first < 255 && !histogram[size_t(first)]) first++;
+    int first = 0, last = kAdaptedNumbers - 1;
+    while (first < last && !histogram[size_t(first)]) first++;
     while (last > first && !histogram[size_t(last)]) last--;
     ArrayCost best{0, INFINITY};
     for (int spread = 0; spread < kSpreads; spread++) {
@@ -105,9 +88,10 @@ std::vector<uint8_t> pack_numbers(int sets, int precision, const std::vector<std
     for (size_t a = arrays.size(); a-- > 0;) {
         if (spreads[a] < 0) continue;
         any = true;
+        const NumberTable table(spreads[a]);
         for (size_t i = arrays[a].size(); i-- > 0;) {
-            const uint32_t low = cumulative(arrays[a][i], spreads[a]);
-            encoder.put(low, cumulative(arrays[a][i] + 1, spreads[a]) - low);
+            const int n = arrays[a][i] - kAdaptedMin;
+            encoder.put(table.cdf_low[n], table.cdf_low[n + 1] - table.cdf_low[n]);
         }
     }
     if (!any) return {};

@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "adapted_arrays.hpp"
+
 namespace llicti::fitting {
 
-// How often each number occurs in an array, from -128 on.
-using Histogram = std::array<int, 256>;
+// How often each number occurs in an array, from kAdaptedMin on.
+using Histogram = std::array<int, kAdaptedNumbers>;
 
 Histogram count_numbers(const int8_t* numbers, size_t count);
 

@@ -8,42 +8,33 @@
 namespace llicti::fitting {
 namespace {
 
-constexpr float kGainUnit = 1.0f / (1 << (kGainShift + kFineShift)), kBiasUnit = 0.5f;
-
-int64_t floor_divided(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+constexpr float kGainUnit = 1.0f / (1 << (kGainShift + kFineShift)), kShiftUnit = 0.5f;
 
 }  // namespace
 
-Twin::Twin(const Network& model, int channels, int sets, int precision)
-    : model_(model), sets_(sets), precision_(precision) {
+Twin::Twin(const Network& model, NetworkKind kind, int sets, int precision)
+    : model_(model), kind_(kind), sets_(sets), precision_(precision), layers_(model.layers.size()) {
     const int depth = int(model.layers.size()) - 1;
-    const auto add = [&](ArrayKind kind, int layer, int set, size_t count) {
-        arrays_.push_back({kind, layer, set, size_, count});
-        size_ += count;
-    };
-    const size_t outputs = size_t(model.layers[size_t(depth)].out);
-    for (int i = 0; i <= depth; i++) {
-        add(ArrayKind::kWeight, i, 0, size_t(model.layers[size_t(i)].in) * size_t(model.layers[size_t(i)].out));
-    }
-    for (int i = 0; i < depth; i++) {
-        for (int s = 0; s < sets; s++) add(ArrayKind::kHidden, i, s, size_t(model.layers[size_t(i)].out));
-    }
-    for (int s = 0; s < sets; s++) add(ArrayKind::kGain, depth, s, outputs);
-    for (int s = 0; s < sets; s++) add(ArrayKind::kBias, depth, s, outputs);
+    for_each_array(model, sets, [&](const ArrayPlace& place) {
+        arrays_.push_back(place);
+        size_ += place.count;
+        FloatLayerData& layer = layers_[size_t(place.layer)];
+        if (place.kind == ArrayKind::kWeight) layer.first_weight = place.first;
+        if (place.kind == ArrayKind::kHiddenBias) layer.first_bias[place.set] = place.first;
+    });
     for (auto* each : {&outputs_[0], &outputs_[1], &outputs_gradient_[0], &outputs_gradient_[1]}) {
         each->resize(size_t(kBiasLevels) * kMostOutputs);
     }
-    network_.channels = channels;
+    network_.channels = kind == kChroma ? 2 : 1;
     for (int i = 0; i <= depth; i++) {
         const Layer& from = model.layers[size_t(i)];
-        layers_.emplace_back();
-        FloatLayerData& layer = layers_.back();
+        FloatLayerData& layer = layers_[size_t(i)];
         const float unit = 1.0f / float(1 << (i < depth ? kHiddenShift : kOutputShift));
         const size_t in = size_t(padded(from.in)), out = size_t(padded(from.out));
         layer.base.resize(from.weight.size());
         for (int o = 0; o < from.out; o++) {
             const float scale = float(from.multiplier[size_t(o)]) * unit;
-            layer.step.push_back(unit * float(1 << exponent(i, o)));
+            layer.step.push_back(unit * float(1 << weight_exponent(i, o)));
             layer.most.push_back(kWeightMax * scale);
             for (int k = 0; k < from.in; k++) {
                 const size_t at = size_t(o) * size_t(from.in) + size_t(k);
@@ -58,7 +49,7 @@ Twin::Twin(const Network& model, int channels, int sets, int precision)
         for (int s = 0; s < kBiasLevels; s++) network_.layers.back().bias[s] = &layer.used_bias[size_t(s) * out];
     }
     for (int s = 0; s < kBiasLevels; s++) {
-        const size_t at = size_t(std::min(s, sets - 1)) * kMostOutputs;
+        const size_t at = size_t(set_of_level(s, sets)) * kMostOutputs;
         network_.scale[s] = &outputs_[0][at];
         network_.offset[s] = &outputs_[1][at];
         gradient_.scale[s] = &outputs_gradient_[0][at];
@@ -66,13 +57,8 @@ Twin::Twin(const Network& model, int channels, int sets, int precision)
     }
 }
 
-// Numbers of weights are in steps of 2^exponent / multiplier.
-int Twin::exponent(int layer, int output) const {
-    if (layer == 0) return kFirstWeightShift - precision_;
-    if (layer + 1 < int(model_.layers.size())) return kHiddenWeightShift - precision_;
-    const int kind = output / (network_.channels * kComponents);
-    constexpr int kShifts[4] = {kSpreadWeightShift, kMeanWeightShift, kLogitWeightShift, kCoefficientWeightShift};
-    return kShifts[kind] - precision_;
+int Twin::weight_exponent(int layer, int output) const {
+    return weight_shift(model_, kind_, layer, output) - precision_;
 }
 
 // weight(layer, output, input) and bias(layer, level, output) give the changed ones.
@@ -97,13 +83,13 @@ void Twin::fill(bool cached, Weight weight, Bias bias) {
 
 void Twin::set(const Numbers& numbers, bool cached) {
     const int depth = int(layers_.size()) - 1;
-    const float bias_step = float(1 << (kHiddenBiasShift - precision_)) / (1 << kHiddenShift);
+    const float bias_step = float(1 << bias_exponent()) / (1 << kHiddenShift);
     fill(
         cached,
         [&](int i, int o, int k) {
             const size_t at = size_t(o) * size_t(model_.layers[size_t(i)].in) + size_t(k);
             const FloatLayerData& layer = layers_[size_t(i)];
-            const float w = layer.base[at] + layer.step[size_t(o)] * numbers[arrays_[size_t(i)].first + at];
+            const float w = layer.base[at] + layer.step[size_t(o)] * numbers[layer.first_weight + at];
             return std::min(std::max(w, -layer.most[size_t(o)]), layer.most[size_t(o)]);
         },
         [&](int i, int s, int o) {
@@ -112,27 +98,23 @@ void Twin::set(const Numbers& numbers, bool cached) {
                 float(from.multiplier[size_t(o)]) / float(1 << (i < depth ? kHiddenShift : kOutputShift));
             const float own = unit * float(from.bias[size_t(s * from.out + o)]);
             if (i == depth) return own;
-            const size_t array = size_t(depth + 1 + i * sets_ + std::min(s, sets_ - 1));
-            return (cached ? 0.0f : own) + bias_step * numbers[arrays_[array].first + size_t(o)];
+            return (cached ? 0.0f : own) + bias_step * numbers[first_bias(i, s) + size_t(o)];
         });
     set_outputs(numbers.data());
 }
 
 void Twin::set_exactly(const std::vector<int8_t>& numbers, bool cached) {
     const int depth = int(layers_.size()) - 1;
-    const auto change = [](int number, int exponent, int64_t multiplier) {
-        return floor_divided(number * (int64_t(1) << exponent) + (multiplier >> 1), multiplier);
-    };
     fill(
         cached,
         [&](int i, int o, int k) {
             const Layer& from = model_.layers[size_t(i)];
             const size_t at = size_t(o) * size_t(from.in) + size_t(k);
-            const int number = numbers[arrays_[size_t(i)].first + at];
+            const int number = numbers[layers_[size_t(i)].first_weight + at];
             if (!number) return layers_[size_t(i)].base[at];
             const int m = from.multiplier[size_t(o)];
-            const int64_t w =
-                std::clamp<int64_t>(from.weight[at] + change(number, exponent(i, o), m), -kWeightMax, kWeightMax);
+            const int w =
+                std::clamp(from.weight[at] + change(number, weight_exponent(i, o), m), -kWeightMax, +kWeightMax);
             return float(w) * float(m) / float(1 << (i < depth ? kHiddenShift : kOutputShift));
         },
         [&](int i, int s, int o) {
@@ -141,9 +123,8 @@ void Twin::set_exactly(const std::vector<int8_t>& numbers, bool cached) {
                 float(from.multiplier[size_t(o)]) / float(1 << (i < depth ? kHiddenShift : kOutputShift));
             const int32_t own = from.bias[size_t(s * from.out + o)];
             if (i == depth) return unit * float(own);
-            const size_t array = size_t(depth + 1 + i * sets_ + std::min(s, sets_ - 1));
-            const int number = numbers[arrays_[array].first + size_t(o)];
-            const int64_t delta = change(number, kHiddenBiasShift - precision_, from.multiplier[size_t(o)]);
+            const int number = numbers[first_bias(i, s) + size_t(o)];
+            const int64_t delta = change(number, bias_exponent(), from.multiplier[size_t(o)]);
             return unit * float((cached ? 0 : own) + delta);
         });
     whole_.assign(numbers.begin(), numbers.end());
@@ -155,8 +136,8 @@ void Twin::set_outputs(const float* numbers) {
         const size_t at = size_t(array.set) * kMostOutputs;
         for (size_t o = 0; o < array.count; o++) {
             const float number = numbers[array.first + o];
-            if (array.kind == ArrayKind::kGain) outputs_[0][at + o] = kGainUnit * (64 + number);
-            if (array.kind == ArrayKind::kBias) outputs_[1][at + o] = kBiasUnit * number;
+            if (array.kind == ArrayKind::kGain) outputs_[0][at + o] = kGainUnit * ((1 << kGainShift) + number);
+            if (array.kind == ArrayKind::kShift) outputs_[1][at + o] = kShiftUnit * number;
         }
     }
 }
@@ -183,7 +164,7 @@ FloatGradient& Twin::clear_gradient(bool hidden_weights) {
 
 void Twin::find_slopes(Numbers& slopes) const {
     slopes.resize(size_);
-    const float bias_step = float(1 << (kHiddenBiasShift - precision_)) / (1 << kHiddenShift);
+    const float bias_step = float(1 << bias_exponent()) / (1 << kHiddenShift);
     for (const ArrayPlace& array : arrays_) {
         float* to = &slopes[array.first];
         const FloatLayerData& layer = layers_[size_t(array.layer)];
@@ -197,7 +178,7 @@ void Twin::find_slopes(Numbers& slopes) const {
                     for (int k = 0; k < in; k++) *to++ = from[size_t(k) * apart] * layer.step[size_t(o)];
                 }
                 break;
-            case ArrayKind::kHidden: {
+            case ArrayKind::kHiddenBias: {
                 const float* from = gradient_.hidden[array.set][size_t(array.layer)];
                 for (size_t o = 0; o < array.count; o++) to[o] = from[o] * bias_step;
                 break;
@@ -205,8 +186,8 @@ void Twin::find_slopes(Numbers& slopes) const {
             case ArrayKind::kGain:
                 for (size_t o = 0; o < array.count; o++) to[o] = gradient_.scale[array.set][o] * kGainUnit;
                 break;
-            case ArrayKind::kBias:
-                for (size_t o = 0; o < array.count; o++) to[o] = gradient_.offset[array.set][o] * kBiasUnit;
+            case ArrayKind::kShift:
+                for (size_t o = 0; o < array.count; o++) to[o] = gradient_.offset[array.set][o] * kShiftUnit;
                 break;
         }
     }
@@ -218,32 +199,24 @@ bool Twin::keep_bounds(std::vector<int8_t>& numbers) const {
     for (int i = 0; i <= depth; i++) {
         const Layer& from = model_.layers[size_t(i)];
         for (int o = 0; o < from.out; o++) {
-            const int64_t m = from.multiplier[size_t(o)];
-            const auto changed = [&](int number, int exponent) {
-                return number ? floor_divided(number * (int64_t(1) << exponent) + (m >> 1), m) : 0;
-            };
+            const int m = from.multiplier[size_t(o)];
+            const auto changed = [&](int number, int exponent) { return number ? change(number, exponent, m) : 0; };
             int64_t weights = 0, bias = 0;
-            int8_t* row = &numbers[arrays_[size_t(i)].first + size_t(o) * size_t(from.in)];
+            int8_t* row = &numbers[layers_[size_t(i)].first_weight + size_t(o) * size_t(from.in)];
             for (int k = 0; k < from.in; k++) {
-                const int64_t w =
-                    from.weight[size_t(o) * size_t(from.in) + size_t(k)] + changed(row[k], exponent(i, o));
-                weights += std::abs(std::clamp<int64_t>(w, -kWeightMax, kWeightMax));
+                const int w =
+                    from.weight[size_t(o) * size_t(from.in) + size_t(k)] + changed(row[k], weight_exponent(i, o));
+                weights += std::abs(std::clamp(w, -kWeightMax, +kWeightMax));
             }
             for (int s = 0; s < kBiasLevels; s++) {
                 int64_t b = from.bias[size_t(s * from.out + o)];
-                if (i < depth) {
-                    const size_t array = size_t(depth + 1 + i * sets_ + std::min(s, sets_ - 1));
-                    b += changed(numbers[arrays_[array].first + size_t(o)], kHiddenBiasShift - precision_);
-                }
+                if (i < depth) b += changed(numbers[first_bias(i, s) + size_t(o)], bias_exponent());
                 bias = std::max(bias, std::abs(b));
             }
-            const int64_t reach = (i ? 127 : 128) * weights + bias;
-            if (3 * reach < int64_t(1) << 31 && reach * m < (int64_t(1) << 31) - (1 << 14)) continue;
+            if (row_within_bounds(weights, bias, m, i == 0)) continue;
             changed_any = true;
             std::fill_n(row, from.in, int8_t(0));
-            for (int s = 0; i < depth && s < sets_; s++) {
-                numbers[arrays_[size_t(depth + 1 + i * sets_ + s)].first + size_t(o)] = 0;
-            }
+            for (int s = 0; i < depth && s < kBiasLevels; s++) numbers[first_bias(i, s) + size_t(o)] = 0;
         }
     }
     return changed_any;

@@ -4,26 +4,17 @@
 #include <cstdint>
 #include <vector>
 
+#include "adapted_arrays.hpp"
 #include "kernels/adapt.hpp"
 #include "model.hpp"
 
 namespace llicti::fitting {
 
-enum class ArrayKind { kWeight, kHidden, kGain, kBias };
-
-// Where an array's numbers are among those of its network.
-struct ArrayPlace {
-    ArrayKind kind;
-    int layer, set;
-    size_t first, count;
-};
-
 using Numbers = std::vector<float>;
 
 class Twin {
 public:
-    // channels: that it predicts, 1 (Y) or 2 (Co and Cg).
-    Twin(const Network& model, int channels, int sets, int precision);
+    Twin(const Network& model, NetworkKind kind, int sets, int precision);
 
     const std::vector<ArrayPlace>& arrays() const { return arrays_; }
     size_t size() const { return size_; }
@@ -47,18 +38,26 @@ public:
 
 private:
     struct FloatLayerData {
+        size_t first_weight, first_bias[kBiasLevels];           // numbers of weights and, by set, of hidden biases
         std::vector<float> base;                                // [out][in], weights
         std::vector<float> step, most;                          // [out], of their numbers, and the largest weight
         std::vector<float> weight, used_bias, weight_gradient;  // as in FloatLayer and FloatGradient
         std::vector<float> hidden_gradient;                     // [sets][padded out]
     };
 
-    int exponent(int layer, int output) const;
+    // Of weights and of hidden biases.
+    int weight_exponent(int layer, int output) const;
+    int bias_exponent() const { return kHiddenBiasShift - precision_; }
+    // The first number of the biases of a hidden layer at a level.
+    size_t first_bias(int layer, int level) const {
+        return layers_[size_t(layer)].first_bias[set_of_level(level, sets_)];
+    }
     template <class Weight, class Bias>
     void fill(bool cached, Weight weight, Bias bias);
     void set_outputs(const float* numbers);
 
     const Network& model_;
+    const NetworkKind kind_;
     int sets_, precision_;
     size_t size_ = 0;
     std::vector<ArrayPlace> arrays_;
