@@ -375,7 +375,11 @@ def _changed(found: bytes) -> dict[str, int]:
     model = models.load()
     unpacked = adaptation.unpack(found, model)
     depth = model.spec.luma[1]
-    names = {adaptation.BIAS: "output shifts", adaptation.GAIN: "output gains", adaptation.HIDDEN_BIAS: "hidden biases"}
+    names = {
+        adaptation.SHIFT: "output shifts",
+        adaptation.GAIN: "output gains",
+        adaptation.HIDDEN_BIAS: "hidden biases",
+    }
     weights = ["weights, output", *(f"weights, layer {layer}" for layer in reversed(range(depth)))]
     counts = dict.fromkeys([*names.values(), *weights], 0)
     places = adaptation.array_places(model.spec, 3, unpacked.sets)

@@ -47,14 +47,14 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
-WEIGHT, HIDDEN_BIAS, GAIN, BIAS = "weight", "hidden bias", "gain", "bias"
-"""What the numbers of an array change: weights of a layer, biases of a hidden layer, gains and biases of outputs."""
+WEIGHT, HIDDEN_BIAS, GAIN, SHIFT = "weight", "hidden bias", "gain", "shift"
+"""What the numbers of an array change: weights of a layer, biases of a hidden layer, gains and shifts of outputs."""
 
 
 class ArrayPlace(NamedTuple):
     """What an array of an adaptation changes.
 
-    network: "luma" or "chroma". band: its name. kind: WEIGHT, HIDDEN_BIAS, GAIN or BIAS. layer: of weights and hidden
+    network: "luma" or "chroma". band: its name. kind: WEIGHT, HIDDEN_BIAS, GAIN or SHIFT. layer: of weights and hidden
     biases, else the output layer. level_set: which levels' (of weights 0, all). shape: [out, in] or [out].
     """
 
@@ -76,7 +76,7 @@ def array_places(spec: ModelSpec, channels: int, sets: int) -> list[ArrayPlace]:
             places += [ArrayPlace(*where, WEIGHT, layer, 0, shape) for layer, shape in enumerate(shapes)]
             for layer, (out, _) in enumerate(hidden):
                 places += [ArrayPlace(*where, HIDDEN_BIAS, layer, level_set, (out,)) for level_set in range(sets)]
-            for kind in (GAIN, BIAS):
+            for kind in (GAIN, SHIFT):
                 places += [ArrayPlace(*where, kind, len(hidden), n, last[:1]) for n in range(sets)]
     return places
 
@@ -237,12 +237,12 @@ class AdaptedLayer(NamedTuple):
 
 
 class AdaptedNetwork(NamedTuple):
-    """A band's network as it predicts an image. gain, bias: of the outputs, int64 [BIAS_LEVELS, out], by
+    """A band's network as it predicts an image. gain, shift: of the outputs, int64 [BIAS_LEVELS, out], by
     min(level, BIAS_LEVELS - 1); see docs/format.md, 5.2."""
 
     layers: list[AdaptedLayer]
     gain: Ints
-    bias: Ints
+    shift: Ints
 
 
 def adapted_model(model: Model, adapted: AdaptedParameters, channels: int = 3) -> dict[tuple[str, str], AdaptedNetwork]:
@@ -260,8 +260,8 @@ def adapted_model(model: Model, adapted: AdaptedParameters, channels: int = 3) -
                 weight, bias, multiplier = (np.asarray(part).astype(np.int64) for part in layer)
                 bias = np.broadcast_to(bias, (BIAS_LEVELS, len(weight))).copy()
                 layers.append(AdaptedLayer(weight, bias, multiplier))
-            gain, bias = np.zeros((2, BIAS_LEVELS, output_size(network)), np.int64)
-            networks[network, band.name] = AdaptedNetwork(layers, gain, bias)
+            gain, shift = np.zeros((2, BIAS_LEVELS, output_size(network)), np.int64)
+            networks[network, band.name] = AdaptedNetwork(layers, gain, shift)
     if adapted:
         arrays, sets, precision = unpack(adapted, model, channels)
         for place, array in zip(array_places(model.spec, channels, sets), arrays, strict=True):
@@ -277,8 +277,8 @@ def _change(network: AdaptedNetwork, place: ArrayPlace, levels: slice, precision
 
     if place.kind == GAIN:
         network.gain[levels] = array
-    elif place.kind == BIAS:
-        network.bias[levels] = array
+    elif place.kind == SHIFT:
+        network.shift[levels] = array
     else:
         weight, bias, multiplier = network.layers[place.layer]
         half = multiplier >> 1

@@ -202,7 +202,7 @@ GAIN_SHIFT = 6
 """Gains of an adaptation are in 1 / 2**GAIN_SHIFT."""
 
 MAX_SETS = BIAS_LEVELS
-"""Sets of biases and gains of an adaptation: of levels 0, 1, ...; the last of all coarser ones too."""
+"""Sets of biases, gains and shifts of an adaptation: of levels 0, 1, ...; the last of all coarser ones too."""
 
 MAX_PRECISION = 4
 """Changes of weights and hidden biases are in units divided by up to 2**MAX_PRECISION."""

@@ -316,7 +316,7 @@ class _Predictor:
             x = np.clip(_requantise(total, layer.multiplier, HIDDEN_SHIFT), 0, ACTIVATION_MAX)
         fine = _requantise(x @ last.weight.T + last.bias[level], last.multiplier, OUTPUT_SHIFT)
         gain = (1 << GAIN_SHIFT) + self.weights.gain[level]
-        adapted: Ints = (fine * gain + 512 * self.weights.bias[level] + 512) >> (FINE_SHIFT + GAIN_SHIFT)
+        adapted: Ints = (fine * gain + 512 * self.weights.shift[level] + 512) >> (FINE_SHIFT + GAIN_SHIFT)
         return np.clip(adapted, PARAMETER_MIN, PARAMETER_MAX)
 
 

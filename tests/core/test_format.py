@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import llicti_core
 from llicti_core import Metadata, encoder, engines, models, spec
-from llicti_core.adaptation import WEIGHT, array_places, pack, unpack
+from llicti_core.adaptation import GAIN, HIDDEN_BIAS, SHIFT, WEIGHT, array_places, pack, unpack
 from llicti_core.container import pack_section
 from llicti_core.engines.base import Engine
 from llicti_core.engines.native import NativeEngine, instruction_sets
@@ -228,7 +228,7 @@ def test_golden_adaptations_leave_nothing_out() -> None:
             numbers.append(np.concatenate([array.ravel() for array in adaptation.arrays]))
     assert {adaptation.sets for adaptation in found} >= {1, 2, 3, 5}
     assert {adaptation.precision for adaptation in found} >= {0, 1, 2, 3, 4}
-    assert kinds == {(network, kind) for network in spec.NETWORKS for kind in (WEIGHT, "hidden bias", "gain", "bias")}
+    assert kinds == {(network, kind) for network in spec.NETWORKS for kind in (WEIGHT, HIDDEN_BIAS, GAIN, SHIFT)}
     assert (np.concatenate(numbers).min(), np.concatenate(numbers).max()) == (-128, 127)
 
 

@@ -12,11 +12,11 @@ from random_models import random_adaptation, random_model
 import llicti_core
 from llicti_core import FormatError, models
 from llicti_core.adaptation import (
-    BIAS,
     GAIN,
     HIDDEN_BIAS,
     MAX_EFFORT,
     NOT_ADAPTED,
+    SHIFT,
     WEIGHT,
     adapted_model,
     array_places,
@@ -92,7 +92,7 @@ def test_every_number_changes_what_it_should() -> None:
             before = plain[key]
             here = key == (place.network, place.band)
             assert (network.gain - before.gain).sum() == (here and place.kind == GAIN) * len(levels) * place.shape[0]
-            assert (network.bias - before.bias).sum() == (here and place.kind == BIAS) * len(levels) * place.shape[0]
+            assert (network.shift - before.shift).sum() == (here and place.kind == SHIFT) * len(levels) * place.shape[0]
             for layer, (old, new) in enumerate(zip(before.layers, network.layers, strict=True)):
                 there = here and layer == place.layer
                 change = new.bias - old.bias

@@ -137,8 +137,8 @@ def test_the_gradient_is_torch_s(isa: str, network: int) -> None:
         changed = changed + (torch.minimum(torch.maximum(changed, -most), most) - changed).detach()
         total = x @ changed.T + torch.tensor((bias[level] if bias.ndim == 2 else bias) * unit)
         if last:
-            gain, offset = of["gain", number, 1], of["bias", number, 1]
-            value = through(total * (64 + gain) / 1024 + offset / 2)
+            gain, shift = of["gain", number, 1], of["shift", number, 1]
+            value = through(total * (64 + gain) / 1024 + shift / 2)
         else:
             total = total + 2.0 ** (15 - precision) / 2**14 * of["hidden bias", number, 1]
             rounded = torch.floor(total.detach().clamp(0, 127) + 0.5)

@@ -76,7 +76,7 @@ std::unique_ptr<Model> random_model() {
             network.layers.push_back(random_layer(in, kOutputs[n], true));
             for (int i = 0; i < kBiasLevels * kOutputs[n]; i++) {
                 network.gain.push_back(int8_t(random_int(-64, 64)));
-                network.bias.push_back(int8_t(random_int(-40, 80)));
+                network.shift.push_back(int8_t(random_int(-40, 80)));
             }
         }
     }

@@ -356,17 +356,17 @@ def _output(outputs, kind, KINDS: tl.constexpr, W: tl.constexpr):
     """Adapted outputs int32 [LANES, COLUMNS] of one parameter kind of one channel; 0 in the columns that are not used.
 
     outputs: the last hidden activations, weights, numbers, bias_level. weights: int8 [KINDS, COLUMNS, W]. numbers:
-    int32 [16, KINDS, COLUMNS], biases [5], multipliers, gains [5] with 64 added, and biases of the adaptation [5] times
-    512, with 512 added.
+    int32 [16, KINDS, COLUMNS], biases [5], multipliers, gains [5] with 64 added, and shifts [5] times 512, with 512
+    added.
     """
     h, weights, numbers, bias_level = outputs
     o = kind * COLUMNS + tl.arange(0, COLUMNS)
     bias = tl.load(numbers + bias_level * (KINDS * COLUMNS) + o)
     multiplier = tl.load(numbers + 5 * (KINDS * COLUMNS) + o)
     gain = tl.load(numbers + (6 + bias_level) * (KINDS * COLUMNS) + o)
-    offset = tl.load(numbers + (11 + bias_level) * (KINDS * COLUMNS) + o)
+    shift = tl.load(numbers + (11 + bias_level) * (KINDS * COLUMNS) + o)
     fine = ((_products(h, weights, o, W) + bias[None, :]) * multiplier[None, :] + 2048) >> 12
-    adapted = (fine * gain[None, :] + offset[None, :]) >> 10  # within 2**27 before the shift (5.2)
+    adapted = (fine * gain[None, :] + shift[None, :]) >> 10  # within 2**27 before the shift (5.2)
     return _clamp(adapted, -32768, 32767)
 
 

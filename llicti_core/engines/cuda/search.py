@@ -62,7 +62,7 @@ _PRICE = 6 / math.log(2)
 
 
 class _Rates(NamedTuple):
-    """How far a number goes in a step. output: gains and biases."""
+    """How far a number goes in a step. output: gains and shifts."""
 
     weight: float
     hidden_bias: float

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llicti_core.adaptation import BIAS, GAIN, HIDDEN_BIAS, WEIGHT, array_places, number_bits, weight_shifts
+from llicti_core.adaptation import GAIN, HIDDEN_BIAS, SHIFT, WEIGHT, array_places, number_bits, weight_shifts
 from llicti_core.engines.cuda.contexts import INPUTS, SETS, Contexts, input_columns
 from llicti_core.engines.cuda.launch import put
 from llicti_core.models import Model, output_size
@@ -62,12 +62,12 @@ class Network(NamedTuple):
     """Networks that numbers have changed, in units of their outputs; floats [networks, ...].
 
     layers: of those that are to be run, weights [out, in] and biases [BIAS_LEVELS, out]; of the last hidden one None in
-    place of weights where its products are cached. gain, bias: [SETS, out], of the outputs.
+    place of weights where its products are cached. gain, shift: [SETS, out], of the outputs.
     """
 
     layers: list[tuple[Tensor | None, Tensor]]
     gain: Tensor
-    bias: Tensor
+    shift: Tensor
 
 
 class Twin:
@@ -148,7 +148,7 @@ class Twin:
         value = _rounded_through(
             torch.cat(
                 [
-                    part * network.gain[:, number, None] + network.bias[:, number, None]
+                    part * network.gain[:, number, None] + network.shift[:, number, None]
                     for number, part in enumerate((fine[:, : contexts.first], fine[:, contexts.first :]))
                 ],
                 1,
@@ -228,11 +228,11 @@ class Twin:
             layers.append((weight, biases(layer, self.arrays_of(HIDDEN_BIAS, number), not cached)))
         last = self._layers[-1]
         layers.append((weights(last, *self.arrays_of(WEIGHT, self.depth)), last.smooth_bias))
-        gain, bias = (
+        gain, shift = (
             torch.stack([self._of(numbers, array) for array in self.arrays_of(kind, self.depth)], 1)
-            for kind in (GAIN, BIAS)
+            for kind in (GAIN, SHIFT)
         )
-        return Network(layers, ((1 << GAIN_SHIFT) + gain) / (1 << GAIN_SHIFT + FINE_SHIFT), bias / 2)
+        return Network(layers, ((1 << GAIN_SHIFT) + gain) / (1 << GAIN_SHIFT + FINE_SHIFT), shift / 2)
 
 
 class _Layer(NamedTuple):

@@ -102,8 +102,8 @@ def _pack_network(network: AdaptedNetwork, sizes: tuple[int, int]) -> tuple[NDAr
         weights += [weight] if index else [weight[:, : sizes[0]], weight[:, sizes[0] :]]
         numbers += [_pad(layer.bias, width), _pad(layer.multiplier, width)]
     weights.append(_pad(_columns(last.weight.T), width, 0).T)
-    offset = 512 * network.bias + 512
-    for part in (last.bias, last.multiplier, network.gain + (1 << GAIN_SHIFT), offset):
+    shift = 512 * network.shift + 512
+    for part in (last.bias, last.multiplier, network.gain + (1 << GAIN_SHIFT), shift):
         numbers.append(_columns(part))
     return (
         np.concatenate([part.ravel() for part in weights]).astype(np.int8),

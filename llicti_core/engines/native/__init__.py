@@ -77,13 +77,13 @@ def adapted_model(model: Model, adapted: bytes, channels: int) -> dict[tuple[str
     networks = {}
     found = _native.adapted(_packed(model), adapted, channels)
     for network, bands in zip(NETWORKS[: network_count(channels)], found, strict=False):
-        for band, (layers, gain, bias) in zip(BANDS, bands, strict=True):
+        for band, (layers, gain, shift) in zip(BANDS, bands, strict=True):
             of_layers = []
             for weight, level_bias, multiplier in layers:
                 (each,) = numbers(multiplier, np.int32, 1)
                 biases = numbers(level_bias, np.int32, BIAS_LEVELS)
                 of_layers.append(AdaptedLayer(numbers(weight, np.int8, len(each)), biases, each))
-            outputs = numbers(gain, np.int8, BIAS_LEVELS), numbers(bias, np.int8, BIAS_LEVELS)
+            outputs = numbers(gain, np.int8, BIAS_LEVELS), numbers(shift, np.int8, BIAS_LEVELS)
             networks[network, band.name] = AdaptedNetwork(of_layers, *outputs)
     return networks
 

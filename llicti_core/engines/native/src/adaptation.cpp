@@ -88,7 +88,7 @@ void apply(Network& network, NetworkKind kind, const ArrayPlace& place, int sets
     for (int level = 0; level < kBiasLevels; level++) {
         if (set_of_level(level, sets) != place.set) continue;
         if (place.kind != ArrayKind::kHiddenBias) {
-            std::vector<int8_t>& changed = place.kind == ArrayKind::kGain ? network.gain : network.bias;
+            std::vector<int8_t>& changed = place.kind == ArrayKind::kGain ? network.gain : network.shift;
             std::copy_n(numbers, place.count, &changed[size_t(level) * place.count]);
             continue;
         }

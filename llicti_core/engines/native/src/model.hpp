@@ -28,10 +28,10 @@ struct Layer {
     std::vector<int32_t> multiplier;  // [out]
 };
 
-// Hidden layers and the output layer; gain and bias are an adaptation's, of outputs: [kBiasLevels][out].
+// Hidden layers and the output layer; gain and shift are an adaptation's, of outputs: [kBiasLevels][out].
 struct Network {
     std::vector<Layer> layers;
-    std::vector<int8_t> gain, bias;
+    std::vector<int8_t> gain, shift;
 };
 
 // Of kLuma the bands' networks, of kChroma too.

@@ -74,7 +74,7 @@ void read_network(const nb::list& layers, int inputs, int outputs, Network& netw
     }
     if (network.layers.size() < 2 || in != outputs) throw std::invalid_argument("a network lacks layers");
     network.gain.assign(size_t(kBiasLevels) * size_t(outputs), 0);
-    network.bias = network.gain;
+    network.shift = network.gain;
 }
 
 }  // namespace
@@ -168,7 +168,7 @@ void for_each_tile(const std::vector<TileRect>& tiles, int threads, Interruption
 }
 
 // The networks of a model changed as `adaptation`, the payload of ADPT, says: by kind and band the layers of (weight
-// int8 [out, in], bias int32 [levels, out], multiplier int32 [out]), and gains and biases of outputs, int8 [levels,
+// int8 [out, in], bias int32 [levels, out], multiplier int32 [out]), and gains and shifts of outputs, int8 [levels,
 // out], all as bytes.
 nb::list adapted(const PackedModel& packed, const nb::bytes& adaptation, int channels) {
     const auto bytes = [](const auto& v) { return nb::bytes(v.data(), v.size() * sizeof(v[0])); };
@@ -181,7 +181,7 @@ nb::list adapted(const PackedModel& packed, const nb::bytes& adaptation, int cha
             for (const Layer& layer : network.layers) {
                 layers.append(nb::make_tuple(bytes(layer.weight), bytes(layer.bias), bytes(layer.multiplier)));
             }
-            bands.append(nb::make_tuple(layers, bytes(network.gain), bytes(network.bias)));
+            bands.append(nb::make_tuple(layers, bytes(network.gain), bytes(network.shift)));
         }
         kinds.append(bands);
     }

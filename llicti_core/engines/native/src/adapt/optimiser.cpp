@@ -26,7 +26,7 @@ constexpr float kDeadZone = 0.2f;  // by how much rounding favours zero
 
 // How far a number goes in a step.
 struct Rates {
-    float weight, hidden_bias, output;  // output: gains and biases
+    float weight, hidden_bias, output;  // output: gains and shifts
 };
 constexpr Rates kOutputRates = {0.18f, 0.9f, 1.5f};  // where outputs alone are open
 constexpr Rates kAllRates = {0.12f, 0.12f, 0.5f};

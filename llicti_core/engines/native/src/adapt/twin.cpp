@@ -50,10 +50,10 @@ Twin::Twin(const Network& model, NetworkKind kind, int sets, int precision)
     }
     for (int s = 0; s < kBiasLevels; s++) {
         const size_t at = size_t(set_of_level(s, sets)) * kMostOutputs;
-        network_.scale[s] = &outputs_[0][at];
-        network_.offset[s] = &outputs_[1][at];
-        gradient_.scale[s] = &outputs_gradient_[0][at];
-        gradient_.offset[s] = &outputs_gradient_[1][at];
+        network_.gain[s] = &outputs_[0][at];
+        network_.shift[s] = &outputs_[1][at];
+        gradient_.gain[s] = &outputs_gradient_[0][at];
+        gradient_.shift[s] = &outputs_gradient_[1][at];
     }
 }
 
@@ -184,10 +184,10 @@ void Twin::find_slopes(Numbers& slopes) const {
                 break;
             }
             case ArrayKind::kGain:
-                for (size_t o = 0; o < array.count; o++) to[o] = gradient_.scale[array.set][o] * kGainUnit;
+                for (size_t o = 0; o < array.count; o++) to[o] = gradient_.gain[array.set][o] * kGainUnit;
                 break;
             case ArrayKind::kShift:
-                for (size_t o = 0; o < array.count; o++) to[o] = gradient_.offset[array.set][o] * kShiftUnit;
+                for (size_t o = 0; o < array.count; o++) to[o] = gradient_.shift[array.set][o] * kShiftUnit;
                 break;
         }
     }

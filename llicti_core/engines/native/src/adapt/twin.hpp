@@ -62,7 +62,7 @@ private:
     size_t size_ = 0;
     std::vector<ArrayPlace> arrays_;
     std::vector<FloatLayerData> layers_;
-    std::vector<float> outputs_[2], outputs_gradient_[2];  // scale and offset, [sets][kMostOutputs]
+    std::vector<float> outputs_[2], outputs_gradient_[2];  // gain and shift, [sets][kMostOutputs]
     std::vector<float> whole_;                             // numbers in floats
     FloatNetwork network_;
     FloatGradient gradient_;

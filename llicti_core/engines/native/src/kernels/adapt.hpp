@@ -92,21 +92,21 @@ struct FloatLayer {
     const float* bias[kBiasLevels];  // [padded out], by level; of the output layer, all the same
 };
 
-// parameter = (weights * activations + bias) * scale + offset
+// parameter = (weights * activations + bias) * gain + shift
 struct FloatNetwork {
     std::vector<FloatLayer> layers;
     bool cached;  // rows of blocks are those of the last hidden layer; what comes before is not looked at
     int channels;
     float share[kChannelsAtOnce];  // of probability that the mixture has, the rest being spread evenly; 0 where
                                    // the channel is not coded
-    const float *scale[kBiasLevels], *offset[kBiasLevels];  // [kMostOutputs], by set
+    const float *gain[kBiasLevels], *shift[kBiasLevels];  // [kMostOutputs], by set
 };
 
 // Sums over contexts of the slopes of the bits; null pointers where they are not wanted.
 struct FloatGradient {
     std::vector<float*> weight;               // by layer, [padded in][out, padded more]
     std::vector<float*> hidden[kBiasLevels];  // by set and hidden layer, [padded out]
-    float *scale[kBiasLevels], *offset[kBiasLevels];
+    float *gain[kBiasLevels], *shift[kBiasLevels];
 };
 
 // A step of Adam.

@@ -80,8 +80,8 @@ struct PackedLayer {
 
 struct PackedNetwork {
     std::vector<PackedLayer> layers;
-    int rows;                         // outputs, in whole blocks
-    std::vector<int32_t> gain, bias;  // [kBiasLevels][rows]: parameter = (fine * gain + bias) >> 10
+    int rows;                          // outputs, in whole blocks
+    std::vector<int32_t> gain, shift;  // [kBiasLevels][rows]: parameter = (fine * gain + shift) >> 10
 };
 
 using PackedNetworks = std::array<std::array<PackedNetwork, kBands>, kNetworks>;

@@ -68,13 +68,13 @@ inline void pack(const Network& network, NetworkKind kind, PackedNetwork& packed
     for (size_t i = 0; i < network.layers.size(); i++) pack_layer(network.layers[i], i == 0, packed.layers[i]);
     packed.rows = packed.layers.back().rows;
     packed.gain.assign(size_t(kBiasLevels) * size_t(packed.rows), 0);
-    packed.bias.assign(size_t(kBiasLevels) * size_t(packed.rows), 0);
+    packed.shift.assign(size_t(kBiasLevels) * size_t(packed.rows), 0);
     const int outputs = kOutputs[kind];
     for (int level = 0; level < kBiasLevels; level++) {
         for (int o = 0; o < outputs; o++) {
             const int from = level * outputs + o, to = level * packed.rows + o;
             packed.gain[to] = (1 << kGainShift) + network.gain[from];
-            packed.bias[to] = network.bias[from] * 512 + 512;
+            packed.shift[to] = network.shift[from] * 512 + 512;
         }
     }
 }
@@ -251,7 +251,7 @@ inline void output_layer(const PackedNetwork& network, int level, const Input* x
     const PackedLayer& layer = network.layers.back();
     const int32_t* bias = &layer.bias[size_t(level) * size_t(layer.rows)];
     const int32_t* gain = &network.gain[size_t(level) * size_t(layer.rows)];
-    const int32_t* shift = &network.bias[size_t(level) * size_t(layer.rows)];
+    const int32_t* shift = &network.shift[size_t(level) * size_t(layer.rows)];
     for (int row = 0; row < layer.rows; row += kRows) {
         I32 total[parts][kRows];
         Simd::accumulate<parts>(layer, row / kRows, bias + row, x, total);
