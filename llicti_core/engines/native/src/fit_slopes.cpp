@@ -24,11 +24,11 @@ nb::tuple fit_slopes(const ConstPixelArray& array, const PackedModel& packed, in
     const FitKernels& kernels = find_fit_kernels(isa);
     const Network& model = packed.model().networks.at(size_t(network)).at(size_t(band));
     const Pixels pixels = cast_pixels(array);
-    const Sample sample({pixels}, packed.model());
+    const SampledImage image({pixels}, packed.model());
     Interruption never([] { return false; });
     ThreadPool pool(1, never);
     const int blocks = int((int64_t(pixels.height) * pixels.width + kContexts - 1) / kContexts);
-    const ValueBounds bounds = look_around(sample, kernels, 2 * blocks, 0, pool).bounds;
+    const ValueBounds bounds = look_around(image, kernels, 2 * blocks, 0, pool).bounds;
     Twin twin(model, NetworkKind(network), sets, precision);
     if (numbers.size() != twin.size()) throw std::invalid_argument("not so many numbers");
     twin.set(numbers, false);
@@ -39,18 +39,18 @@ nb::tuple fit_slopes(const ConstPixelArray& array, const PackedModel& packed, in
     ContextBlock block{};
     block.rows.resize(size_t(padded(model.layers[0].in)));
     const LevelView view = level_view(pixels, level);
-    const int columns = (view.width + 1) / 2, groups = (view.height + 1) / 2 * columns;
-    const std::vector<int> places = sample.seen(band, network == kChroma);
-    const auto patch = std::make_unique<Patch>();
-    for (int first = 0; first < groups; first += kContexts) {
+    const int columns = (view.width + 1) / 2, cell_count = (view.height + 1) / 2 * columns;
+    const std::vector<int> places = image.seen(band, network == kChroma);
+    const auto cells = std::make_unique<CellBlock>();
+    for (int first = 0; first < cell_count; first += kContexts) {
         Spot spots[kContexts];
-        const int count = std::min(kContexts, groups - first);
+        const int count = std::min(kContexts, cell_count - first);
         for (int i = 0; i < kContexts; i++) {
-            const int group = first + (i < count ? i : 0);
-            spots[i] = {&view, group / columns, group % columns};
+            const int cell = first + (i < count ? i : 0);
+            spots[i] = {&view, cell / columns, cell % columns};
         }
-        sample.look_at(kernels, std::min(level, sets - 1), count, spots, places, *patch);
-        kernels.see(sample.view(band), *patch, network == kChroma, bounds, sample.extra(), block);
+        image.look_at(kernels, std::min(level, sets - 1), count, spots, places, *cells);
+        kernels.see(image.view(band), *cells, network == kChroma, bounds, image.extra(), block);
         for (size_t p = 0; p < kContexts; p++) {
             if (block.counted.of[p] == 0) continue;
             for (size_t k = 0; k < size_t(model.layers[0].in); k++) inputs.push_back(block.rows[k].of[p]);

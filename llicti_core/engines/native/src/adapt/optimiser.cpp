@@ -75,10 +75,10 @@ enum class Scope { kOutputs, kAll };
 // The search for one network.
 class NetworkSearch {
 public:
-    NetworkSearch(const Sample& sample, const Patches& patches, const Model& model, NetworkKind kind, int band,
-                  const FitPlan& plan, const FitKernels& kernels, ThreadPool& pool)
-        : sample_(sample),
-          patches_(patches),
+    NetworkSearch(const SampledImage& image, const CellBlocks& cell_blocks, const Model& model, NetworkKind kind,
+                  int band, const FitPlan& plan, const FitKernels& kernels, ThreadPool& pool)
+        : image_(image),
+          cell_blocks_(cell_blocks),
           kind_(kind),
           band_(band),
           inputs_(model.networks[kind][size_t(band)].layers[0].in),
@@ -89,16 +89,16 @@ public:
           twin_(model.networks[kind][size_t(band)], kind, kSets, kPrecision) {
         for (int c = 0; c < twin_.network().channels; c++) {
             const int channel = kind == kChroma ? c + 1 : c;
-            const int values = patches.bounds.high[channel] - patches.bounds.low[channel] + 1;
+            const int values = cell_blocks.bounds.high[channel] - cell_blocks.bounds.low[channel] + 1;
             twin_.network().share[c] = values > 1 ? 1.0f - float(values) * kEvenShare : 0.0f;
         }
     }
 
     Found run() {
-        const size_t judges = patches_.all.size() - patches_.first_judging;
+        const size_t judges = cell_blocks_.all.size() - cell_blocks_.first_judging;
         Candidate best{std::vector<int8_t>(twin_.size()), 0, std::vector<double>(judges)};
         Found found{{}, 0, std::vector<double>(judges)};
-        if (sample_.pixels(0, band_) > 0) {
+        if (image_.pixels(0, band_) > 0) {
             Numbers numbers(twin_.size());
             set_judges(Scope::kOutputs);
             judge(best, Scope::kOutputs, kEverySet);
@@ -122,7 +122,7 @@ private:
     // Searches on from `numbers`; `best` is replaced by what is found if that is smaller.
     void improve(Candidate& best, Numbers& numbers, Scope scope) {
         if (scope == Scope::kOutputs) {
-            const size_t count = std::min(patches_.fitted, size_t(plan_.output_blocks));
+            const size_t count = std::min(cell_blocks_.fitted, size_t(plan_.output_blocks));
             descend(numbers, scope, plan_.output_batch, plan_.output_steps, blocks(0, count, scope));
         } else {
             set_judges(scope);
@@ -132,7 +132,7 @@ private:
         if (total(found) < total(best)) best = std::move(found);
     }
 
-    // What the network sees of `count` patches.
+    // What the network sees of `count` blocks of cells.
     std::vector<ContextBlock> blocks(size_t first, size_t count, Scope scope) {
         if (scope == Scope::kOutputs) twin_.set(Numbers(twin_.size()), false);  // the model as it is fills the caches
         std::vector<ContextBlock> blocks(count);
@@ -140,11 +140,11 @@ private:
         for (size_t i = 0; i < count; i++) {
             pool_.check_interruption();
             if (scope == Scope::kOutputs) {
-                see(patches_.all[first + i], seen);
+                see(cell_blocks_.all[first + i], seen);
                 kernels_.cache(twin_.network(), seen, blocks[i]);
             } else {
                 blocks[i] = new_block();
-                see(patches_.all[first + i], blocks[i]);
+                see(cell_blocks_.all[first + i], blocks[i]);
             }
         }
         return blocks;
@@ -156,8 +156,8 @@ private:
         return block;
     }
 
-    void see(const Patch& patch, ContextBlock& block) const {
-        kernels_.see(sample_.view(band_), patch, kind_ == kChroma, patches_.bounds, sample_.extra(), block);
+    void see(const CellBlock& cells, ContextBlock& block) const {
+        kernels_.see(image_.view(band_), cells, kind_ == kChroma, cell_blocks_.bounds, image_.extra(), block);
     }
 
     // Bits of an array's numbers.
@@ -168,11 +168,11 @@ private:
     }
 
     void set_judges(Scope scope) {
-        judging_ = blocks(patches_.first_judging, patches_.all.size() - patches_.first_judging, scope);
+        judging_ = blocks(cell_blocks_.first_judging, cell_blocks_.all.size() - cell_blocks_.first_judging, scope);
         double contexts[kSets] = {};
         for (const ContextBlock& block : judging_) contexts[block.set] += block.count;
         for (int set = 0; set < kSets; set++) {
-            stands_for_[set] = contexts[set] > 0 ? sample_.pixels(set, band_) / contexts[set] : 0;
+            stands_for_[set] = contexts[set] > 0 ? image_.pixels(set, band_) / contexts[set] : 0;
         }
     }
 
@@ -207,9 +207,9 @@ private:
         Numbers mean(twin_.size()), square(twin_.size()), slopes(twin_.size()), seen(numbers);
         int64_t next[kSets] = {};
         ContextBlock drawn = new_block();
-        const std::vector<int> places = sample_.seen(band_, kind_ == kChroma);
-        const auto patch = std::make_unique<Patch>();
-        const double whole = sample_.pixels(0, band_) + sample_.pixels(1, band_);
+        const std::vector<int> places = image_.seen(band_, kind_ == kChroma);
+        const auto cells = std::make_unique<CellBlock>();
+        const double whole = image_.pixels(0, band_) + image_.pixels(1, band_);
         float mean_left = 1, square_left = 1;
         for (int t = 0, turn = 0; t < steps; t++) {
             pool_.check_interruption();
@@ -234,10 +234,10 @@ private:
                     block = &cached[size_t(turn) % cached.size()];
                     fetch(cached[size_t(turn + 1) % cached.size()]);
                 } else {
-                    const int set = set_of_block(sample_, turn);
-                    sample_.look(kernels_, set, next[set], places, *patch);
-                    next[set] += patch->count;
-                    see(*patch, drawn);
+                    const int set = set_of_block(image_, turn);
+                    image_.look(kernels_, set, next[set], places, *cells);
+                    next[set] += cells->count;
+                    see(*cells, drawn);
                 }
                 kernels_.evaluate(twin_.network(), *block, &gradient);
                 contexts += block->count;
@@ -283,8 +283,8 @@ private:
         return best;
     }
 
-    const Sample& sample_;
-    const Patches& patches_;
+    const SampledImage& image_;
+    const CellBlocks& cell_blocks_;
     const NetworkKind kind_;
     const int band_, inputs_, depth_;
     const FitPlan& plan_;
@@ -296,13 +296,13 @@ private:
 };
 
 // Whether adaptations together save more than they take: surely, as far as the blocks that judge tell.
-bool pays(const std::vector<Found>& found, const Patches& patches) {
+bool pays(const std::vector<Found>& found, const CellBlocks& cell_blocks) {
     double own = 8 * kPayloadBytes, saved = 0, variance = 0;
     for (const Found& each : found) own += each.own;
     for (int set = 0; set < kSets; set++) {
         double count = 0, sum = 0, squares = 0;
         for (size_t i = 0; i < found[0].saved.size(); i++) {
-            if (patches.all[patches.first_judging + i].set != set) continue;
+            if (cell_blocks.all[cell_blocks.first_judging + i].set != set) continue;
             double here = 0;
             for (const Found& each : found) here += each.saved[i];
             count++;
@@ -319,18 +319,20 @@ bool pays(const std::vector<Found>& found, const Patches& patches) {
 
 std::vector<uint8_t> fit(const std::vector<Pixels>& tiles, const Model& model, const FitPlan (&plans)[kNetworks],
                          const FitKernels& kernels, ThreadPool& pool) {
-    const Sample sample(tiles, model);
-    const size_t count = sample.channels() == 1 ? kBands : kNetworks * kBands;
+    const SampledImage image(tiles, model);
+    const size_t count = image.channels() == 1 ? kBands : kNetworks * kBands;
     const auto most = [&](int FitPlan::* blocks) { return std::max(plans[kLuma].*blocks, plans[kChroma].*blocks); };
-    const Patches patches = look_around(sample, kernels, most(&FitPlan::output_blocks), most(&FitPlan::judged), pool);
+    const CellBlocks cell_blocks =
+        look_around(image, kernels, most(&FitPlan::output_blocks), most(&FitPlan::judged), pool);
     std::vector<Found> found(count);
     pool.run(int(count), [&](int task) {
         // Chroma of the band with the most neighbours first, so that none is left waiting for it.
         const size_t i = count - 1 - size_t(task), kind = i / kBands;
         found[i] =
-            NetworkSearch(sample, patches, model, NetworkKind(kind), int(i % kBands), plans[kind], kernels, pool).run();
+            NetworkSearch(image, cell_blocks, model, NetworkKind(kind), int(i % kBands), plans[kind], kernels, pool)
+                .run();
     });
-    if (!pays(found, patches)) return {};
+    if (!pays(found, cell_blocks)) return {};
     std::vector<std::vector<int8_t>> arrays;
     for (Found& each : found) arrays.insert(arrays.end(), each.arrays.begin(), each.arrays.end());
     return pack_numbers(kSets, kPrecision, arrays);

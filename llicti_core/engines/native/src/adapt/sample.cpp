@@ -13,22 +13,23 @@ constexpr Offset kBack[5] = {{0, -2}, {0, -4}, {-2, -2}, {-2, 0}, {-2, 2}};
 
 Offset operator+(Offset a, Offset b) { return {a.row + b.row, a.column + b.column}; }
 
-// At which edges the group is.
+// At which edges the cell is.
 uint8_t edges(const LevelView& level, int row, int column) {
-    const auto if_so = [](bool holds, Patch::Edge edge) { return holds ? int(edge) : 0; };
-    return uint8_t(if_so(row == 0, Patch::kFirstRow) | if_so(column == 0, Patch::kFirstColumn) |
-                   if_so(column == 1, Patch::kSecondColumn) | if_so(2 * column + 2 >= level.width, Patch::kLastColumn) |
-                   if_so(2 * column + 3 >= level.width, Patch::kLastOddColumn) |
-                   if_so(2 * row + 1 >= level.height, Patch::kNoOddRow) |
-                   if_so(2 * column + 1 >= level.width, Patch::kNoOddColumn));
+    const auto if_so = [](bool holds, CellBlock::Edge edge) { return holds ? int(edge) : 0; };
+    return uint8_t(if_so(row == 0, CellBlock::kFirstRow) | if_so(column == 0, CellBlock::kFirstColumn) |
+                   if_so(column == 1, CellBlock::kSecondColumn) |
+                   if_so(2 * column + 2 >= level.width, CellBlock::kLastColumn) |
+                   if_so(2 * column + 3 >= level.width, CellBlock::kLastOddColumn) |
+                   if_so(2 * row + 1 >= level.height, CellBlock::kNoOddRow) |
+                   if_so(2 * column + 1 >= level.width, CellBlock::kNoOddColumn));
 }
 
-// At which edges a group has no pixel so far from its own.
+// At which edges a cell has no pixel so far from its own.
 uint8_t edges_without(Offset back, bool odd_column) {
-    uint8_t edges = back.row < 0 ? Patch::kFirstRow : 0;
-    if (back.column < 0) edges |= Patch::kFirstColumn;
-    if (back.column < -2) edges |= Patch::kSecondColumn;
-    if (back.column > 0) edges |= odd_column ? Patch::kLastOddColumn : Patch::kLastColumn;
+    uint8_t edges = back.row < 0 ? CellBlock::kFirstRow : 0;
+    if (back.column < 0) edges |= CellBlock::kFirstColumn;
+    if (back.column < -2) edges |= CellBlock::kSecondColumn;
+    if (back.column > 0) edges |= odd_column ? CellBlock::kLastOddColumn : CellBlock::kLastColumn;
     return edges;
 }
 
@@ -44,7 +45,8 @@ LevelView level_view(const Pixels& tile, int level) {
             uint8_t(std::min(level, kBiasLevels - 1))};
 }
 
-Sample::Sample(const std::vector<Pixels>& tiles, const Model& model) : samples_{tiles[0].channels, tiles[0].deep} {
+SampledImage::SampledImage(const std::vector<Pixels>& tiles, const Model& model)
+    : format_{tiles[0].channels, tiles[0].deep} {
     for (size_t b = 0; b < kBands; b++) {
         const Band& band = model.bands[b];
         BandView& view = views_[b];
@@ -56,7 +58,7 @@ Sample::Sample(const std::vector<Pixels>& tiles, const Model& model) : samples_{
         for (const Place& each : band.neighbours) view.known.push_back(place(offset(each)));
         for (const Place& each : band.more_luma) view.more.push_back(place(offset(each)));
         std::copy(band.nearest.begin(), band.nearest.end(), view.nearest);
-        view.missing = uint8_t((own.row ? Patch::kNoOddRow : 0) | (own.column ? Patch::kNoOddColumn : 0));
+        view.missing = uint8_t((own.row ? CellBlock::kNoOddRow : 0) | (own.column ? CellBlock::kNoOddColumn : 0));
         for (int i = 0; i < 5; i++) {
             view.back[i] = place(own + kBack[i]);
             view.missing_back[i] = edges_without(kBack[i], own.column != 0);
@@ -67,8 +69,8 @@ Sample::Sample(const std::vector<Pixels>& tiles, const Model& model) : samples_{
             const LevelView level = level_view(tile, number);
             Set& set = sets_[std::min(number, kSets - 1)];
             set.levels.push_back(level);
-            set.groups += int64_t((level.height + 1) / 2) * ((level.width + 1) / 2);
-            set.ends.push_back(set.groups);
+            set.cell_count += int64_t((level.height + 1) / 2) * ((level.width + 1) / 2);
+            set.ends.push_back(set.cell_count);
             for (size_t b = 0; b < kBands; b++) {
                 const int phase = model.bands[b].phase;
                 set.pixels[b] +=
@@ -77,12 +79,12 @@ Sample::Sample(const std::vector<Pixels>& tiles, const Model& model) : samples_{
         }
     }
     for (Set& set : sets_) {
-        set.stride = std::max<int64_t>(1, int64_t(double(set.groups) * 0.6180339887));
-        while (std::gcd(set.stride, set.groups) > 1) set.stride++;
+        set.stride = std::max<int64_t>(1, int64_t(double(set.cell_count) * 0.6180339887));
+        while (std::gcd(set.stride, set.cell_count) > 1) set.stride++;
     }
 }
 
-int Sample::place(Offset offset) {
+int SampledImage::place(Offset offset) {
     for (size_t i = 0; i < places_.size(); i++) {
         if (places_[i].row == offset.row && places_[i].column == offset.column) return int(i);
     }
@@ -93,7 +95,7 @@ int Sample::place(Offset offset) {
     return int(places_.size()) - 1;
 }
 
-std::vector<int> Sample::seen(int band, bool chroma) const {
+std::vector<int> SampledImage::seen(int band, bool chroma) const {
     const BandView& view = views_[size_t(band)];
     std::vector<int> seen{view.own};
     seen.insert(seen.end(), view.known.begin(), view.known.end());
@@ -104,50 +106,51 @@ std::vector<int> Sample::seen(int band, bool chroma) const {
     return seen;
 }
 
-std::vector<int> Sample::all_places() const {
+std::vector<int> SampledImage::all_places() const {
     std::vector<int> all(places_.size());
     std::iota(all.begin(), all.end(), 0);
     return all;
 }
 
-void Sample::look(const FitKernels& kernels, int set, int64_t first, const std::vector<int>& wanted,
-                  Patch& patch) const {
+void SampledImage::look(const FitKernels& kernels, int set, int64_t first, const std::vector<int>& wanted,
+                        CellBlock& cells) const {
     const Set& from = sets_[set];
-    const int count = int(std::min<int64_t>(kContexts, from.groups));
+    const int count = int(std::min<int64_t>(kContexts, from.cell_count));
     Spot spots[kContexts];
     for (int i = 0; i < kContexts; i++) {
-        const int64_t at = (first + (i < count ? i : 0)) % from.groups * from.stride % from.groups;
+        const int64_t at = (first + (i < count ? i : 0)) % from.cell_count * from.stride % from.cell_count;
         const size_t part = size_t(std::upper_bound(from.ends.begin(), from.ends.end(), at) - from.ends.begin());
         const LevelView& level = from.levels[part];
-        const int64_t group = at - (part ? from.ends[part - 1] : 0);
+        const int64_t cell = at - (part ? from.ends[part - 1] : 0);
         const int columns = (level.width + 1) / 2;
-        spots[i] = {&level, int(group / columns), int(group % columns)};
+        spots[i] = {&level, int(cell / columns), int(cell % columns)};
     }
-    look_at(kernels, set, count, spots, wanted, patch);
+    look_at(kernels, set, count, spots, wanted, cells);
 }
 
-void Sample::look_at(const FitKernels& kernels, int set, int count, const Spot (&spots)[kContexts],
-                     const std::vector<int>& wanted, Patch& patch) const {
-    patch.set = set;
-    patch.count = count;
+void SampledImage::look_at(const FitKernels& kernels, int set, int count, const Spot (&spots)[kContexts],
+                           const std::vector<int>& wanted, CellBlock& cells) const {
+    cells.set = set;
+    cells.count = count;
     for (int i = 0; i < kContexts; i++) {
-        patch.level[i] = spots[i].level->number;
-        patch.edge[i] = edges(*spots[i].level, spots[i].row, spots[i].column);
+        cells.level[i] = spots[i].level->number;
+        cells.edge[i] = edges(*spots[i].level, spots[i].row, spots[i].column);
     }
-    kernels.look(samples_, spots, places_, wanted, patch);
+    kernels.look(format_, spots, places_, wanted, cells);
 }
 
-int set_of_block(const Sample& sample, int block) { return block % 4 == 3 && sample.groups(1) ? 1 : 0; }
+int set_of_block(const SampledImage& image, int block) { return block % 4 == 3 && image.cell_count(1) ? 1 : 0; }
 
-Patches look_around(const Sample& sample, const FitKernels& kernels, int fitted, int judging, ThreadPool& pool) {
+CellBlocks look_around(const SampledImage& image, const FitKernels& kernels, int fitted, int judging,
+                       ThreadPool& pool) {
     std::vector<int64_t> firsts;
-    Patches around{{}, 0, 0, {{SHRT_MAX, SHRT_MAX, SHRT_MAX}, {SHRT_MIN, SHRT_MIN, SHRT_MIN}}};
-    std::vector<Patch>& all = around.all;
+    CellBlocks around{{}, 0, 0, {{SHRT_MAX, SHRT_MAX, SHRT_MAX}, {SHRT_MIN, SHRT_MIN, SHRT_MIN}}};
+    std::vector<CellBlock>& all = around.all;
     all.reserve(size_t(fitted + judging));
     int64_t next[kSets] = {};
     for (int i = 0; i < fitted + judging; i++) {
-        const int set = set_of_block(sample, i);
-        if (next[set] < sample.groups(set)) {
+        const int set = set_of_block(image, i);
+        if (next[set] < image.cell_count(set)) {
             all.emplace_back().set = set;
             firsts.push_back(next[set]);
         }
@@ -155,18 +158,18 @@ Patches look_around(const Sample& sample, const FitKernels& kernels, int fitted,
         if (i + 1 == fitted) around.fitted = all.size();
     }
     if (around.fitted < all.size()) around.first_judging = around.fitted;
-    const std::vector<int> places = sample.all_places();
+    const std::vector<int> places = image.all_places();
     pool.run(int(all.size()), [&](int i) {
-        Patch& patch = all[size_t(i)];
+        CellBlock& cells = all[size_t(i)];
         const int64_t first = firsts[size_t(i)];
-        sample.look(kernels, patch.set, first, places, patch);
-        patch.count = int(std::min<int64_t>(patch.count, sample.groups(patch.set) - first));
+        image.look(kernels, cells.set, first, places, cells);
+        cells.count = int(std::min<int64_t>(cells.count, image.cell_count(cells.set) - first));
     });
-    for (const Patch& patch : all) {
-        for (int c = 0; c < sample.channels(); c++) {
+    for (const CellBlock& cells : all) {
+        for (int c = 0; c < image.channels(); c++) {
             int &low = around.bounds.low[c], &high = around.bounds.high[c];
             for (int band = 0; band < kBands; band++) {
-                for (int16_t value : patch.value[c][sample.view(band).own]) {
+                for (int16_t value : cells.value[c][image.view(band).own]) {
                     low = std::min<int>(low, value);
                     high = std::max<int>(high, value);
                 }

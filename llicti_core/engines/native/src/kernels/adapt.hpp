@@ -1,5 +1,5 @@
 // The interface between the search for an adaptation and what it computes with each instruction set: what networks see
-// of the pixels of a sample, a network in floats, the bits it takes for a block of contexts, and their gradient.
+// of an image's pixels, a network in floats, the bits it takes for a block of contexts, and their gradient.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace llicti::fitting {
 constexpr int kContexts = 64;       // contexts that are evaluated together
 constexpr int kMostOutputs = 48;    // 35, padded
 constexpr int kChannelsAtOnce = 2;  // of the chroma network; the luma network has one
-constexpr int kMostPlaces = 80;     // that all networks together look at around a group of pixels: 72
+constexpr int kMostPlaces = 80;     // that all networks together look at around a cell: 72
 constexpr int kReach = 4;           // how far they are from it
 
 // Widths of layers, padded so that tiles of products are whole.
@@ -26,8 +26,8 @@ struct alignas(64) Row {
     float of[kContexts];
 };
 
-// A group of four pixels of a level, one of each phase, is the pixel of phase 00 and those that it has below and beside
-// it. Places are counted from that pixel, in units of half the level's step.
+// A cell is four pixels of a level, one of each phase: that of phase 00 and those that it has below and beside it.
+// Places are counted from the one of phase 00, in units of half the level's step.
 struct Offset {
     int row, column;
 };
@@ -40,9 +40,9 @@ struct LevelView {
     uint8_t number;  // index of the first layer's biases
 };
 
-// What is looked at around some groups: values of channel after channel, place after place.
-struct Patch {
-    enum Edge : uint8_t {  // of the level, at which a group is
+// What is looked at around some cells: values of channel after channel, place after place.
+struct CellBlock {
+    enum Edge : uint8_t {  // of the level, at which a cell is
         kFirstRow = 1,
         kFirstColumn = 2,
         kSecondColumn = 4,
@@ -52,7 +52,7 @@ struct Patch {
         kNoOddColumn = 64
     };
 
-    int count;  // groups; what comes after them is a copy of the first one
+    int count;  // cells; what comes after them is a copy of the first one
     int set;    // of levels, to which all belong
     uint8_t level[kContexts];
     uint8_t edge[kContexts];
@@ -64,7 +64,7 @@ struct BandView {
     int own, back[5];
     std::vector<int> known, more;
     int nearest[4];           // of `known`, whose mean is the base
-    uint8_t missing;          // edges at which a group has no pixel of the band
+    uint8_t missing;          // edges at which a cell has no pixel of the band
     uint8_t missing_back[5];  // and at which it has none at such a place
 };
 
@@ -118,25 +118,25 @@ struct AdamStep {
 };
 
 // Pixels as they are stored.
-struct Samples {
+struct PixelFormat {
     int channels;
     bool deep;  // 16 bits, of which kDeepBits are used
     int extra() const { return deep ? kDeepBits - 8 : 0; }
 };
 
-// Where a group is.
+// Where a cell is.
 struct Spot {
     const LevelView* level;
-    int row, column;  // of the group
+    int row, column;  // of the cell
 };
 
 struct FitKernels {
     const char* name;
     // Looks at some places of all spots, by index.
-    void (*look)(const Samples&, const Spot (&spots)[kContexts], const std::vector<Offset>& places,
-                 const std::vector<int>& wanted, Patch&);
+    void (*look)(const PixelFormat&, const Spot (&spots)[kContexts], const std::vector<Offset>& places,
+                 const std::vector<int>& wanted, CellBlock&);
     // Makes a block of what a network sees of a band, the chroma network or that of luma.
-    void (*see)(const BandView&, const Patch&, bool chroma, const ValueBounds&, int extra, ContextBlock&);
+    void (*see)(const BandView&, const CellBlock&, bool chroma, const ValueBounds&, int extra, ContextBlock&);
     // A block's copy with the last hidden layer's totals in place of inputs.
     void (*cache)(const FloatNetwork&, const ContextBlock&, ContextBlock& copy);
     // Bits of a block. Unless `gradient` is null, slopes are added to it, and the bits are not computed.
