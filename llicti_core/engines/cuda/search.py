@@ -208,7 +208,7 @@ class NetworkSearch:
         self._descend(numbers, self.plan.output_steps, contexts, rates, cached=True)
 
     def _fit_all(self, numbers: Tensor) -> None:
-        """Search on from `numbers` for all of them."""
+        """Search on from `numbers` for all of them, with all pixels in turn, those that judge among them."""
         batch = self.plan.batch
         steps = 4 * max(1, _DRAWN // (4 * BLOCK * batch))  # whose pixels are gathered together
         pixels = _pixels_of_sets(steps * batch)

@@ -202,7 +202,8 @@ private:
         return array.kind == ArrayKind::kHiddenBias ? rates.hidden_bias : rates.output;
     }
 
-    // Adam, with half a cosine. Blocks are taken in turn from those cached, or drawn anew.
+    // Adam, with half a cosine. Blocks are taken in turn from those cached, or drawn anew from the first cell on, those
+    // that judge among them.
     void descend(Numbers& numbers, Scope scope, int batch, int steps, const std::vector<ContextBlock>& cached) {
         Numbers mean(twin_.size()), square(twin_.size()), slopes(twin_.size()), seen(numbers);
         int64_t next[kSets] = {};
