@@ -164,7 +164,7 @@ def test_impossible_thread_counts_are_refused(threads: int) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_lines_of_one_pixel(dtype: str, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing takes the mean of no pixels, which would be a warning, and so an error here."""
-    monkeypatch.setattr(encoder, "SMALL", 1000)  # as though these were large: WebP takes seconds for longer lines
+    monkeypatch.setattr(encoder, "_SMALL_PIXELS", 1000)  # as though large: WebP takes seconds for longer lines
     steps = np.random.default_rng(0).integers(-3, 4, (1500, channels))
     line = (100 + np.cumsum(steps, axis=0) % 100).astype(dtype)
     for pixels in (line[:, np.newaxis], line[np.newaxis]):

@@ -112,6 +112,8 @@ def test_only_the_tiles_that_a_region_touches_are_decoded(
     engine, decoded = engines.get(), []
 
     class Spy:
+        name = "spy"
+
         def decode(self, image, *others) -> None:
             decoded.append((image.pixels.nbytes, len(image.tiles)))
             engine.decode(image, *others)
