@@ -628,6 +628,15 @@ def test_one_run_at_a_time(tmp_path: Path, capsys: Capture) -> None:
     assert tree(tmp_path / "out") == ["a.llc"]
 
 
+def test_a_run_whose_lock_cannot_be_made(tmp_path: Path, capsys: Capture) -> None:
+    photograph(tmp_path / "source" / "a.png")
+    home = manifest.home([str(tmp_path / "source")], str(tmp_path / "out"), Settings(effort=0))
+    Path(f"{home}.lock").mkdir(parents=True)
+    arguments = ["convert", str(tmp_path / "source"), str(tmp_path / "out"), "--workers", "1", "--effort", "0"]
+    assert cli.main(arguments) == 0
+    assert tree(tmp_path / "out") == ["a.llc"]
+
+
 @on_unix
 def test_a_link_in_place_of_a_file_that_is_being_written(tmp_path: Path) -> None:
     """Is replaced, not followed; and a private source's target is private from its first byte on."""
