@@ -280,8 +280,8 @@ class FrameDecoder:
         from llicti_core import plain
 
         levels = self._levels(group, plain_tag)
-        if not self._read_whole:  # any bits could be right ones: nothing else tells of damage
-            for level in levels:
+        for level, payload in levels.items():
+            if not payload.is_checked:  # any bits could be right ones: nothing else tells of damage
                 self._sections.check(self._layout.index((plain_tag(level), group.number)))
         coarsest = len(self.header.section_levels) - 1
         return plain.unpack(levels, coarsest, group.group.bits, group.stored, self._grid, self.view)

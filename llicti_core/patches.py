@@ -38,7 +38,7 @@ class Patches:
         return self._image.part(rows, columns)
 
     def plane(self, group: ChannelGroup) -> NDArray[np.unsignedinteger]:
-        """The values of a group in the patches."""
+        """The values of a group in the patches: [rows, columns, channels], as Planes.plane gives them."""
         return self._planes.plane(group)
 
     def lower_size(self, group: ChannelGroup) -> float:
@@ -62,7 +62,7 @@ class Patches:
 
 
 def places(size: int) -> NDArray[np.intp]:
-    """The rows (or columns) of an image of so many that are in patches: all, where they are no more."""
+    """The rows (or columns) of an image of so many that are in patches, in order: all, where they are no more."""
     import numpy as np
 
     if size <= _PATCHES * _PATCH:

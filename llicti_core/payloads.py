@@ -40,6 +40,11 @@ class Payload:
         self._source, self._start = source, section.payload
         self._data = read_section(source, section) if whole or source.in_memory else None
 
+    @property
+    def is_checked(self) -> bool:
+        """Whether all of it has been read, and its checksum compared."""
+        return self._data is not None
+
     def take(self, at: int, count: int) -> bytes | memoryview:
         """`count` bytes from byte `at` on. Raises TruncatedError."""
         if at + count > self.size:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
+from PIL.ExifTags import Base
 
 import llicti_core
 from llicti_plugin.cli import pnm, say
 from llicti_plugin.cli.batch import Failure
-from llicti_plugin.cli.depth import SUB_DIRECTORIES, SUB_DIRECTORIES_NOTE
 from llicti_plugin.cli.extras import how_to_install
+from llicti_plugin.cli.tiff_tags import SUB_DIRECTORIES, SUB_DIRECTORIES_NOTE
 from llicti_plugin.pillow_exif import OF_TIFF_FILES, packed
 
 if TYPE_CHECKING:
@@ -131,7 +132,6 @@ def _of_bits(pixels: NDArray[Any]) -> Picture:
 
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE = 0, 1, 2, 3
 _PREMULTIPLIED = 1
-_ORIENTATION = 274
 _RATIONALS = (5, 10)
 
 
@@ -213,7 +213,7 @@ def _page(page: Any) -> Picture:
 
 def _upright(pixels: NDArray[Any], page: Any) -> NDArray[Any]:
     """Turned as the tag Orientation says, as Pillow turns the TIFF files that it reads."""
-    tag = page.tags.get(_ORIENTATION)
+    tag = page.tags.get(Base.Orientation)
     orientation = int(tag.value) if tag else 1
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
@@ -232,7 +232,7 @@ def _tiff_metadata(page: Any) -> tuple[llicti_core.Metadata, tuple[str, ...]]:
     left_out = []
     names: dict[int, str] = {}
     for tag in page.tags:
-        if tag.code in OF_TIFF_FILES or tag.code == _ORIENTATION:
+        if tag.code in OF_TIFF_FILES or tag.code == Base.Orientation:
             continue
         if isinstance(tag.value, dict) or tag.dtype in _RATIONALS:
             left_out.append(tag.name)

@@ -11,11 +11,9 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from PIL.ExifTags import GPSTAGS, IFD, TAGS
-
 from llicti_plugin.cli import pnm
 from llicti_plugin.cli.batch import Failure
-from llicti_plugin.pillow_exif import MAIN_DIRECTORY, OF_TIFF_FILES, kept_tags
+from llicti_plugin.cli.tiff_tags import SUB_DIRECTORIES, left_out
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -116,71 +114,12 @@ def _netpbm(im: ImageFile, file: IO[bytes]) -> Finding:
 _TIFF_WHOLE = {(1, 12), (1, 16), (2, 16), (2, 32), (3, 32)}
 """Sample format and bits of what Pillow keeps, of one channel of more than 8 bits (TIFF 6.0, SampleFormat)."""
 
-SUB_DIRECTORIES = 330
-SUB_DIRECTORIES_NOTE = "pictures in sub-directories (tag 330) are not stored"
-
 _SAMPLE_FORMATS = {1: "unsigned integers", 2: "signed integers", 3: "floats"}
 
 
 def _tiff(im: ImageFile, file: IO[bytes]) -> Finding:
     finding = _tiff_samples(im, file)
-    return finding._replace(notes=(*finding.notes, *_tiff_left_out(im, file)))
-
-
-def _tiff_left_out(im: ImageFile, file: IO[bytes]) -> Iterator[str]:
-    """What of a page of a TIFF file Pillow passes over: pictures beside it, and tags that it cannot read or write."""
-    tags = dict(_tiff_tags(file, im.tag_v2.offset) or ())  # type: ignore[attr-defined]
-    if (MAIN_DIRECTORY, SUB_DIRECTORIES) in tags:
-        yield SUB_DIRECTORIES_NOTE
-    kept = kept_tags(im)
-    lost = {
-        _tag_name(directory, tag): None
-        for (directory, tag), kind in tags.items()
-        if directory != MAIN_DIRECTORY or tag not in OF_TIFF_FILES | {_ORIENTATION}
-        if (directory, tag) not in kept or kind in _TYPES_OF_DIRECTORIES
-    }
-    if lost:
-        yield f"not stored: Exif tags {', '.join(lost)}"
-
-
-def _tag_name(directory: int, tag: int) -> str:
-    return {MAIN_DIRECTORY: TAGS, IFD.Exif: TAGS, IFD.GPSInfo: GPSTAGS}.get(directory, {}).get(tag, str(tag))
-
-
-_ORIENTATION = 274
-_TYPES_OF_DIRECTORIES = (13, 18)
-"""IFD and, in BigTIFF, IFD8: where another directory is, which nothing but `_POINTERS` says how to keep."""
-
-_POINTERS = {MAIN_DIRECTORY: (IFD.Exif, IFD.GPSInfo), IFD.Exif: (IFD.Interop,)}
-"""The tags of a directory that point to those of Exif, which are kept with it."""
-
-_Tag = tuple[tuple[int, int], int]
-
-
-def _tiff_tags(file: IO[bytes], offset: int, directory: int = MAIN_DIRECTORY) -> list[_Tag] | None:
-    """The tags of a directory and of those of Exif below it: their directory and number, and their type.
-
-    Pillow leaves out those of types that it does not know. None where there is no directory.
-    """
-    file.seek(0)
-    head = file.read(4)
-    order, big = "<" if head[:2] == b"II" else ">", 43 in head[2:]
-    count_form, entry_form = (f"{order}Q", f"{order}HHQ8s") if big else (f"{order}H", f"{order}HHL4s")
-    file.seek(offset)
-    count = file.read(struct.calcsize(count_form))
-    if len(count) < struct.calcsize(count_form):
-        return None
-    size = struct.calcsize(entry_form)
-    entries = file.read(min(struct.unpack(count_form, count)[0], 2**16) * size)
-    found: list[_Tag] = []
-    for tag, kind, values, data in struct.iter_unpack(entry_form, entries[: len(entries) // size * size]):
-        below = None
-        if tag in _POINTERS.get(directory, ()):
-            (start,) = struct.unpack_from(f"{order}Q" if big and kind in (16, 18) else f"{order}L", data)
-            below = _tiff_tags(file, start, tag)
-        if values:
-            found += [((directory, tag), kind)] if below is None else below
-    return found
+    return finding._replace(notes=(*finding.notes, *left_out(im, file)))
 
 
 def _tiff_samples(im: ImageFile, file: IO[bytes]) -> Finding:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.ExifTags import Base
 from PIL.ImageFile import ImageFile
 
 import llicti_core
@@ -20,8 +21,6 @@ from llicti_plugin import pillow_info
 from llicti_plugin.cli import deep, depth
 from llicti_plugin.cli.batch import Failure, Targets, read, tell
 from llicti_plugin.cli.pictures import general_mode
-
-_ORIENTATION = 274
 
 
 def file(path: str, targets: Targets, options: Mapping[str, Any]) -> None:
@@ -136,7 +135,7 @@ def _frames_read_whole(reading: _Reading, notes: list[str]) -> Iterator[_Frame]:
         else:
             image.seek(index)
             if image.format == "TIFF":
-                image.getexif().pop(_ORIENTATION, None)  # the pixels have been turned as it says
+                image.getexif().pop(Base.Orientation, None)  # the pixels have been turned as it says
             metadata = pillow_info.from_image(image, {}, getattr(image, "n_frames", 1) > 1)
         yield _Frame(picture.pixels, picture.mode, None, metadata)
 

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 
 from PIL import Image
+from PIL.ExifTags import Base
 
 from llicti_core import Metadata
 from llicti_plugin.cli import kept
@@ -75,9 +76,11 @@ def compare(data: bytes, images: Sequence[Image.Image], form: str) -> None:
             for index, image in enumerate(images if same else ()):
                 back.seek(index)
                 # Pillow's reader of TIFF turns an image as its tag Orientation says.
-                turn = _TURNS.get(back.getexif().get(274, 1)) if back.format == "TIFF" else None
+                turn = _TURNS.get(back.getexif().get(Base.Orientation, 1)) if back.format == "TIFF" else None
                 back.load()
-                expected = image.transpose(turn) if turn is not None and 274 not in back.getexif() else image
+                expected = (
+                    image.transpose(turn) if turn is not None and Base.Orientation not in back.getexif() else image
+                )
                 same = same and _same(back, expected)
     finally:
         Image.MAX_IMAGE_PIXELS = limit
