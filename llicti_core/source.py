@@ -29,12 +29,15 @@ class MemorySource:
     in_memory = True
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._data = memoryview(data).cast("B")
-        self.size = len(self._data)
+        self._data = data
+        self._held = memoryview(data).cast("B")  # as long as there is one, a bytearray keeps its size
+        self.size = len(self._held)
 
     def upto(self, at: int, count: int) -> memoryview:
         """See Source.upto."""
-        return self._data[at : at + count]
+        # A view of its own for each call: where there is no global interpreter lock, threads that take slices of one
+        # view lose count of them, and then it counts as released (Python 3.13 to 3.15, github.com/python/cpython 155606).
+        return memoryview(self._data).cast("B")[at : at + count]
 
 
 class FileSource:
