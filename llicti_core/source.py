@@ -36,7 +36,7 @@ class MemorySource:
     def upto(self, at: int, count: int) -> memoryview:
         """See Source.upto."""
         # A view of its own for each call: where there is no global interpreter lock, threads that take slices of one
-        # view lose count of them, and then it counts as released (Python 3.13 to 3.15, github.com/python/cpython 155606).
+        # view lose count of them, and then it counts as released (Python 3.13 to 3.15, CPython issue 155606).
         return memoryview(self._data).cast("B")[at : at + count]
 
 
