@@ -231,7 +231,14 @@ def normal(path: str) -> str:
 def absolute(path: str) -> str:
     """A path or URL that means the same wherever a process runs."""
     path = normal(path)
-    return path if is_url(path) else os.path.abspath(path)
+    if is_url(path):
+        return path
+    # `..` after a link is above where that leads to, of which abspath knows nothing.
+    names = path.split(os.sep)
+    if os.pardir in names:
+        above = len(names) - names[::-1].index(os.pardir)
+        path = os.path.join(os.path.realpath(os.sep.join(names[:above])), *names[above:])
+    return os.path.abspath(path)
 
 
 def join(folder: str, *names: str) -> str:

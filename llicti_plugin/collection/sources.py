@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from llicti_plugin.cli import say
@@ -49,26 +50,32 @@ def _is_there(source: str) -> bool:
 
 
 def _fits_any(pattern: str) -> bool:
-    return glob.has_magic(pattern) and next(glob.iglob(pattern, recursive=True), None) is not None
+    return glob.has_magic(pattern) and next(_fitting(pattern), None) is not None
 
 
 def find(sources: Sequence[str], suffixes: frozenset[str], destination: str) -> Iterator[Source]:
     """The files, folder by folder in order of name; of folders those with one of `suffixes`, in lower case.
 
-    Folders that are links are left alone, and so is `destination` within a source. What several patterns or folders
-    hold comes several times.
+    Links to folders that are found below those which are named are left alone, and so is `destination` within a source.
+    What several patterns or folders hold comes several times.
     """
+    # Where a link leads to, it is still the same folder.
+    real_destination = destination if files.is_url(destination) else os.path.realpath(destination)
     for source in sources:
         if files.is_url(source):
             yield from _in_store(source, suffixes, files.absolute(destination))
         elif os.path.isdir(source):
-            yield from _walk(source, "", suffixes, os.path.realpath(destination))
+            yield from _walk(source, "", suffixes, real_destination)
         elif not os.path.lexists(source) and glob.has_magic(source):
             root = _fixed_part(source)
-            for path in glob.iglob(source, recursive=True):
+            is_inside = _is_below(real_destination, os.path.realpath(root))
+            ends_in_any = os.path.basename(source) == "**"
+            for path in _fitting(os.path.join(source, "*") if ends_in_any else source):
                 relative = os.path.relpath(path, root)
+                if is_inside and _is_below(os.path.join(os.path.realpath(path), ""), real_destination):
+                    continue
                 if os.path.isdir(path):
-                    yield from _walk(path, relative, suffixes, os.path.realpath(destination))
+                    yield from _walk(path, relative, suffixes, real_destination)
                 else:
                     yield _looked_at(path, relative)
         else:
@@ -83,30 +90,68 @@ def _fixed_part(pattern: str) -> str:
     return folder or os.curdir
 
 
+def _fitting(pattern: str) -> Iterator[str]:
+    """The files and folders that a pattern names, as glob does, but folder by folder in order of name.
+
+    `**` is folders at any depth; it follows no links and finds none to folders, as these can lead in circles.
+    """
+    above, name = os.path.split(pattern)
+    for folder in _fitting(above) if glob.has_magic(above) else (above,):
+        if name == "**":
+            yield from _folders(folder)
+            continue
+        for path in sorted(glob.iglob(os.path.join(glob.escape(folder), name))):
+            if os.path.basename(above) != "**" or not (os.path.islink(path) and os.path.isdir(path)):
+                yield path
+
+
+def _folders(folder: str) -> Iterator[str]:
+    """A folder, if it is there, and those below it, but for hidden ones and links."""
+    waiting = [folder] if os.path.isdir(folder or os.curdir) else []  # the next one last
+    while waiting:
+        folder = waiting.pop()
+        yield folder
+        with suppress(OSError), os.scandir(folder or os.curdir) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            waiting += [os.path.join(folder, name) for name in sorted(names, reverse=True) if not name.startswith(".")]
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(os.path.join(folder, ""))
+
+
 def _walk(folder: str, below: str, suffixes: frozenset[str], destination: str) -> Iterator[Source]:
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
-    except OSError as error:
-        yield Source(os.path.abspath(folder), below, error=say.reason(error))
-        return
-    for name, is_folder in found:
-        path, relative = os.path.join(folder, name), os.path.join(below, name)
-        if is_folder:
-            if name != STATE and os.path.realpath(path) != destination:
-                yield from _walk(path, relative, suffixes, destination)
-        elif os.path.splitext(name)[1].lower() in suffixes:
-            yield _looked_at(path, relative)
+    waiting = [(folder, below, True)]  # the next one last
+    while waiting:
+        folder, below, is_folder = waiting.pop()
+        if not is_folder:
+            yield _looked_at(folder, below)
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+        except OSError as error:
+            yield Source(files.absolute(folder), below, error=say.reason(error))
+            continue
+        for name, is_folder in reversed(found):
+            path = os.path.join(folder, name)
+            if is_folder:
+                taken = name != STATE and os.path.realpath(path) != destination
+            else:
+                taken = os.path.splitext(name)[1].lower() in suffixes
+            if taken:
+                waiting.append((path, os.path.join(below, name), is_folder))
 
 
 def _looked_at(path: str, relative: str) -> Source:
+    absolute = files.absolute(path)
     try:
         found = os.stat(path)
     except OSError as error:
-        return Source(os.path.abspath(path), relative, error=say.reason(error))
+        return Source(absolute, relative, error=say.reason(error))
     if not stat.S_ISREG(found.st_mode):
-        return Source(os.path.abspath(path), relative, error="is not a regular file")
-    return Source(os.path.abspath(path), relative, found.st_size, found.st_mtime_ns)
+        return Source(absolute, relative, error="is not a regular file")
+    return Source(absolute, relative, found.st_size, found.st_mtime_ns)
 
 
 def _in_store(source: str, suffixes: frozenset[str] | None, destination: str) -> Iterator[Source]:

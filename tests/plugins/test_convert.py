@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import inspect
 import json
 import multiprocessing
 import os
@@ -35,6 +36,7 @@ from llicti_plugin.collection import (
     report,
     run_shard,
 )
+    sources,
 from llicti_plugin.collection.alone import alone
 from llicti_plugin.collection.report import CONVERTED, FAILED, LARGER, LOSSY, PRESENT, Result
 from llicti_plugin.collection.workers import LocalProcesses
@@ -141,6 +143,50 @@ def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     converted([Path("x")], Path("x/llc"))
     assert len(converted([Path("x")], Path("x/llc"))) == 6
 
+    assert len(converted([Path("x/**")], Path("x/llc"))) == 6
+    assert len(converted([Path("x/*.png")], Path("x"))) == 1  # but a destination that the source is in is
+
+
+@on_unix
+def test_links_that_lead_in_circles(tmp_path: Path) -> None:
+    photograph(tmp_path / "x" / "y" / "a.png")
+    for name in ("one", "two", "y/three"):  # of which as many paths lead on as powers of three
+        (tmp_path / "x" / name).symlink_to(tmp_path / "x")
+    for source in ("x", "x/**", "x/**/**/*.png", "x/**/y/*.png", "**/*.png"):
+        found = list(sources.find([str(tmp_path / source)], sources.suffixes(to_llc=True), str(tmp_path / "out")))
+        assert {row.path for row in found} == {str(tmp_path / "x" / "y" / "a.png")}, source
+    assert sources.missing([str(tmp_path / "x" / "**" / "*.tif"), str(tmp_path / "no" / "**")]) != []
+
+
+@on_unix
+def test_above_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`..` is above what a link leads to, and other files of the same names are not taken, let alone removed."""
+    (tmp_path / "disk" / "folder").mkdir(parents=True)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "disk" / "folder")
+    named = photograph(tmp_path / "disk" / "photos" / "a.png", 1)
+    other = photograph(tmp_path / "here" / "photos" / "a.png", 2)
+    monkeypatch.chdir(tmp_path / "here")
+    result = converted([Path("link/../photos")], Path("link/../out"), replace=True)["a.png"]
+    assert (result.path, result.target) == (str(named), str(tmp_path / "disk" / "out" / "a.llc"))
+    assert [path.exists() for path in (named, other)] == [False, True]
+    assert files.absolute("../x..") == str(tmp_path / "x..")
+    assert files.absolute("link/x") == str(tmp_path / "here" / "link" / "x")
+
+
+@on_unix
+def test_folders_many_levels_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative = os.path.join(*["x"] * 300, "a.png")
+    photograph(tmp_path / relative)
+    suffixes = sources.suffixes(to_llc=True)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+    try:
+        found = [[row.relative for row in sources.find([source], suffixes, "out")] for source in (".", "**/*.png")]
+    finally:
+        sys.setrecursionlimit(limit)
+    assert found == 2 * [[relative]]
 
 @pytest.mark.skipif(os.path.exists(__file__.upper()), reason="names that differ in case alone are the same here")
 def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:
