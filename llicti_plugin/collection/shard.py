@@ -188,7 +188,7 @@ def _convert(row: Row, manifest: Manifest) -> Result:
         notes=made.notes,
         tag=tag or None,
     )
-    return _replaced(result, stat) if settings.replace else result
+    return _replaced(result, data, stat) if settings.replace else result
 
 
 def _convert_into(row: Row, tar: TarShard, index: int, manifest: Manifest) -> Result:
@@ -273,8 +273,12 @@ def _made_before(data: bytes, written: bytes, target: str, settings: Settings) -
     return made
 
 
-def _replaced(result: Result, stat: files.Stat) -> Result:
-    """Remove a source, if all of it is in the target, which is looked at once more. stat: of the source when read."""
+def _replaced(result: Result, data: bytes, stat: files.Stat) -> Result:
+    """Remove a source, if all of it is in the target; both are read once more.
+
+    data, stat: of the source when it was converted. Its time alone does not tell whether it is the same: tools can keep
+    that, and some file systems count in seconds.
+    """
     assert result.target
     if result.notes:
         return result._replace(reason=f"not removed, as not all of it is kept: {'; '.join(result.notes)}")
@@ -284,7 +288,7 @@ def _replaced(result: Result, stat: files.Stat) -> Result:
         msg = f"{say.shown(result.target)} has changed on the disk"
         raise batch.Failure(msg)
     source = files.of(result.path)
-    if source.stat(result.path) != stat:
+    if source.stat(result.path) != stat or source.read(result.path) != data:
         msg = "has changed while it was read"
         raise batch.Failure(msg)
     source.remove(result.path)

@@ -380,18 +380,23 @@ def test_replace_looks_at_the_disk_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "a.png").exists()
 
 
-def test_replace_keeps_a_source_that_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photograph(tmp_path / "a.png")
+@pytest.mark.parametrize("keeps_time", [False, True])
+def test_replace_keeps_a_source_that_changes(keeps_time: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time may be the same: tools can keep it, and some file systems count in seconds."""
+    path = photograph(tmp_path / "a.bmp")  # whose size does not change
+    before = path.stat().st_mtime_ns
     convert = conversion.convert
 
     def slow(data: bytes, settings: Settings) -> conversion.Converted:
-        photograph(tmp_path / "a.png", 9)
+        photograph(path, 9)
+        if keeps_time:
+            os.utime(path, ns=(before, before))
         return convert(data, settings)
 
     monkeypatch.setattr(conversion, "convert", slow)
     result = converted([tmp_path], tmp_path, replace=True)["a.png"]
     assert (result.status, result.reason) == (FAILED, "has changed while it was read")
-    assert np.array_equal(pixels(tmp_path / "a.png"), images.smooth(33, 47, seed=9))
+    assert np.array_equal(pixels(path), images.smooth(33, 47, seed=9))
 
 
 def test_replace_keeps_what_is_not_stored_whole(tmp_path: Path) -> None:
@@ -399,7 +404,7 @@ def test_replace_keeps_what_is_not_stored_whole(tmp_path: Path) -> None:
     time_of_change = b"tIME\x07\xd1\1\1\0\0\0"
     chunk = (7).to_bytes(4, "big") + time_of_change + zlib.crc32(time_of_change).to_bytes(4, "big")
     (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])
-    result = converted([tmp_path], tmp_path, replace=True)["a.png"]
+    result = converted([tmp_path], tmp_path, replace=True)["a.bmp"]
     assert (result.status, result.removed) == (CONVERTED, False)
     assert result.notes == ("not stored: chunks tIME",)
     assert "tIME" in (result.reason or "")
