@@ -91,10 +91,18 @@ def test_stopped_and_gone_on_with(
     assert list(report.results(planned)) == []  # nothing is in a file that is not there
     run_shard(planned.folder, 0)
     first = (tmp_path / "set" / "shard-000000.tar").read_bytes()
+    results = [*report.results(planned)]
     # Killed after the file was put in place, and before that was noted.
     os.remove(planned.sidecar(0))
-    Path(planned.journal(0)).touch()
+    noted = [json.dumps({"row": row, **result._asdict()}) + "\n" for row, result in enumerate(results)]
+    Path(planned.journal(0)).write_text("".join(noted), encoding="ascii")
     run_shard(planned.folder, 0)
+    assert (tmp_path / "set" / "shard-000000.tar").read_bytes() == first
+    # Killed before: it is another run's.
+    os.remove(planned.sidecar(0))
+    Path(planned.journal(0)).write_text(noted[0], encoding="ascii")
+    with pytest.raises(FileExistsError):
+        run_shard(planned.folder, 0)
     assert (tmp_path / "set" / "shard-000000.tar").read_bytes() == first
 
 
