@@ -97,7 +97,7 @@ class Files(Protocol):
         ...
 
     def remove_folder(self, folder: str) -> None:
-        """Remove a folder with all that is in it, if it is there."""
+        """Remove a folder with all that is in it, if it is there, as far as that can be done."""
         ...
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, NamedTuple
 
 from llicti_plugin.collection import files, lossy, sources
@@ -19,7 +20,8 @@ _SHARD_FILES, _SHARD_BYTES = 500, 256 << 20
 _SHARDS_A_WORKER = 8
 """Shards for each worker, where there are files enough: so that all have something to do until near the end."""
 
-_ROWS, _MANIFEST = "rows.jsonl", "manifest.json"
+_ROWS, _MANIFEST, _SHARD = "rows.jsonl", "manifest.json", "shard-"
+"""Names of files in a plan's folder; those of shards begin so."""
 
 
 class Settings(NamedTuple):
@@ -105,11 +107,11 @@ class Manifest(NamedTuple):
 
     def sidecar(self, number: int) -> str:
         """The file of a shard's results, which is there once all of them are."""
-        return files.join(self.folder, f"shard-{number:06}.jsonl")
+        return files.join(self.folder, f"{_SHARD}{number:06}.jsonl")
 
     def journal(self, number: int) -> str:
         """The file in which a shard's work is noted as it is done."""
-        return files.join(self.folder, f"shard-{number:06}.journal")
+        return files.join(self.folder, f"{_SHARD}{number:06}.journal")
 
     def pending(self) -> list[int]:
         """The shards that are not done."""
@@ -147,7 +149,13 @@ def plan(
     folder = files.absolute(folder or home(paths, destination, settings))
     storage = files.of(folder)
     storage.remove_folder(folder)
+    if storage.stat(files.join(folder, _MANIFEST)):
+        storage.remove(files.join(folder, _MANIFEST))  # first: half an earlier plan is none to go on with
     count = size = 0
+    with suppress(FileNotFoundError):
+        for name in storage.names(folder):
+            if name.startswith(_SHARD):  # it would be taken for one of the new plan's
+                raise OSError(errno.EACCES, "cannot be removed", files.join(folder, name))
     kinds: dict[str, tuple[int, int]] = {}
     with storage.assembled(files.join(folder, _ROWS)) as path:
         with closing(_Stems()) as stems, open(path, "w", encoding="ascii", newline="\n") as rows:

@@ -8,6 +8,7 @@ import inspect
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -555,6 +556,24 @@ def test_replaced_before_the_process_was_killed(one_shard: Manifest, tmp_path: P
     for number in planned.pending():
         run_shard(planned.folder, number)
     a, b, c = report.results(planned)
+def test_nothing_of_an_earlier_plan_is_left(
+    one_shard: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results of an earlier plan are not taken for those of a new one, and what is left of it is not gone on with."""
+    run_shard(one_shard.folder, 0)
+    removed: list[str] = []
+
+    def stopped(folder: str, **options: object) -> None:
+        removed.append(folder)
+        os.remove(os.path.join(folder, "rows.jsonl"))
+
+    monkeypatch.setattr(shutil, "rmtree", stopped)
+    with pytest.raises(OSError, match="cannot be removed"):
+        plan([str(tmp_path / "source")], str(tmp_path / "out"), one_shard.settings, one_shard.folder)
+    assert removed == [one_shard.folder]
+    assert manifest.unfinished(one_shard.folder) is None
+
+
     assert (a.status, a.removed) == (PRESENT, True)
     assert (b.status, b.reason) == (FAILED, "No such file or directory")
     assert (c.status, c.removed) == (PRESENT, True)
