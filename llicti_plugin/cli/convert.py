@@ -38,7 +38,7 @@ def run(
     """
     folder = manifest.home(paths, destination, settings)
     try:
-        with alone(folder):
+        with alone(destination):
             planned = manifest.unfinished(folder)
             if planned:
                 say.err(f"goes on with the run of {planned.files} files that was planned before")

@@ -51,11 +51,12 @@ class Files(Protocol):
         """All of a file, or no more than `most` bytes of it, from `start` on."""
         ...
 
-    def write(self, path: str, data: bytes, like: str, stat: Stat) -> str:
+    def write(self, path: str, data: bytes, like: str, stat: Stat, force: bool) -> str:
         """Write a file that is made of the file `like`, which was so when it was read; returns the tag of it.
 
-        It is there, or replaces what was there, whole or not at all, and has been read back and compared. Raises
-        Failure where it comes back changed; then it is not there.
+        force: whether it may replace what is there. It is there whole or not at all, and has been read back and
+        compared. Raises Failure where it comes back changed; then it is not there. On disks raises Failure, too, where
+        something is there that may not be replaced, even if that was not so a moment ago.
         """
         ...
 
@@ -119,19 +120,18 @@ class LocalFiles:
                 file.seek(start)
             return file.read(most)
 
-    def write(self, path: str, data: bytes, like: str, stat: Stat) -> str:
+    def write(self, path: str, data: bytes, like: str, stat: Stat, force: bool) -> str:
         """Write a file, with the time of `stat`, and permissions of the file `like`, if it can have them.
 
         Folders are made. See Files.write. A process that is killed leaves a file whose name ends in PARTIAL, which the
-        next to write the same file replaces.
+        next to write the same file of the same source replaces.
         """
-        with _put_in_place(path, PRIVATE if not is_url(like) else USUAL) as partial:
+        with _put_in_place(path, PRIVATE if not is_url(like) else USUAL, like, force) as partial:
             with open(partial, "wb") as file:
                 file.write(data)
                 file.flush()
                 if not is_url(like):
-                    with suppress(PermissionError):  # of file systems without permissions, such as FAT
-                        shutil.copystat(like, partial)
+                    _copy_permissions(like, partial)
                 os.utime(partial, ns=(stat.modified, stat.modified))
                 os.fsync(file.fileno())
             if read_from_disk(partial) != data:
@@ -191,25 +191,60 @@ NOT_BACK = "what was written does not come back from the disk"
 
 
 @contextmanager
-def _put_in_place(path: str, mode: int) -> Iterator[str]:
-    """The name of an empty file beside `path` that replaces it at the end, and is removed where an exception is raised.
+def _put_in_place(path: str, mode: int, like: str = "", force: bool = True) -> Iterator[str]:
+    """The name of an empty file beside `path` that becomes it at the end, and is removed where an exception is raised.
 
-    mode: its permissions, less the umask's.
+    mode: its permissions, less the umask's. like: what it is made of: nothing else is to be written under its name.
+    force: whether it may replace what is there; else raises Failure where something is.
     """
     folder, name = os.path.split(path)
     if folder:
         os.makedirs(folder, exist_ok=True)
-    partial = os.path.join(folder, f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{PARTIAL}")
+    digest = hashlib.sha256(os.fsencode(f"{name}\0{like}")).hexdigest()
+    partial = os.path.join(folder, f".{digest[:16]}{PARTIAL}")
     with suppress(FileNotFoundError):
         os.remove(partial)  # of a process that was killed, or a link of anybody's
     create(partial, mode).close()
     try:
         yield partial
-        os.replace(partial, path)
+        if force:
+            os.replace(partial, path)
+        else:
+            _rename_to_new(partial, path)
     except BaseException:
         with suppress(OSError):
             os.remove(partial)
         raise
+
+
+def _rename_to_new(path: str, new: str) -> None:
+    """Rename a file to a name that nothing has. Raises Failure where something has it."""
+    try:
+        if os.name == "nt":  # where that is how names are changed
+            os.rename(path, new)
+        else:
+            os.link(path, new)
+    except FileExistsError:
+        raise Failure(_HAS_COME, new) from None
+    except OSError:  # of a file system without hard links, such as FAT
+        if os.path.lexists(new):
+            raise Failure(_HAS_COME, new) from None
+        os.replace(path, new)
+    else:
+        if os.name != "nt":
+            os.remove(path)
+
+
+_HAS_COME = "its target exists now, and did not when it was looked for"
+
+
+def _copy_permissions(path: str, other: str) -> None:
+    """Give a file the permissions and extended attributes of another one, as far as it can have them."""
+    try:
+        shutil.copystat(path, other)
+    except OSError:  # the file system has no permissions, as FAT, or no room for the attributes, as ext4 for large ones
+        with suppress(OSError):
+            shutil.copymode(path, other)
 
 
 _FILE = "file://"

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import sqlite3
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from typing import Any, NamedTuple
@@ -148,14 +149,14 @@ def plan(
     paths, destination = [files.normal(path) for path in paths], files.absolute(destination)
     folder = files.absolute(folder or home(paths, destination, settings))
     storage = files.of(folder)
-    storage.remove_folder(folder)
     if storage.stat(files.join(folder, _MANIFEST)):
         storage.remove(files.join(folder, _MANIFEST))  # first: half an earlier plan is none to go on with
-    count = size = 0
+    storage.remove_folder(folder)
     with suppress(FileNotFoundError):
         for name in storage.names(folder):
             if name.startswith(_SHARD):  # it would be taken for one of the new plan's
                 raise OSError(errno.EACCES, "cannot be removed", files.join(folder, name))
+    count = size = 0
     kinds: dict[str, tuple[int, int]] = {}
     with storage.assembled(files.join(folder, _ROWS)) as path:
         with closing(_Stems()) as stems, open(path, "w", encoding="ascii", newline="\n") as rows:
@@ -194,8 +195,7 @@ class _Stems:
         # What is most likely left alone does not take the short name of another picture, nor take it away later.
         names = (relative,) if suffix.lower() in lossy.SUFFIXES else (stem, relative)
         further = (f"{relative}-{number}" for number in itertools.count(2))
-        # Names that differ in case alone are the same on some file systems.
-        return next(name for name in itertools.chain(names, further) if self._take(name.casefold()))
+        return next(name for name in itertools.chain(names, further) if self._take(_caseless(name)))
 
     def has_seen(self, path: str) -> bool:
         """Whether a source was named before, which its folder may have been, too."""
@@ -205,6 +205,12 @@ class _Stems:
         """Take a name; whether it was free."""
         # In JSON, since names that are no text are none for SQLite.
         return self._taken.execute("INSERT OR IGNORE INTO taken VALUES (?)", (json.dumps(name),)).rowcount > 0
+
+
+def _caseless(name: str) -> str:
+    """What is the same of names that are the same on some file systems: case, and whether accents are characters of
+    their own, do not count (Unicode, D145)."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
 def _cut(path: str, most_files: int, most_bytes: int) -> list[Shard]:

@@ -48,7 +48,7 @@ def run_shard(folder: str, number: int) -> str:
     begun = storage.stat(journal) is not None
     results, starts = _read_journal(journal) if begun else ({}, Counter())
     tar = TarShard(manifest, number) if manifest.settings.to == "webdataset" else None
-    if tar and not begun:
+    if tar and len(results) < manifest.shards[number].files:  # so this shard has not been written
         tar.check_new()
     with storage.appending(journal) as append:
         append("\n")  # ends a line that was not written to its end
@@ -173,10 +173,14 @@ def _convert(row: Row, manifest: Manifest) -> Result:
         if settings.makes_llc and not form and len(made.data) > len(data):
             return _left_larger(row, made, stat)
         other = files.join(manifest.destination, row.stem + made.suffix)
-        if other != target and _check_target(row.path, stat, other, settings) and not settings.replace:
-            return Result(row.path, PRESENT, other, stat.size, len(made.data))
-        target = other
-        tag = files.of(target).write(target, made.data, row.path, stat)
+        if other != target:
+            target, before = other, _check_target(row.path, stat, other, settings)
+            if before and before.made and not settings.replace:
+                return Result(row.path, PRESENT, target, stat.size, before.size)
+        if before:
+            _check_same(made, files.of(target).read(target), target)
+        else:
+            tag = files.of(target).write(target, made.data, row.path, stat, settings.force)
     result = Result(
         row.path,
         PRESENT if before else CONVERTED,
@@ -267,10 +271,15 @@ def _made_before(data: bytes, written: bytes, target: str, settings: Settings) -
     if settings.makes_llc:
         return conversion.compared(data, written)
     made = conversion.convert(data, settings)
+    _check_same(made, written, target)
+    return made
+
+
+def _check_same(made: conversion.Converted, written: bytes, target: str) -> None:
+    """Raises Failure where what was written is something else."""
     if made.data != written:
         msg = f"{say.shown(target)} exists, and is not what would be written now"
         raise batch.Failure(msg)
-    return made
 
 
 def _replaced(result: Result, data: bytes, stat: files.Stat) -> Result:

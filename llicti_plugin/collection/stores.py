@@ -58,7 +58,7 @@ class StoreFiles:
             return bytes(self._fs.cat_file(path))
         return bytes(self._fs.cat_file(path, start=start, end=None if most < 0 else start + most))
 
-    def write(self, path: str, data: bytes, like: str, stat: Stat) -> str:
+    def write(self, path: str, data: bytes, like: str, stat: Stat, force: bool) -> str:
         """See files.Files.write."""
         stamp = {"Metadata": {_STAMP: json.dumps([stat, sha256(data)])}} if self._is_s3 else {}
         self._fs.pipe_file(path, data, **stamp)

@@ -36,8 +36,8 @@ from llicti_plugin.collection import (
     plan,
     report,
     run_shard,
-)
     sources,
+)
 from llicti_plugin.collection.alone import alone
 from llicti_plugin.collection.report import CONVERTED, FAILED, LARGER, LOSSY, PRESENT, Result
 from llicti_plugin.collection.workers import LocalProcesses
@@ -143,7 +143,6 @@ def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(converted([Path("x")], Path("x/llc"), to="png")) == 0
     converted([Path("x")], Path("x/llc"))
     assert len(converted([Path("x")], Path("x/llc"))) == 6
-
     assert len(converted([Path("x/**")], Path("x/llc"))) == 6
     assert len(converted([Path("x/*.png")], Path("x"))) == 1  # but a destination that the source is in is
 
@@ -189,6 +188,7 @@ def test_folders_many_levels_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         sys.setrecursionlimit(limit)
     assert found == 2 * [[relative]]
 
+
 @pytest.mark.skipif(os.path.exists(__file__.upper()), reason="names that differ in case alone are the same here")
 def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:
     for seed, name in enumerate(("A.png", "a.PNG", "a.png")):
@@ -200,6 +200,17 @@ def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:
         "a.png": "a.png-2.llc",
     }
     assert np.array_equal(pixels(tmp_path / "out" / "a.png-2.llc"), images.smooth(33, 47, seed=2))
+
+
+def test_names_that_differ_in_how_accents_are_written(tmp_path: Path) -> None:
+    """macOS takes them for the same."""
+    stems = manifest._Stems()
+    assert [stems.of(f"{name}.png") for name in ("\u00e9", "e\u0301", "E\u0301")] == [
+        "\u00e9",
+        "e\u0301.png",
+        "E\u0301.png-2",
+    ]
+    stems.close()
 
 
 @on_unix
@@ -348,6 +359,47 @@ def test_what_comes_back_as_something_else_is_not_written(
     assert tree(tmp_path / "out") == []
 
 
+@on_unix
+def test_target_without_room_for_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems keep extended attributes that others say they have no space for, which is no full disk."""
+    photograph(tmp_path / "a.png", 1).chmod(0o640)
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copystat", refused)
+    assert converted([tmp_path / "a.png"], tmp_path / "out")["a.png"].status == CONVERTED
+    assert (tmp_path / "out" / "a.llc").stat().st_mtime == 1e9 + 1
+    assert (tmp_path / "out" / "a.llc").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_target_that_comes_meanwhile(links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another run whose names are the same, it may be: it stays, and so does the source."""
+    photograph(tmp_path / "a.png")
+    convert = conversion.convert
+
+    def slow(data: bytes, settings: Settings) -> conversion.Converted:
+        (tmp_path / "a.llc").write_bytes(b"precious")
+        return convert(data, settings)
+
+    def refused(*arguments: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(conversion, "convert", slow)
+    if not links:  # as on FAT
+        monkeypatch.setattr(os, "link", refused)
+    result = converted([tmp_path], tmp_path, replace=True)["a.png"]
+    assert (result.status, result.reason) == (FAILED, "its target exists now, and did not when it was looked for")
+    assert (tmp_path / "a.llc").read_bytes() == b"precious"
+    assert tree(tmp_path) == ["a.llc", "a.png"]
+    assert converted([tmp_path], tmp_path, force=True)["a.png"].status == CONVERTED
+    os.remove(tmp_path / "a.llc")
+    monkeypatch.setattr(conversion, "convert", convert)
+    assert converted([tmp_path], tmp_path, replace=True)["a.png"].removed
+    assert tree(tmp_path) == ["a.llc"]
+
+
 def test_target_without_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photograph(tmp_path / "a.png", 1)
 
@@ -395,7 +447,7 @@ def test_replace_keeps_a_source_that_changes(keeps_time: bool, tmp_path: Path, m
         return convert(data, settings)
 
     monkeypatch.setattr(conversion, "convert", slow)
-    result = converted([tmp_path], tmp_path, replace=True)["a.png"]
+    result = converted([tmp_path], tmp_path, replace=True)["a.bmp"]
     assert (result.status, result.reason) == (FAILED, "has changed while it was read")
     assert np.array_equal(pixels(path), images.smooth(33, 47, seed=9))
 
@@ -405,7 +457,7 @@ def test_replace_keeps_what_is_not_stored_whole(tmp_path: Path) -> None:
     time_of_change = b"tIME\x07\xd1\1\1\0\0\0"
     chunk = (7).to_bytes(4, "big") + time_of_change + zlib.crc32(time_of_change).to_bytes(4, "big")
     (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])
-    result = converted([tmp_path], tmp_path, replace=True)["a.bmp"]
+    result = converted([tmp_path], tmp_path, replace=True)["a.png"]
     assert (result.status, result.removed) == (CONVERTED, False)
     assert result.notes == ("not stored: chunks tIME",)
     assert "tIME" in (result.reason or "")
@@ -445,6 +497,16 @@ def test_replace_after_a_run_without(to: str, tmp_path: Path) -> None:
     assert [found[name].status for name in sorted(found)] == [PRESENT, FAILED]
     assert [found[name].removed for name in sorted(found)] == [True, False]
     assert [path.split(".")[0] for path in tree(source)] == ["b"]
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_target_of_another_suffix_than_expected(replace: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.llc").write_bytes(llicti_core.encode(images.smooth(9, 9)))
+    monkeypatch.setattr(conversion, "expected_suffix", lambda data, settings: ".tif")
+    assert converted([tmp_path / "a.llc"], tmp_path / "out", to="png")["a.llc"].status == CONVERTED
+    result = converted([tmp_path / "a.llc"], tmp_path / "out", to="png", replace=replace)["a.llc"]
+    assert (result.status, result.removed) == (PRESENT, replace)
+    assert tree(tmp_path / "out") == ["a.png"]
 
 
 # Shards, stopping and going on
@@ -494,6 +556,24 @@ def one_shard(tmp_path: Path) -> Manifest:
     return Manifest.load(planned.folder)
 
 
+def test_nothing_of_an_earlier_plan_is_left(
+    one_shard: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results of an earlier plan are not taken for those of a new one, and what is left of it is not gone on with."""
+    run_shard(one_shard.folder, 0)
+    removed: list[str] = []
+
+    def stopped(folder: str, **options: object) -> None:
+        removed.append(folder)
+        os.remove(os.path.join(folder, "rows.jsonl"))
+
+    monkeypatch.setattr(shutil, "rmtree", stopped)
+    with pytest.raises(OSError, match="cannot be removed"):
+        plan([str(tmp_path / "source")], str(tmp_path / "out"), one_shard.settings, one_shard.folder)
+    assert removed == [one_shard.folder]
+    assert manifest.unfinished(one_shard.folder) is None
+
+
 class Stops:
     """Stands in for a function, and raises at its second call."""
 
@@ -507,12 +587,12 @@ class Stops:
         return self.function(*arguments, **options)
 
 
-@pytest.mark.parametrize("where", ["convert", "fsync", "replace"])
+@pytest.mark.parametrize("where", ["convert", "fsync", "rename"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
 def test_stopped_and_gone_on_with(
     where: str, error: BaseException, one_shard: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, name = {"convert": (conversion, "convert"), "fsync": (os, "fsync"), "replace": (os, "replace")}[where]
+    place, name = {"convert": (conversion, "convert"), "fsync": (os, "fsync")}.get(where, (files, "_rename_to_new"))
     with monkeypatch.context() as patch:
         patch.setattr(place, name, Stops(getattr(place, name), error))
         with pytest.raises(type(error)):
@@ -556,24 +636,6 @@ def test_replaced_before_the_process_was_killed(one_shard: Manifest, tmp_path: P
     for number in planned.pending():
         run_shard(planned.folder, number)
     a, b, c = report.results(planned)
-def test_nothing_of_an_earlier_plan_is_left(
-    one_shard: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Results of an earlier plan are not taken for those of a new one, and what is left of it is not gone on with."""
-    run_shard(one_shard.folder, 0)
-    removed: list[str] = []
-
-    def stopped(folder: str, **options: object) -> None:
-        removed.append(folder)
-        os.remove(os.path.join(folder, "rows.jsonl"))
-
-    monkeypatch.setattr(shutil, "rmtree", stopped)
-    with pytest.raises(OSError, match="cannot be removed"):
-        plan([str(tmp_path / "source")], str(tmp_path / "out"), one_shard.settings, one_shard.folder)
-    assert removed == [one_shard.folder]
-    assert manifest.unfinished(one_shard.folder) is None
-
-
     assert (a.status, a.removed) == (PRESENT, True)
     assert (b.status, b.reason) == (FAILED, "No such file or directory")
     assert (c.status, c.removed) == (PRESENT, True)
@@ -690,9 +752,11 @@ def test_command(tmp_path: Path, capsys: Capture) -> None:
 def test_one_run_at_a_time(tmp_path: Path, capsys: Capture) -> None:
     photograph(tmp_path / "source" / "a.png")
     arguments = ["convert", str(tmp_path / "source"), str(tmp_path / "out"), "--workers", "1", "--effort", "0"]
-    with alone(manifest.home([str(tmp_path / "source")], str(tmp_path / "out"), Settings(effort=0))):
+    with alone(str(tmp_path / "out")):
         assert cli.main(arguments) == 1
-    assert capsys.readouterr().err == f"llicti: {tmp_path / 'out'}: another process is at work on the same run\n"
+        assert cli.main([*arguments, "--force"]) == 1  # nor another one, whose files might be called the same
+    said = f"llicti: {tmp_path / 'out'}: another process is at work on the same destination\n"
+    assert capsys.readouterr().err == 2 * said
     assert tree(tmp_path / "out") == []
     assert cli.main(arguments) == 0
     assert tree(tmp_path / "out") == ["a.llc"]
@@ -700,8 +764,7 @@ def test_one_run_at_a_time(tmp_path: Path, capsys: Capture) -> None:
 
 def test_a_run_whose_lock_cannot_be_made(tmp_path: Path, capsys: Capture) -> None:
     photograph(tmp_path / "source" / "a.png")
-    home = manifest.home([str(tmp_path / "source")], str(tmp_path / "out"), Settings(effort=0))
-    Path(f"{home}.lock").mkdir(parents=True)
+    (tmp_path / "out" / sources.STATE / "lock").mkdir(parents=True)
     arguments = ["convert", str(tmp_path / "source"), str(tmp_path / "out"), "--workers", "1", "--effort", "0"]
     assert cli.main(arguments) == 0
     assert tree(tmp_path / "out") == ["a.llc"]
@@ -714,7 +777,8 @@ def test_a_link_in_place_of_a_file_that_is_being_written(tmp_path: Path) -> None
     (tmp_path / "a.png").chmod(0o600)
     (tmp_path / "other").write_bytes(b"another's")
     (tmp_path / "out").mkdir()
-    partial = f".{hashlib.sha256(b'a.llc').hexdigest()[:16]}{files.PARTIAL}"
+    like = os.fsencode(tmp_path / "a.png")
+    partial = f".{hashlib.sha256(b'a.llc' + bytes(1) + like).hexdigest()[:16]}{files.PARTIAL}"
     (tmp_path / "out" / partial).symlink_to(tmp_path / "other")
     assert converted([tmp_path / "a.png"], tmp_path / "out")["a.png"].status == CONVERTED
     assert (tmp_path / "other").read_bytes() == b"another's"

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import llicti_core
 from llicti_plugin import cli
 from llicti_plugin.collection import Manifest, Settings, conversion, files, manifest, plan, report, run_shard, sources
 from llicti_plugin.collection.report import CONVERTED, FAILED, LOSSY, PRESENT, Result
@@ -187,6 +188,18 @@ class TestStores:
         assert (
             converted([f"{bucket}/out/a.llc"], f"{bucket}/out")["a.llc"].reason == "is the file that would be written"
         )
+
+    def test_existing_objects_of_another_suffix_than_expected(
+        self, bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What others have put there is neither taken for the target nor replaced."""
+        put(f"{bucket}/in/a.llc", llicti_core.encode(images.smooth(9, 9)))
+        put(f"{bucket}/out/a.png", b"precious")
+        monkeypatch.setattr(conversion, "expected_suffix", lambda data, settings: ".tif")
+        for replace in (False, True):
+            result = converted([f"{bucket}/in"], f"{bucket}/out", to="png", replace=replace)["a.llc"]
+            assert (result.status, result.removed) == (FAILED, False)
+            assert files.of(bucket).read(f"{bucket}/out/a.png") == b"precious"
 
     def test_store_that_gives_back_something_else(self, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
         put(f"{bucket}/in/a.png", picture(1))
