@@ -7,9 +7,11 @@ import io
 import lzma
 import os
 import struct
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from functools import cache
+from math import inf
 from random import Random
 from typing import Any
 from unittest import mock
@@ -490,14 +492,14 @@ def with_right_checksums(data: bytes) -> bytes:
 _crc32 = zlib.crc32
 
 
-def check(data: bytes) -> bool:
+def check(data: bytes, seconds: float = inf) -> bool:
     """Whether a file decodes, all of it that is looked at. Raises what is no LLCError, and AssertionError where what
-    it decodes to is no image."""
+    it decodes to is no image, or a frame takes longer than so many seconds of processor time."""
     try:
         count = llicti_core.inspect(data).n_frames
     except llicti_core.LLCError:
         return False
-    decoded = [_check_frame(data, index) for index in range(min(count, MAX_FRAMES))]
+    decoded = [_check_frame(data, index, seconds) for index in range(min(count, MAX_FRAMES))]
     if all(decoded) and count <= MAX_FRAMES:
         try:
             joined = llicti_core.join([data, data])
@@ -528,9 +530,10 @@ def _described(data: bytes, frame: int) -> object:
     return found.info._replace(n_frames=0), found.decode_bytes(options=OPTIONS), found.palette
 
 
-def _check_frame(data: bytes, index: int) -> bool:
+def _check_frame(data: bytes, index: int, seconds: float) -> bool:
     """Whether a frame decodes."""
     info = pixels = None
+    start = time.process_time()
     try:
         info = llicti_core.inspect(data, frame=index)
         metadata = llicti_core.read_metadata(data, frame=index)
@@ -538,7 +541,9 @@ def _check_frame(data: bytes, index: int) -> bool:
         pixels = llicti_core.decode(data, frame=index, threads=1, **LIMITS)
     except llicti_core.LLCError:
         pass
-    else:
+    took = time.process_time() - start
+    assert took <= seconds, f"decoding takes {took:.1f} s"
+    if pixels is not None:
         _check_again(data, index, pixels, palette, metadata)
     if info:
         _check_parts(data, index, info, pixels, Random(data))
