@@ -181,7 +181,11 @@ def unpack_lowpass(
             msg = f"a channel's bounds are {low}..{high}, outside {least}..{most}"
             raise FormatError(msg)
         bounds.append((low, high))
-    return bounds, bytes(stored[channels * _BOUNDS_BYTES :])
+    lowpass = bytes(stored[channels * _BOUNDS_BYTES :])
+    if bits > 8 and max(lowpass[1::2]) >> (bits - 8):
+        msg = f"{payload.name} has a value that does not fit in {bits} bits"
+        raise FormatError(msg)
+    return bounds, lowpass
 
 
 class StreamIndex:

@@ -383,6 +383,20 @@ def test_all_decoders_refuse_the_same_damage(name: str) -> None:
     assert True in outcomes
 
 
+@pytest.mark.usefixtures("fixture_models")
+def test_all_decoders_refuse_a_lowpass_of_more_than_ten_bits() -> None:
+    """Modulo 1024 the pixels would be right, and nothing is predicted from them: the tile is all lowpass."""
+    head, (tag, payload), *rest = golden.sections((golden.FIXTURES / "deep-tile-of-one-pixel.llc").read_bytes())
+    first_tile, bounds, pixels = 4 + 2 * 4, 4, 3
+    for number in range(pixels):
+        damaged = bytearray(payload)
+        high_byte = first_tile + bounds + 2 * number + 1
+        for bit in (4, 128):
+            damaged[high_byte] = payload[high_byte] | bit
+            data = golden.assembled([head, (tag, bytes(damaged)), *rest])
+            assert [refuses(data, engine) for engine in (None, *ENGINES)] == [True] * (1 + len(ENGINES))
+
+
 def refuses(data: bytes, engine: str | None) -> bool:
     """Whether an engine, or the decoder written from the document, refuses a file."""
     try:

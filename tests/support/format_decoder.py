@@ -799,13 +799,14 @@ def read_lowpass(section: Bytes, tile: Tile, channels: int) -> None:  # 3.3
         tile.bounds.append((low, high))
     step = 2**tile.levels
     pixels = [
-        (y, x, from_pixel([section.number("H" if tile.e else "B") for _ in range(channels)], tile.e))
+        (y, x, [section.number("H" if tile.e else "B") for _ in range(channels)])
         for y in range(0, tile.height, step)
         for x in range(0, tile.width, step)
     ]
     tile.planes = [[[0] * tile.width for _ in range(tile.height)] for _ in range(3)]
-    for y, x, values in pixels:
-        for c, value in enumerate(values):
+    for y, x, pixel in pixels:
+        require(max(pixel) < 256 << tile.e, "value out of bounds")
+        for c, value in enumerate(from_pixel(pixel, tile.e)):
             tile.planes[c][y][x] = value
 
 
