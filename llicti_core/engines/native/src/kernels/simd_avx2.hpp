@@ -390,8 +390,8 @@ struct Simd {
             for (int row = 0; row < kRows; row++) total[part][row] = _mm256_set1_epi32(bias[row]);
         }
         const RowBlock& runs = layer.block[size_t(block)];
-        const int32_t* weight = &layer.weight[runs.weight];
-        const uint16_t* offset = &layer.offset[runs.weight / kRows];
+        const int32_t* weight = layer.weight.data() + runs.weight;  // where there are no runs left, one past the end
+        const uint16_t* offset = layer.offset.data() + runs.weight / kRows;
         const auto sum_up_runs = [&](auto kind) {
             constexpr int length = kLengths[kind];
             for (int i = runs.count[kind]; i > 0; i--, offset += length, weight += length * kRows) {
