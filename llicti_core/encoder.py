@@ -315,6 +315,9 @@ def _checked(pixels: NDArray[Any], mode: str | None, palette: Palette | None) ->
     if not isinstance(pixels, np.ndarray):
         msg = f"cannot encode a {type(pixels).__name__}: only NumPy's arrays are supported"
         raise UnsupportedError(msg)
+    if samples.has_mask(pixels):
+        msg = f"cannot encode a {type(pixels).__name__}: {samples.REFUSED_MASK}"
+        raise UnsupportedError(msg)
     if pixels.dtype.name not in SAMPLE_NAMES:
         msg = f"cannot encode pixels: {samples.refused_dtype(pixels.dtype.name)}"
         raise UnsupportedError(msg)

@@ -106,6 +106,17 @@ def may_be_flat(name: str) -> bool:
     return (name, 1) not in _ARRAY_MODES
 
 
+REFUSED_MASK = "its mask would be lost; use .data or .filled(), and keep the mask beside the file"
+"""Why an array that has_mask is not encoded, and what can be done, for a message."""
+
+
+def has_mask(pixels: object) -> bool:
+    """Whether an array says of some of its values that they are none, as NumPy's masked arrays can."""
+    import numpy as np
+
+    return isinstance(pixels, np.ndarray) and bool(np.any(getattr(pixels, "mask", False)))  # imports no numpy.ma
+
+
 def refused_dtype(name: str) -> str:
     """Why an array of this NumPy type is no sample type, and what can be done, for a message."""
     advice = {

@@ -17,7 +17,7 @@ from imageio.core.v3_plugin_api import ImageProperties, PluginV3
 import llicti_core
 from llicti_core import MAX_PIXELS, DecodeOptions
 from llicti_core.atomic import write_whole
-from llicti_core.samples import MODES, SAMPLE_NAMES, refused_dtype
+from llicti_core.samples import MODES, REFUSED_MASK, SAMPLE_NAMES, has_mask, refused_dtype
 from llicti_core.view import Region, View
 from llicti_plugin import imageio_pixels
 
@@ -330,13 +330,16 @@ def _images(ndimage: ArrayLike | Sequence[ArrayLike], is_batch: bool | None, mod
     """The images in what imageio's writers accept."""
     if isinstance(ndimage, (list, tuple)):
         return ndimage
-    array = np.asarray(ndimage)
+    array = np.asanyarray(ndimage)
     if is_batch is None:
         is_batch = array.ndim == 4 or (array.ndim == 3 and mode in MODES and MODES[mode][1] == 1)
     return array if is_batch else array[np.newaxis]  # type: ignore[return-value]
 
 
 def _checked(image: ArrayLike) -> NDArray[Any]:
+    if has_mask(image):
+        msg = f"cannot write a {type(image).__name__} as LLC: {REFUSED_MASK}"
+        raise TypeError(msg)
     pixels = np.asarray(image)
     if pixels.dtype.name not in SAMPLE_NAMES:
         msg = f"cannot write dtype {pixels.dtype} as LLC: {refused_dtype(pixels.dtype.name)}"

@@ -149,6 +149,15 @@ def test_other_pixels_are_refused(pixels: np.ndarray) -> None:
         llicti_core.encode(pixels)
 
 
+def test_a_mask_is_not_dropped() -> None:
+    masked = np.ma.masked_less(smooth(4, 4, 1), 128)
+    assert masked.mask.any()
+    with pytest.raises(UnsupportedError, match=r"MaskedArray.*mask would be lost"):
+        llicti_core.encode(masked)
+    for whole in (masked.data, np.ma.array(smooth(4, 4, 1))):
+        assert np.array_equal(llicti_core.decode(llicti_core.encode(whole)), smooth(4, 4, 1))
+
+
 def test_unknown_model_is_named() -> None:
     with pytest.raises(UnknownModelError, match="no-such-model"):
         llicti_core.encode(smooth(4, 4), model="no-such-model")

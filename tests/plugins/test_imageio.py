@@ -210,6 +210,14 @@ def test_shapes_refused(shape: tuple[int, ...], message: str, path: Path, pixels
     assert_pixels_equal(iio.imread(path), pixels)
 
 
+@pytest.mark.parametrize("frames", [False, True])
+def test_a_mask_is_not_dropped(frames: bool, path: Path, pixels) -> None:
+    masked = np.ma.masked_equal(pixels, pixels[0, 0, 0])
+    with pytest.raises(TypeError, match=r"MaskedArray.*mask would be lost"):
+        iio.imwrite(path, [pixels, masked] if frames else masked)
+    assert_pixels_equal(iio.imread(path), pixels)
+
+
 def test_unknown_model(path: Path, pixels) -> None:
     with pytest.raises(llicti_core.LLCError, match="no-such-model"):
         iio.imwrite(path, pixels, model="no-such-model")
