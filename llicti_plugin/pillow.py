@@ -288,7 +288,7 @@ def of_animation(im: Image.Image) -> dict[str, Any]:
 def each_picture(im: Image.Image) -> Generator[None]:
     """Go to every frame of an image in turn that is a picture of its own, then back to where it was."""
     count = getattr(im, "n_frames", 1)
-    if count == 1:  # not every image can seek then, such as one that has been unpickled
+    if count <= 1:  # not every image can seek then, such as one that has been unpickled, or PSD files of no layers
         yield
         return
     before = im.tell()

@@ -41,7 +41,7 @@ def examine(im: ImageFile, file: IO[bytes]) -> Finding:
         msg = f"{im.format} holds drawings, which have no pixels of their own"
         raise Failure(msg)
     if im.format in _HELD_WHOLE:
-        return _WHOLE
+        return _beside(im)
     return Finding(notes=(f"whether its reader in Pillow, {im.format}, keeps all of it is not known",))
 
 
@@ -60,7 +60,8 @@ def _png(im: ImageFile, file: IO[bytes]) -> Finding:
     """PNG, 11.2.1: the bit depth and colour type in IHDR; 11.3: ancillary chunks, whose first letter is small."""
     file.seek(24)
     depth, color = file.read(2)
-    kinds = [kind for kind in _png_chunks(file) if kind[0] & 32]
+    chunks = list(_png_chunks(file))
+    kinds = [chunk.kind for chunk in chunks if chunk.kind[0] & 32]
     stored = _PNG_STORED - {b"pHYs"} if "aspect" in im.info else _PNG_STORED
     left_out = {kind: None for kind in kinds if kind not in stored | _PNG_OF_FRAMES}
     if b"sRGB" in left_out:
@@ -70,19 +71,29 @@ def _png(im: ImageFile, file: IO[bytes]) -> Finding:
     )
     if depth == 16 and im.mode == "I":  # as Pillow before 11 reads grey
         notes += ("its samples of 16 bits are stored as they are, int32",)
+    if chunks and chunks[-1].kind == b"IEND":
+        notes += _after(chunks[-1].end, file)
     return Finding(samples_of(16) if depth == 16 and color != 0 else "", notes)
 
 
-def _png_chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """The types of the chunks of a PNG file, as far as it goes."""
+def _png_chunks(file: IO[bytes]) -> Iterator[_Box]:
+    """The chunks of a PNG file, as far as it goes; a chunk ends with its checksum."""
     at = 8
     while True:
         file.seek(at)
         head = file.read(8)
-        if len(head) < 8 or head[4:] == b"IEND":
+        if len(head) < 8:
             return
-        yield head[4:]
-        at += 12 + int.from_bytes(head[:4], "big")
+        start, at = at + 8, at + 12 + int.from_bytes(head[:4], "big")
+        yield _Box(head[4:], start, at)
+        if head[4:] == b"IEND":
+            return
+
+
+def _after(end: int, file: IO[bytes]) -> tuple[str, ...]:
+    """A note on what follows an image in its file, such as the film of a moving photograph, if anything does."""
+    count = file.seek(0, io.SEEK_END) - end
+    return (f"not stored: {count} bytes after its end",) if count > 0 else ()
 
 
 _XMP_SEGMENT = b"http://ns.adobe.com/xap/1.0/\0"
@@ -91,13 +102,38 @@ _JPEG_STORED = (b"JFIF\0", b"JFXX\0", b"Exif\0", _XMP_SEGMENT, b"ICC_PROFILE\0",
 
 
 def _jpeg(im: ImageFile, file: IO[bytes]) -> Finding:
-    """The application segments of a JPEG file: those of which Pillow's `info` has nothing."""
+    """The application segments of a JPEG file, and what follows it: that of which Pillow's `info` has nothing."""
     left_out = {
         f"{name} ({data[:40].partition(bytes(1))[0].decode('ascii', 'replace')})": None
         for name, data in getattr(im, "applist", ())
         if name.startswith("APP") and not data.startswith(_JPEG_STORED)
     }
-    return Finding(notes=(f"not stored: {', '.join(left_out)}",) if left_out else ())
+    notes: tuple[str, ...] = (f"not stored: {', '.join(left_out)}",) if left_out else ()
+    if im.format == "JPEG":  # after MPO's there are others
+        file.seek(0)
+        notes += _after(_end_of_jpeg(file.read()), file)
+    return Finding(notes=notes)
+
+
+_AFTER_A_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""A marker that is not within a scan, where 0 follows a byte of 255, and restart markers are."""
+
+
+def _end_of_jpeg(data: bytes) -> int:
+    """Where the image in a JPEG file ends (ITU-T T.81, B.1.1 and B.2.1), or the data where that is not found."""
+    at = 2
+    while data[at : at + 1] == b"\xff":
+        kind = data[at + 1 : at + 2]
+        if kind == b"\xd9":
+            return at + 2
+        if kind == b"\xff":  # fill bytes
+            at += 1
+            continue
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if kind == b"\xda":
+            following = _AFTER_A_SCAN.search(data, at)
+            at = following.start() if following else len(data)
+    return len(data)
 
 
 def _netpbm(im: ImageFile, file: IO[bytes]) -> Finding:
@@ -223,7 +259,7 @@ def _fits(im: ImageFile, file: IO[bytes]) -> Finding:
     bits = int(values.get(b"BITPIX", b"0"))
     plain = float(values.get(b"BZERO", b"0")) == 0 and float(values.get(b"BSCALE", b"1")) == 1
     if bits in (8, 32, -32) and plain:
-        return _WHOLE
+        return _beside(im)
     msg = f"its samples (BITPIX {bits}{'' if plain else ', scaled'}) are others than Pillow reads"
     raise Failure(msg)
 
@@ -232,7 +268,7 @@ def _dds(im: ImageFile, file: IO[bytes]) -> Finding:
     if im.tile and im.tile[0][0] == "bcn" and _first_argument(im) == 6:
         msg = "its samples are floats of 16 bits (BC6H), of which Pillow keeps 8"
         raise Failure(msg)
-    return _WHOLE
+    return _beside(im)
 
 
 def _im(im: ImageFile, file: IO[bytes]) -> Finding:
@@ -252,6 +288,27 @@ def _first_argument(im: ImageFile) -> object:
 def _icons(im: ImageFile, file: IO[bytes]) -> Finding:
     count = len(im.info.get("sizes", ()))
     return Finding(notes=(f"only the largest of its {count} pictures is stored",) if count > 1 else ())
+
+
+_BESIDE = {
+    "BLP": "smaller copies",
+    "CUR": "other sizes, and where it points",
+    "DDS": "smaller copies, layers and faces",
+    "FITS": "keywords in its header, and further images",
+    "FTEX": "smaller copies",
+    "GBR": "name and spacing",
+    "IPTC": "records",
+    "MCIDAS": "its header",
+    "PCD": "other sizes",
+    "PSD": "layers as such, masks, paths and other resources",
+    "SPIDER": "its header",
+}
+"""What files of some formats can hold that Pillow passes over."""
+
+
+def _beside(im: ImageFile) -> Finding:
+    beside = _BESIDE.get(im.format or "")
+    return Finding(notes=(f"not stored, where it has them: {beside}",) if beside else ())
 
 
 _EXAMINERS: dict[str, Callable[[ImageFile, IO[bytes]], Finding]] = {

@@ -448,6 +448,29 @@ def test_icons_tell_what_is_left_out(stored: Stored) -> None:
     assert "largest of its 2" in said
 
 
+def test_what_pillow_passes_over_is_told(stored: Stored) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "DDS")
+    assert stored(file.getvalue())[1].endswith(": not stored, where it has them: smaller copies, layers and faces\n")
+    cards = ["SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 3", "NAXIS1  = 2", "NAXIS2  = 2", "NAXIS3  = 9", "END"]
+    cube = "".join(card.ljust(80) for card in cards).encode().ljust(2880) + bytes(2880)
+    assert "further images" in stored(cube)[1]
+    header = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 2, 2, 8, 3)
+    assert "layers" in stored(header + bytes(12) + bytes(2) + bytes(12))[1]
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_what_follows_an_image_is_told(form: str, stored: Stored) -> None:
+    """Such as the film of a moving photograph, which can hold anything."""
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (99, 99, 3), np.uint8)
+    options = {"progressive": True, "restart_marker_rows": 1, "quality": 99} if form == "JPEG" else {}
+    Image.fromarray(noise).save(file, form, **options)
+    assert stored(file.getvalue())[1] == ""
+    film = b"\xff\xd9\xff\xd8film"
+    assert stored(file.getvalue() + film)[1].endswith(": not stored: 8 bytes after its end\n")
+
+
 def test_what_has_no_place_in_a_file_is_told(stored: Stored) -> None:
     texts = PngInfo()
     texts.add(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000))
