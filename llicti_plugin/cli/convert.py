@@ -50,10 +50,18 @@ def run(
     except BlockingIOError as error:
         say.err(f"{say.shown(destination)}: {error.strerror}")
         return 1
-    except OSError as error:
-        path = f"{say.shown(error.filename)}: " if error.filename else ""
+    except Exception as error:
+        if not _is_of_storage(error, (*paths, destination)):
+            raise
+        name = getattr(error, "filename", None)
+        path = f"{say.shown(name)}: " if name else ""
         say.err(f"{path}{say.reason(error)}; the same command goes on where this run ends")
         return 1
+
+
+def _is_of_storage(error: Exception, paths: Sequence[str]) -> bool:
+    """Whether an error is to be told as one of disks or stores, whose libraries raise errors of any type."""
+    return isinstance(error, OSError) or any(map(files.is_url, paths))
 
 
 def _engine(name: str, workers: int | None) -> Engine:
@@ -156,7 +164,12 @@ def check(
         return "--to webdataset takes neither --force nor --replace"
     if settings.force and settings.replace:
         return "--force and --replace exclude each other: what was overwritten could be all that is left of a source"
-    missing = sources.missing(paths)
+    try:
+        missing = sources.missing(paths)
+    except Exception as error:
+        if not _is_of_storage(error, paths):
+            raise
+        return say.reason(error)
     if missing:
         return f"no such file or folder: {', '.join(map(say.shown, missing))}"
     try:

@@ -283,6 +283,24 @@ def test_command(bucket: str, tmp_path: Path, capsys: Capture) -> None:
     assert "3 had been converted before" in capsys.readouterr().out
 
 
+def test_store_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """What its library raises, of any type, is told in a line."""
+    (tmp_path / "a.png").write_bytes(picture(1))
+
+    class EndpointConnectionError(Exception):
+        pass
+
+    def gone(*arguments: object) -> None:
+        raise EndpointConnectionError("no answer")
+
+    monkeypatch.setattr(type(files.of("memory://x")), "stat", gone)
+    assert cli.main(["convert", str(tmp_path), "memory://x"]) == 1
+    ends = "; the same command goes on where this run ends\n"
+    assert capsys.readouterr().err == f"llicti: EndpointConnectionError: no answer{ends}"
+    assert cli.main(["convert", "memory://x", str(tmp_path)]) == 2
+    assert "EndpointConnectionError: no answer" in capsys.readouterr().err
+
+
 def test_unknown_urls(tmp_path: Path, capsys: Capture) -> None:
     Image.fromarray(images.smooth(9, 9)).save(tmp_path / "a.png")
     assert cli.main(["convert", str(tmp_path / "a.png"), "nosuch://bucket"]) == 2
