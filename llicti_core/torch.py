@@ -253,6 +253,8 @@ def _read_resident(number: int, frame: LlcFrame, options: DecodeOptions) -> _Res
     for some_places, some_tiles in group.batches(header.width * header.height):
         places += some_places
         tiles += some_tiles
+    frame.palette  # noqa: B018  # is checked with the rest of the frame
+    frame.sections.check_ancillary()
     picture = Picture(header.height, header.width, places, group.adaptation)
     return _Resident(number, header, group.channels, picture, tiles, decoder.model)
 

@@ -275,6 +275,19 @@ def test_wrong_pixels_are_found_on_the_device(monkeypatch: pytest.MonkeyPatch) -
         llicti_core.torch.decode(llicti_core.encode(smooth(2, 2), effort=0))
 
 
+@pytest.mark.usefixtures("learned")
+@pytest.mark.parametrize("tag", [b"PLTE", b"iccp"])
+def test_damage_beside_the_pixels_is_found(tag: bytes) -> None:
+    palette, metadata = llicti_core.Palette("RGB", bytes(range(48))), llicti_core.Metadata(icc_profile=b"profile")
+    data = llicti_core.encode(smooth(5, 6, 1), mode="P", palette=palette, metadata=metadata, effort=0)
+    assert llicti_core.inspect(data).model
+    damaged = bytearray(data)
+    damaged[data.index(tag) + 6] ^= 1
+    for device in ("cpu", "cuda"):
+        with pytest.raises(FormatError, match=tag.decode()):
+            llicti_core.torch.decode(damaged, device=device)
+
+
 def test_tensors_on_auto_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
