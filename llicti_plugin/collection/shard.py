@@ -251,7 +251,8 @@ def _check_target(source: str, stat: files.Stat, target: str, settings: Settings
         return _Before(found.size, bool(made))
     if settings.force:
         return None
-    msg = f"{say.shown(target)} exists, and was not made of this file as it is now (--force overwrites it)"
+    advice = "--force overwrites it, even where it is all that is left of another source"
+    msg = f"{say.shown(target)} exists, and was not made of this file as it is now ({advice})"
     raise batch.Failure(msg)
 
 

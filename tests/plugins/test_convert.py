@@ -424,6 +424,17 @@ def test_replace(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").stat().st_mtime_ns == modified
 
 
+def test_name_of_a_source_that_was_replaced(tmp_path: Path) -> None:
+    """Is another one's in a later run; nobody is advised to overwrite all that is left, and not told."""
+    photograph(tmp_path / "a.png", 1)
+    assert converted([tmp_path], tmp_path, replace=True)["a.png"].removed
+    photograph(tmp_path / "a.tif", 2)
+    result = converted([tmp_path], tmp_path)["a.tif"]
+    assert result.status == FAILED
+    assert "--force overwrites it, even where it is all that is left of another source" in (result.reason or "")
+    assert np.array_equal(pixels(tmp_path / "a.llc"), images.smooth(33, 47, seed=1))
+
+
 def test_replace_looks_at_the_disk_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photograph(tmp_path / "a.png")
     monkeypatch.setattr(files.LocalFiles, "checksum", lambda storage, path: "another")
