@@ -58,9 +58,9 @@ def in_mode(
     pixels: NDArray[Any], info: ImageInfo, palette: Palette | None, metadata: Metadata, mode: str
 ) -> NDArray[Any]:
     """`pixels` as they are stored, converted by Pillow to one of its modes. Raises ValueError where it cannot."""
-    from PIL import Image, ImagePalette
+    from PIL import Image
 
-    from llicti_plugin.pillow_info import to_info
+    from llicti_plugin.pillow_info import to_info, to_palette
 
     if not info.mode:
         msg = f"cannot convert {info.channels} channels of {info.dtype} to mode {mode}: Pillow has no mode for them"
@@ -71,8 +71,7 @@ def in_mode(
     samples = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
     image = Image.frombytes(stored, pixels.shape[1::-1], samples, "raw", raw)
     if palette:
-        image.palette = ImagePalette.ImagePalette(palette.mode, palette.colors)
-        image.palette.dirty = 1
+        image.palette = to_palette(palette)
     image.info = to_info(metadata, info.mode, None)
     return np.array(image.convert(mode))
 

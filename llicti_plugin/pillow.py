@@ -65,18 +65,11 @@ class LlcImageFile(ImageFile.ImageFile):
         if frame:
             Image._decompression_bomb_check((header.width, header.height))  # Image.open does it for the first
 
+        colors = pillow_info.to_palette(palette) if palette else None
         self._frame, self._shown = frame, shown
         self._size = header.width, header.height
         self._mode = header.mode
-        self.palette = None
-        if palette:
-            from PIL import ImagePalette  # which brings three modules of other formats
-
-            try:
-                self.palette = ImagePalette.ImagePalette(palette.mode, palette.colors)
-            except ValueError as error:
-                raise llicti_core.UnsupportedError(str(error)) from error
-            self.palette.dirty = 1  # until it is loaded
+        self.palette = colors
         self.info = pillow_info.to_info(metadata, header.mode, header.model)
         self.text = dict(metadata.text or {})
         self._can_be_smaller = header.model is not None and header.mode in _AVERAGED_MODES
@@ -130,10 +123,9 @@ class LlcImageFile(ImageFile.ImageFile):
         right, bottom = (min(old / factor + inside, new) for old, new in zip((width, height), self._size, strict=True))
         return self.mode, (inside, inside, right, bottom)
 
-    def _tile(self, scale: int, averaged: int) -> list[Any]:
+    def _tile(self, scale: int, averaged: int) -> list[ImageFile._Tile]:
         """How to decode the frame when it is loaded: see LlcDecoder."""
-        # A plain tuple, because Pillow before 11 has no ImageFile._Tile.
-        return [("llc", (0, 0, *self._size), self._start, (self._shown, scale, averaged))]
+        return [ImageFile._Tile("llc", (0, 0, *self._size), self._start, (self._shown, scale, averaged))]
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002  # it is Pillow's name
         """As `Image.save`, which empties the file first: what is yet to be read from it is read before."""

@@ -6,13 +6,21 @@ import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import PIL
 from PIL import Image
 
-from llicti_core import Metadata, UnsupportedError
+from llicti_core import Metadata, Palette, UnsupportedError
 from llicti_core.spec import MAX_METADATA_BYTES, MAX_TEXT_BYTES, MAX_TEXTS
 
 if TYPE_CHECKING:
+    from PIL.ImagePalette import ImagePalette
     from PIL.PngImagePlugin import PngInfo
+
+PILLOW = tuple(int(number) for number in PIL.__version__.split(".")[:2])
+"""Pillow's major and minor version."""
+
+_PALETTES = ("RGB", "RGBA", "CMYK") if PILLOW >= (12, 2) else ("RGB", "RGBA")
+"""What an entry of a palette can be in Pillow, which ends the process where it is told anything else."""
 
 _OF_ANIMATIONS = ("background", "loop", "duration")
 """Other formats' plugins set these in `info` for still images too, where they mean nothing."""
@@ -41,6 +49,21 @@ def to_info(metadata: Metadata, mode: str, model: str | None) -> dict[str | tupl
         if known and value is not None:
             info[name] = value
     return info
+
+
+def to_palette(palette: Palette) -> ImagePalette:
+    """The same for an image whose palette is yet to be loaded. Raises UnsupportedError where Pillow cannot have it."""
+    from PIL import ImagePalette  # which brings three modules of other formats
+
+    if palette.mode not in _PALETTES:
+        msg = f"Pillow {PIL.__version__} has no palettes of {palette.mode}; llicti_core.decode reads them"
+        raise UnsupportedError(msg)
+    try:
+        made = ImagePalette.ImagePalette(palette.mode, palette.colors)
+    except ValueError as error:
+        raise UnsupportedError(str(error)) from error
+    made.dirty = 1  # until it is loaded
+    return made
 
 
 def from_image(im: Image.Image, options: Mapping[str, Any], animated: bool) -> Metadata:

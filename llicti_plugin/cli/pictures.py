@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
-from PIL import Image, ImagePalette
+from PIL import Image
 
 import llicti_core
+from llicti_plugin.pillow_info import to_palette
 
 _RAW_MODES = {"1": "1;8"}
 
@@ -38,14 +39,14 @@ class Frame(NamedTuple):
     def to_pillow(self) -> Image.Image:
         """The same as an image that has no metadata, which Pillow's writers would take as they like.
 
-        The image must have a mode. I;16 in any order of bytes becomes that in the processor's.
+        The image must have a mode. I;16 in any order of bytes becomes that in the processor's. Raises UnsupportedError
+        where Pillow cannot have the palette.
         """
         mode = general_mode(self.mode)
         height, width = self.pixels.shape[:2]
         samples = self.pixels.astype("<u2") if mode == "I;16" else self.pixels
         image = Image.frombytes(mode, (width, height), samples.tobytes(), "raw", _RAW_MODES.get(mode, mode))
         if self.palette:
-            image.palette = ImagePalette.ImagePalette(self.palette.mode, self.palette.colors)
-            image.palette.dirty = 1
+            image.palette = to_palette(self.palette)
             image.load()
         return image

@@ -11,6 +11,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 from images import photograph
@@ -19,8 +20,10 @@ from PIL import Image, ImageColor, ImageFile, ImageSequence, UnidentifiedImageEr
 import llicti_core
 import llicti_plugin
 from llicti_core import container
-from llicti_plugin import registration
+from llicti_plugin import pillow_info, registration
+from llicti_plugin.cli import pictures
 from llicti_plugin.pillow import LlcImageFile
+from llicti_plugin.pillow_info import PILLOW
 
 llicti_plugin.register()
 
@@ -153,6 +156,7 @@ def test_reading_imports_no_numpy(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
+@pytest.mark.skipif(PILLOW < (12, 2), reason="before it opens another format, Pillow loads its common ones")
 def test_reading_imports_no_more_than_it_needs(tmp_path: Path) -> None:
     """Each module takes a part of the time that a new process takes to open a small file: add one with a reason."""
     Image.fromarray(photograph(70, 66)).save(tmp_path / "a.llc")
@@ -406,7 +410,10 @@ THUMBNAIL, PANORAMA, STEREO = 0x010001, 0x020001, 0x020002
         (Image.new("RGB", (23, 17)), THUMBNAIL, 1),
         (Image.new("RGB", (23, 17)), 0, 2),  # as Pillow itself writes them
         (Image.new("RGB", (23, 17)), STEREO, 2),
-        (Image.new("L", (40, 17)), PANORAMA, 2),
+        pytest.param(
+            *(Image.new("L", (40, 17)), PANORAMA, 2),
+            marks=pytest.mark.skipif(PILLOW < (12, 0), reason="Pillow cannot seek to and fro in such files"),
+        ),
     ],
 )
 def test_previews_in_jpeg_files_are_no_frames(second: Image.Image, purpose: int, count: int) -> None:
@@ -533,3 +540,27 @@ def test_what_is_wrong_with_a_file_is_said() -> None:
     for bad, message in ((newer, "format version"), (damaged, "'HEAD'.* damaged"), (data[:20], "ends at byte 20")):
         with pytest.raises(UnidentifiedImageError, match=message):
             Image.open(io.BytesIO(bad))
+
+
+def test_palette_that_pillow_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow before 12.2 ends the process where it loads one of CMYK, which a file may hold."""
+    path = tmp_path / "a.llc"
+    pixels = np.zeros((4, 4), np.uint8)
+    grey, ink = (llicti_core.Palette(mode, bytes(12)) for mode in ("RGB", "CMYK"))
+    coded = [llicti_core.encode(pixels, mode="P", palette=palette) for palette in (grey, ink)]
+    monkeypatch.setattr(pillow_info, "_PALETTES", ("RGB", "RGBA"))
+    path.write_bytes(llicti_core.join(coded))
+    with Image.open(path) as im:
+        with pytest.raises(OSError, match="no palettes of CMYK"):
+            im.seek(1)
+        im.seek(0)
+        im.load()
+    path.write_bytes(coded[1])
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(path)
+    with pytest.raises(ValueError, match="no palettes of CMYK"):
+        iio.imread(path, mode="RGB")
+    assert iio.imread(path).shape == (4, 4, 4)
+    frame = pictures.Frame(pixels, "P", ink, llicti_core.Metadata())
+    with pytest.raises(llicti_core.UnsupportedError, match="no palettes of CMYK"):
+        frame.to_pillow()
