@@ -9,6 +9,8 @@ from typing import Any
 from PIL import Image
 from PIL.ExifTags import IFD
 
+from llicti_plugin.pillow_info import PILLOW
+
 RAW_PROFILE = "Raw profile type exif"
 """The text in which ImageMagick puts Exif into PNG files. Pillow reads Exif from it where `info` has none."""
 
@@ -17,6 +19,9 @@ _DIRECTORIES = (IFD.Exif, IFD.GPSInfo)
 
 MAIN_DIRECTORY = 0
 """In place of the tag that points to a directory: the main one, to which none does."""
+
+_KEEPS_WHAT_IS_DELETED = PILLOW < (12, 0)
+"""Whether Pillow still gives a directory that was looked at once the tag that points to it has been deleted."""
 
 OF_TIFF_FILES = frozenset(
     (
@@ -113,6 +118,8 @@ def items(exif: Image.Exif) -> Iterator[tuple[int, Any]]:
         if tag not in _DIRECTORIES:
             yield tag, exif[tag]
     for tag in _DIRECTORIES:
+        if _KEEPS_WHAT_IS_DELETED and _is_deleted(exif, tag):
+            continue
         value = exif.get(tag)
         try:
             directory = dict(value if isinstance(value, dict) else exif.get_ifd(tag))
@@ -122,6 +129,11 @@ def items(exif: Image.Exif) -> Iterator[tuple[int, Any]]:
             continue
         if directory:
             yield tag, directory
+
+
+def _is_deleted(exif: Image.Exif, tag: int) -> bool:
+    """Whether a tag has been deleted that was there when the Exif was read."""
+    return tag not in exif and exif._info is not None and tag in exif._info.tagtype
 
 
 def packed(tags: dict[int, Any], endian: str | None) -> bytes | None:

@@ -82,6 +82,17 @@ def test_exif_is_saved_as_it_is_now(form: str) -> None:
     assert "exif" not in reopened(im).info
 
 
+def test_directory_that_was_looked_at_and_deleted_stays_out_of_tiff_files_too() -> None:
+    exif = full_exif()
+    exif[GPS] = exif.get_ifd(GPS)
+    im = reopened(picture(), "TIFF", exif=exif)
+    assert im.getexif().get_ifd(GPS)
+    assert reopened(im).getexif().get_ifd(GPS)
+    del im.getexif()[GPS]
+    assert not reopened(im).getexif().get_ifd(GPS)
+    assert reopened(im).getexif()[MAKE] == "Camera works"
+
+
 def test_exif_made_new_is_saved() -> None:
     im = picture()
     im.getexif()[ORIENTATION] = 5
