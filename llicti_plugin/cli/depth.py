@@ -69,8 +69,6 @@ def _png(im: ImageFile, file: IO[bytes]) -> Finding:
     notes: tuple[str, ...] = (
         (f"not stored: chunks {', '.join(kind.decode('latin-1') for kind in left_out)}",) if left_out else ()
     )
-    if depth == 16 and im.mode == "I":  # as Pillow before 11 reads grey
-        notes += ("its samples of 16 bits are stored as they are, int32",)
     if chunks and chunks[-1].kind == b"IEND":
         notes += _after(chunks[-1].end, file)
     return Finding(samples_of(16) if depth == 16 and color != 0 else "", notes)

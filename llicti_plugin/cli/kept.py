@@ -157,9 +157,7 @@ def _arrived_comment(back: Any, name: str, value: bytes) -> bool:
 
 
 def _arrived_xmp(back: Any, name: str, value: bytes) -> bool:
-    # Pillow before 11 has it only where the format does.
-    elsewhere = getattr(back, "text", {}).get(_XMP_KEYWORD) or getattr(back, "tag_v2", {}).get(_XMP_TAG)
-    xmp = back.info.get("xmp", elsewhere)
+    xmp = back.info.get("xmp")
     return (xmp.encode() if isinstance(xmp, str) else xmp) == value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from llicti_core import Metadata, samples
 from llicti_plugin import cli
 from llicti_plugin.cli import pillow_files
 from llicti_plugin.cli.pictures import general_mode
+from llicti_plugin.pillow_info import PILLOW
 
 Capture = pytest.CaptureFixture[str]
 
@@ -61,11 +63,14 @@ def test_every_mode_to_every_target(mode: str, tmp_path: Path, capsys: Capture) 
         for suffix in cli.LOSSLESS:
             target = tmp_path / f"b{suffix}"
             if cli.main(["decode", str(tmp_path / "a.llc"), "-o", str(target)]):
-                assert "cannot hold" in (said := capsys.readouterr().err) or ".npy cannot say" in said
+                said = capsys.readouterr().err
+                assert re.search(r"cannot hold|\.npy cannot say|does not come back from TIFF", said)
                 assert not target.exists()
                 continue
             assert capsys.readouterr().err == ""
             written.append(suffix)
+            if mode == "La" and PILLOW < (13, 0):
+                continue
             with Image.open(target) as back:
                 if mode == "RGBa":  # which Pillow's reader of TIFF makes RGBA
                     assert back.tobytes() == image.convert("RGBA").tobytes()
@@ -75,7 +80,8 @@ def test_every_mode_to_every_target(mode: str, tmp_path: Path, capsys: Capture) 
                 assert np.array_equal(np.asarray(back), pixels)
                 assert back.getpalette() == image.getpalette()
     assert (".png" in written) == (mode in ("1", "L", "LA", "P", "RGB", "RGBA") or mode.startswith("I;16"))
-    assert (".tif" in written) == (mode not in ("HSV", "RGBX"))
+    held = mode != "YCbCr" or PILLOW >= (13, 0)
+    assert (".tif" in written) == (mode not in ("HSV", "RGBX") and held)
     assert (".bmp" in written) == (mode in ("1", "L", "P", "RGB"))
 
 
@@ -185,6 +191,9 @@ def test_nothing_is_written_that_is_not_read_back(
     saved = pillow_files.saved
     monkeypatch.setattr(pillow_files, "saved", lambda pictures, *rest: saved([pictures[0].transpose(0)], *rest))
     assert "does not come back" in failure(["decode", "-f", tmp_path / "a.llc", "-o", tmp_path / "a.png"], capsys)
+    monkeypatch.setattr(pillow_files, "saved", lambda *arguments: saved(*arguments)[:200])
+    said = failure(["decode", "-f", tmp_path / "a.llc", "-o", tmp_path / "a.png"], capsys)
+    assert "does not come back from PNG as it is written" in said
     assert (tmp_path / "a.png").read_bytes() == b"precious"
 
 
