@@ -118,12 +118,13 @@ def pyramid() -> Figure:
             size = coded.get((level, network), 0) / 1000
             right.barh(y, size, left=at, color=GREY if level == spec.COARSE_LEVEL else color)
             at += size
-        right.text(at + 4, y, f"{100 * ends[spec.level_tag(level)] / whole:.0f} %", verticalalignment="center")
+        share = f"{100 * ends[spec.level_tag(level)] / whole:.0f} %" + (" so far" if level else "")
+        right.text(at + 4, y, share, verticalalignment="center")
     right.set_yticks(range(4), [f"levels {spec.COARSE_LEVEL} and up", "level 2", "level 1", "level 0"])
     right.invert_yaxis()
     right.set_xlim(0, 1.15 * at)
-    right.set_xlabel("kB; beside the bars, the file up to there")
-    right.set_title("what each level takes")
+    right.set_xlabel("kB")
+    right.set_title("what each level takes of the file")
     handles = [matplotlib.patches.Patch(color=color) for color in (BLUE, ORANGE, GREY)]
     right.legend(handles, ["luma", "chroma", "both"], loc="upper right", frameon=False)
     return figure
