@@ -38,6 +38,7 @@ def test_sources_without_the_engine_say_so(pytestconfig: pytest.Config) -> None:
     code = f"import sys; sys.path.insert(0, {str(pytestconfig.rootpath)!r}); import llicti_core.engines.native"
     run = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True, timeout=600)
     assert "ImportError: the compiled engine cannot be loaded from" in run.stderr
+    assert "start Python in another folder" in run.stderr
 
 
 def test_urls_are_told() -> None:

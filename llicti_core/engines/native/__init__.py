@@ -17,8 +17,8 @@ try:
     from llicti_core.engines.native import _native
 except ImportError as error:
     msg = (
-        f"the compiled engine cannot be loaded from {os.path.dirname(__file__)}: it is made when llicti is installed, "
-        f"and is missing in its sources and cannot be in a zip file ({error})"
+        f"the compiled engine cannot be loaded from {os.path.dirname(__file__)}: if that is in llicti's sources, start "
+        f"Python in another folder, where it finds the installed package; a zip file cannot hold the engine ({error})"
     )
     raise ImportError(msg) from error
 
