@@ -297,7 +297,7 @@ def load(name: str = DEFAULT) -> Model:
     """The installed model called `name`. Raises UnknownModelError."""
     for path in _find(ALIASES.get(name, name)):
         return _read_installed(path)
-    msg = f"model {name!r} is not installed (there are: {', '.join(available())})"
+    msg = f"model {name!r} is not installed (there are: {', '.join(sorted({*ALIASES, *available()}))})"
     raise UnknownModelError(msg)
 
 

@@ -68,6 +68,28 @@ def _conversion(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _encoding(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What commands that encode have in common."""
+    for option in (
+        click.option(
+            "--effort",
+            type=click.IntRange(0, 3),
+            default=1,
+            show_default=True,
+            help="Work that goes into adapting the model: 0 is least, 3 most.",
+        ),
+        click.option(
+            "--model",
+            default="default",
+            show_default=True,
+            metavar="NAME",
+            help="default, best (smaller files, four times the arithmetic) or another installed one.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def _targets(files: tuple[str, ...], output: str | None, force: bool, skip_existing: bool) -> batch.Targets:
     targets = batch.Targets(output, force, skip_existing)
     problem = targets.problem(files)
@@ -76,13 +98,10 @@ def _targets(files: tuple[str, ...], output: str | None, force: bool, skip_exist
     return targets
 
 
-@llicti.command()
+@llicti.command(short_help="Make .llc files of images.")
 @_files("IN")
 @_conversion
-@click.option("--model", default="default", metavar="NAME", help="Name of an installed model; by default `default`.")
-@click.option(
-    "--effort", type=click.IntRange(0, 3), default=1, show_default=True, help="Work that goes into adapting the model."
-)
+@_encoding
 def encode(
     files: tuple[str, ...],
     output: str | None,
@@ -103,7 +122,7 @@ def encode(
     return batch.run(files, lambda path: encode.file(path, targets, options))
 
 
-@llicti.command()
+@llicti.command(short_help="Make PNG or TIFF of .llc files.")
 @_files("IN")
 @_conversion
 @click.option(
@@ -134,7 +153,7 @@ def decode(
     return batch.run(files, lambda path: decode.file(path, targets, options))
 
 
-@llicti.command()
+@llicti.command(short_help="Convert whole collections, and back.")
 @click.argument("sources", nargs=-1, required=True, metavar="SRC...", type=click.Path(readable=False))
 @click.argument("destination", metavar="DST", type=click.Path(file_okay=False))
 @click.option(
@@ -145,10 +164,7 @@ def decode(
     help="What to make: .llc files of images; the same in tar files, for training; or of .llc files PNG, where that "
     "holds the image, or TIFF.",
 )
-@click.option("--model", default="default", metavar="NAME", help="Name of an installed model; by default `default`.")
-@click.option(
-    "--effort", type=click.IntRange(0, 3), default=1, show_default=True, help="Work that goes into adapting the model."
-)
+@_encoding
 @click.option("--lossy", is_flag=True, help="Take files of lossy formats, such as JPEG, too.")
 @click.option(
     "--replace",
@@ -240,7 +256,7 @@ def verify(files: tuple[str, ...]) -> int:
     return batch.run(files, inspect.verify)
 
 
-@llicti.command()
+@llicti.command(short_help="Make a small PNG of a .llc file.")
 @click.argument("file", metavar="FILE", type=click.Path(readable=False))
 @click.argument("target", metavar="PNG", type=click.Path(readable=False))
 @click.argument("size", type=click.IntRange(1, 4096))

@@ -206,7 +206,7 @@ def test_a_file_with_other_weights_is_not_decoded_by_guess() -> None:
 def test_models_are_found_in_the_folders_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = renamed_model()
     models.write_model(model, tmp_path / "renamed.safetensors")
-    with pytest.raises(UnknownModelError):
+    with pytest.raises(UnknownModelError, match="there are: best, default, llicti-b3, llicti-d3"):
         models.load("renamed")
     monkeypatch.setenv("LLICTI_MODEL_PATH", f"{tmp_path / 'nowhere'}{os.pathsep}{tmp_path}")
     assert models.load("renamed").identity == model.identity
