@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,14 @@ def test_webdataset(training_set: Path) -> None:
     handler = wds.imagehandler("rgb8", extensions=["llc"])
     pipeline = wds.WebDataset(str(training_set), shardshuffle=False).decode(handler).to_tuple("llc")
     assert np.array_equal(next(iter(pipeline))[0], images.smooth(33, 47, seed=0))
+
+
+@pytest.mark.slow
+@opens_files
+def test_the_example_reads_every_tar_file(training_set: Path) -> None:
+    pytest.importorskip("webdataset")
+    shutil.copy(training_set, training_set.with_name("shard-000001.tar"))
+    assert len(list(example("webdataset")["samples"])) == 6
 
 
 @pytest.mark.slow
