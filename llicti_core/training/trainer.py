@@ -18,6 +18,7 @@ from torch import Tensor
 from llicti_core.models.registry import Model
 from llicti_core.training.data import Photographs, cumulative_shares, validation_batch
 from llicti_core.training.network import Contexts, Network
+from llicti_core.training.pruning import EVERY, Pruning
 
 REPLAYS = 50
 """Steps that a captured CUDA graph is replayed for before learning rate and averaging are set anew."""
@@ -31,7 +32,8 @@ class TrainingConfig:
     minutes: where given, the run ends, its schedule with it, after this time of training at the latest. batch:
     contexts a band and step. learning_rate: peak of the cosine schedule. warmup: steps to reach it. level_weights:
     how often each level is drawn, finest first. average: decay of the averaged weights. quantise_from: share of the
-    run after which weights and activations are quantised in the loop.
+    run after which weights and activations are quantised in the loop. keep: share of the blocks of weights that the
+    model keeps, see `pruning`; those that are 0 in what a run starts from stay so.
     """
 
     name: str = "custom"
@@ -45,6 +47,7 @@ class TrainingConfig:
     level_weights: tuple[float, ...] = (0.68, 0.2, 0.07, 0.03, 0.02)
     average: float = 0.9995
     quantise_from: float = 0.7
+    keep: float = 1.0
     seed: int = 0
 
     @classmethod
@@ -81,6 +84,7 @@ class Trainer:
         if start:
             self._start_from(start)
         self.averaged = copy.deepcopy(self.network).requires_grad_(False)
+        self.pruning = Pruning(self.network, config.keep)
         cuda = device.type == "cuda"
         # On a GPU, what changes from step to step is kept there, so that a captured step can be replayed.
         self.rate = torch.zeros((), device=device)
@@ -140,6 +144,8 @@ class Trainer:
         quantised = self.progress() >= self.config.quantise_from
         self.network.set_quantised(quantised)
         rate = self.config.learning_rate * self._schedule()
+        if self.step % EVERY == 0:
+            self.pruning.choose(self.progress())
         self.rate.fill_(rate)
         self.share.fill_(1 - min(self.config.average, (self.step + 1) / (self.step + 11)))
         if self.photographs.device.type == "cuda":
@@ -161,13 +167,16 @@ class Trainer:
             contexts = Contexts(*self._draw(self.config.batch, self.cumulative))
         bits = self.network(contexts).mean()
         bits.backward()
+        self.pruning.note()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0, foreach=True)
         self.optimiser.step()
+        self.pruning.apply(self.network)
         with torch.no_grad():
             averaged = list(self.averaged.parameters())
             change = torch._foreach_sub(list(self.network.parameters()), averaged)
             torch._foreach_mul_(change, self.share)
             torch._foreach_add_(averaged, change)
+            self.pruning.apply(self.averaged)
             self.bits += bits.detach()
 
     def _capture(self) -> torch.cuda.CUDAGraph:
@@ -214,6 +223,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "pruning": self.pruning.state(),
             "random": self._random_state(),
         }
         partial = path.with_name(path.name + ".partial")
@@ -231,6 +241,7 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.pruning.load(state["pruning"])
         if self.photographs.device.type == "cuda":
             torch.cuda.set_rng_state(state["random"], self.photographs.device)
         else:

@@ -19,6 +19,7 @@ from llicti_core import models  # noqa: E402
 from llicti_core.adaptation import adapted_model  # noqa: E402
 from llicti_core.engines import reference  # noqa: E402
 from llicti_core.spec import BANDS, BIAS_LEVELS  # noqa: E402
+from llicti_core.training import trainer as training_loop  # noqa: E402
 from llicti_core.training.__main__ import main  # noqa: E402
 from llicti_core.training.data import Photographs, cumulative_shares  # noqa: E402
 from llicti_core.training.export import export  # noqa: E402
@@ -47,13 +48,18 @@ def test_training_learns(photographs: Photographs) -> None:
     assert bits[-1] < bits[0] - 0.2
 
 
-def test_a_resumed_run_ends_with_the_same_weights(photographs: Photographs, tmp_path: Path) -> None:
-    whole = Trainer(TINY, photographs)
+@pytest.mark.parametrize("keep", [1, 0.5])
+def test_a_resumed_run_ends_with_the_same_weights(
+    keep: float, photographs: Photographs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_loop, "EVERY", 1)
+    config = TrainingConfig(**{**vars(TINY), "keep": keep})
+    whole = Trainer(config, photographs)
     list(whole.run())
-    first = Trainer(TINY, photographs, tmp_path / "run.pt")
-    next(first.run(report_every=5))  # a checkpoint after 5 steps; what comes then never happens
-    resumed = Trainer(TINY, photographs, tmp_path / "run.pt")
-    assert resumed.step == 5
+    first = Trainer(config, photographs, tmp_path / "run.pt")
+    next(first.run(report_every=2))  # a checkpoint after 2 steps; what comes then never happens
+    resumed = Trainer(config, photographs, tmp_path / "run.pt")
+    assert resumed.step == 2
     list(resumed.run())
     assert all((a == b).all() for a, b in zip(weights(whole), weights(resumed), strict=True))
 
@@ -281,3 +287,29 @@ def test_a_trained_model_codes_without_loss(
     for name in ("native", "reference"):
         monkeypatch.setenv("LLICTI_ENGINE", name)
         assert (llicti_core.decode(llicti_core.encode(pixels, model="tiny", effort=0)) == pixels).all()
+
+
+def test_blocks_of_weights_are_left_out(photographs: Photographs) -> None:
+    """As many as the configuration says, for good; a run that starts from the model keeps no more of them."""
+    trainer = Trainer(TrainingConfig(**{**vars(TINY), "steps": 400, "keep": 0.4}), photographs)
+    list(trainer.run())
+    model = export(trainer.averaged, "tiny")
+    assert 0.35 < used_blocks(model).mean() <= 0.4
+    again = Trainer(TINY, photographs, start=model)
+    list(again.run())
+    found = export(again.averaged, "tiny")
+    assert not (used_blocks(found) & ~used_blocks(model)).any()
+    assert used_blocks(export(Trainer(TINY, photographs).averaged, "tiny")).mean() > 0.9
+
+
+def used_blocks(model: models.Model) -> np.ndarray:
+    """Of each block of 2 outputs and 4 inputs, whether it has a weight that is not 0."""
+    used = []
+    for kind in KINDS:
+        for band in BANDS:
+            for layer in model.layers(kind, band.name):
+                weight = np.asarray(layer.weight)
+                padded = np.pad(weight, [(0, -length % by) for length, by in zip(weight.shape, (2, 4), strict=True)])
+                rows, columns = padded.shape
+                used.append((padded.reshape(rows // 2, 2, columns // 4, 4) != 0).any(axis=(1, 3)).ravel())
+    return np.concatenate(used)
