@@ -34,15 +34,13 @@ class Interrupted(Exception):
 def run(files: Sequence[str], work: Callable[[str], None]) -> int:
     """Do `work` on every file; returns the exit status: 0, or 1 where any failed, of which standard error tells.
 
-    Raises Interrupted, and OutputError where standard output cannot be written.
+    Raises OutputError where standard output cannot be written.
     """
     status = 0
     for path in files:
         try:
             with _telling(path):
                 work(path)
-        except KeyboardInterrupt as error:
-            raise Interrupted from error
         except say.OutputError:
             raise
         except Failure as failure:

@@ -33,7 +33,16 @@ def _print_version(context: click.Context, parameter: click.Parameter, wanted: b
         context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. Click would print an empty line after Ctrl-C, at which `main` says what it has to say."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise batch.Interrupted from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version."
 )
@@ -286,8 +295,6 @@ def _pass_on(name: str, module: str, extra: str, text: str) -> None:
             return 1
         try:
             status: int = command.main(list(arguments))
-        except KeyboardInterrupt as error:
-            raise batch.Interrupted from error
         except BrokenPipeError as error:
             raise say.failed_output(error) from error
         except (OSError, ValueError) as error:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 from llicti_core import LLCError, models
 from llicti_core.threads import available
-from llicti_plugin.cli import batch, say
+from llicti_plugin.cli import say
 from llicti_plugin.cli.amounts import change, in_bytes, in_time
 from llicti_plugin.cli.extras import how_to_install
 from llicti_plugin.cli.progress import Progress
@@ -32,7 +32,7 @@ def run(
     workers: int | None,
     report_path: str | None,
 ) -> int:
-    """Convert a collection, or go on with that; returns the exit status. Raises Interrupted and OutputError.
+    """Convert a collection, or go on with that; returns the exit status. Raises OutputError.
 
     workers: None for as many as there are processors.
     """
@@ -79,10 +79,10 @@ def _run(planned: Manifest, engine: Engine, report_path: str) -> int:
     try:
         with progress:
             given_up = engine.run(planned.folder, planned.pending(), progress.tick)
-    except KeyboardInterrupt as error:
+    except KeyboardInterrupt:
         with suppress(OSError):
             _write_report(planned, report_path)
-        raise batch.Interrupted from error
+        raise
     totals = _write_report(planned, report_path)
     for line in _summary(totals, planned, time.monotonic() - began):
         say.out(line)

@@ -24,6 +24,7 @@ from PIL import Image
 import llicti_core
 from llicti_core import models
 from llicti_plugin import cli
+from llicti_plugin.cli import batch
 from llicti_plugin.cli.commands import SCALES
 from llicti_plugin.cli.extras import how_to_install
 
@@ -312,6 +313,15 @@ def test_ctrl_c(tmp_path: Path) -> None:
         encoding.send_signal(signal.SIGINT)
         assert encoding.communicate(timeout=600)[1] == b"llicti: interrupted\n"
     assert encoding.returncode == 130
+
+
+def test_ctrl_c_wherever_a_command_is(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "run", interrupted)
+    assert cli.main(["verify", "a.llc"]) == 130
+    assert capsys.readouterr() == ("", "llicti: interrupted\n")
 
 
 @on_unix

@@ -20,6 +20,7 @@ import llicti_core
 from llicti_plugin import cli
 from llicti_plugin.collection import Manifest, Settings, conversion, files, manifest, plan, report, run_shard, sources
 from llicti_plugin.collection.report import CONVERTED, FAILED, LOSSY, PRESENT, Result
+from llicti_plugin.collection.workers import LocalProcesses
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -299,6 +300,17 @@ def test_store_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert capsys.readouterr().err == f"llicti: EndpointConnectionError: no answer{ends}"
     assert cli.main(["convert", "memory://x", str(tmp_path)]) == 2
     assert "EndpointConnectionError: no answer" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_no_fault_of_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    (tmp_path / "a.png").write_bytes(picture(1))
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalProcesses, "run", interrupted)
+    assert cli.main(["convert", str(tmp_path), "memory://y"]) == 130
+    assert capsys.readouterr().err.endswith("llicti: interrupted\n")
 
 
 def test_unknown_urls(tmp_path: Path, capsys: Capture) -> None:
