@@ -182,7 +182,8 @@ class Trainer:
     def _capture(self) -> torch.cuda.CUDAGraph:
         """A step as a CUDA graph, which takes a tenth of the time of launching its kernels one by one.
 
-        The steps that warm up leave no trace but in the optimiser's moments: learning rate and averaging are off.
+        The steps that warm up leave no trace but in the optimiser's moments and in what blocks of weights are worth:
+        learning rate and averaging are off.
         """
         rate, share, bits = self.rate.item(), self.share.item(), self.bits.clone()
         self.rate.zero_()
