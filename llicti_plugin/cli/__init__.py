@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     import click
 
-    from llicti_plugin.cli import batch, commands, say
+    from llicti_plugin.cli import commands, say
 
     try:
         status: int | None = commands.llicti.main(
@@ -38,7 +38,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         except OSError:
             pass  # standard error cannot be written
         return error.exit_code
-    except (click.Abort, batch.Interrupted) as error:
+    except (click.Abort, commands.Interrupted) as error:
         raise KeyboardInterrupt from error
     except SystemExit as error:  # from commands that have a command line of their own; and click's, for a closed pipe
         return error.code if isinstance(error.code, int) else int(error.code is not None)

@@ -27,10 +27,6 @@ class Failure(Exception):
         self.path = path
 
 
-class Interrupted(Exception):
-    """Ctrl-C was pressed. Unlike KeyboardInterrupt, it passes through libraries unnoticed."""
-
-
 def run(files: Sequence[str], work: Callable[[str], None]) -> int:
     """Do `work` on every file; returns the exit status: 0, or 1 where any failed, of which standard error tells.
 

@@ -33,13 +33,17 @@ def _print_version(context: click.Context, parameter: click.Parameter, wanted: b
         context.exit()
 
 
+class Interrupted(Exception):
+    """Ctrl-C was pressed. Unlike KeyboardInterrupt, it passes through click unnoticed."""
+
+
 class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. Click would print an empty line after Ctrl-C, at which `main` says what it has to say."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            raise batch.Interrupted from error
+            raise Interrupted from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

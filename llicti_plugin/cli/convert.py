@@ -61,6 +61,8 @@ def run(
 
 def _is_of_storage(error: Exception, paths: Sequence[str]) -> bool:
     """Whether an error is to be told as one of disks or stores, whose libraries raise errors of any type."""
+    if isinstance(error, say.OutputError):
+        return False
     return isinstance(error, OSError) or any(map(files.is_url, paths))
 
 

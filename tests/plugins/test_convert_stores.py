@@ -18,6 +18,7 @@ from PIL import Image
 
 import llicti_core
 from llicti_plugin import cli
+from llicti_plugin.cli import say
 from llicti_plugin.collection import Manifest, Settings, conversion, files, manifest, plan, report, run_shard, sources
 from llicti_plugin.collection.report import CONVERTED, FAILED, LOSSY, PRESENT, Result
 from llicti_plugin.collection.workers import LocalProcesses
@@ -311,6 +312,18 @@ def test_ctrl_c_is_no_fault_of_a_store(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(LocalProcesses, "run", interrupted)
     assert cli.main(["convert", str(tmp_path), "memory://y"]) == 130
     assert capsys.readouterr().err.endswith("llicti: interrupted\n")
+
+
+def test_full_output_is_no_fault_of_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    (tmp_path / "a.png").write_bytes(picture(1))
+
+    def full(line: str) -> None:
+        raise say.OutputError("No space left on device")
+
+    monkeypatch.setattr(LocalProcesses, "run", lambda *arguments: [])
+    monkeypatch.setattr(say, "out", full)
+    assert cli.main(["convert", str(tmp_path), "memory://full"]) == 1
+    assert capsys.readouterr().err.endswith("llicti: standard output: No space left on device\n")
 
 
 def test_unknown_urls(tmp_path: Path, capsys: Capture) -> None:
