@@ -1,4 +1,4 @@
-"""Leaving out weights in blocks that native kernels multiply together, and so can skip."""
+"""Leaving out weights, in the blocks that kernels can skip."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llicti_core.models.blocks import INPUTS, OUTPUTS
 from llicti_core.training.network import KINDS, BandNetworks, Network
-
-INPUTS, OUTPUTS = 4, 2
-"""Of a layer, whose weights are a block: what the AVX2 kernels take at a time."""
 
 DONE = 0.3
 """Share of a run after which no more blocks are left out."""
@@ -50,6 +48,8 @@ class Pruning:
 
     def note(self) -> None:
         """Take a step's gradients into account."""
+        if self.keep == 1:
+            return
         taylor = [weight.grad * weight.detach() for weight in _weights(self._network) if weight.grad is not None]
         self.worth.mul_(_DECAY).add_(self._summed(taylor).square(), alpha=1 - _DECAY)
 

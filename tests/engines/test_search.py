@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from images import noise, photograph, smooth
 from numpy.typing import NDArray
-from random_models import random_model
+from random_models import random_model, without_blocks
 
 import llicti_core
 from llicti_core import adaptation, color, engines, models
@@ -18,6 +18,7 @@ from llicti_core.engines import native, reference
 from llicti_core.engines.base import NOT_ADAPTED, TiledImage, TileRect
 from llicti_core.engines.native import _native
 from llicti_core.models import Model
+from llicti_core.models.blocks import empty
 from llicti_core.spec import BANDS, NETWORKS
 
 Floats = NDArray[np.float32]
@@ -131,9 +132,9 @@ def test_the_gradient_is_torch_s(isa: str, network: int) -> None:
         weight, bias, multiplier = (np.asarray(part).astype(np.float64) for part in layer)
         unit = multiplier / 2 ** (12 if last else 14)
         shifts = adaptation.weight_shifts(NETWORKS[network], number, last, len(weight)) - precision
-        step = torch.tensor(2.0**shifts / 2 ** (12 if last else 14))
+        step = torch.tensor((2.0**shifts / 2 ** (12 if last else 14))[:, None] * ~empty(layer.weight))
         most = torch.tensor(127 * unit)[:, None]
-        changed = torch.tensor(weight * unit[:, None]) + step[:, None] * of["weight", number, 0]
+        changed = torch.tensor(weight * unit[:, None]) + step * of["weight", number, 0]
         changed = changed + (torch.minimum(torch.maximum(changed, -most), most) - changed).detach()
         total = x @ changed.T + torch.tensor((bias[level] if bias.ndim == 2 else bias) * unit)
         if last:
@@ -203,6 +204,20 @@ def test_what_is_found_is_read_by_the_reference() -> None:
     assert adaptation.pack(arrays, sets, precision, model) == adapted
     coded = native.NativeEngine().encode(whole(pixels, model, adapted), 2)
     assert engines.get("reference").encode(whole(pixels, model, adapted), 1) == coded
+
+
+def test_empty_blocks_of_weights_stay_empty() -> None:
+    """Which kernels skip: of a model without a third of its blocks, which would pay to fill."""
+    model = without_blocks(models.load(), 1 / 3, seed=1)
+    arrays, sets, _ = unpack(adaptation.fit(whole(photograph(140, 150), model), 2, 2), model)
+    changed = 0
+    for place, array in zip(array_places(model.spec, 3, sets), arrays, strict=True):
+        if place.kind == adaptation.WEIGHT:
+            weight = model.layers(place.network, place.band)[place.layer].weight
+            assert empty(weight).mean() > 0.25
+            assert not array[empty(weight)].any()
+            changed += int(np.count_nonzero(array))
+    assert changed > 100
 
 
 def test_estimates_are_those_of_real_files() -> None:

@@ -11,6 +11,7 @@ from llicti_core.adaptation import adapted_model, array_places, pack
 from llicti_core.engines.base import AdaptedParameters
 from llicti_core.errors import FormatError
 from llicti_core.models import Model, ModelSpec
+from llicti_core.models.blocks import INPUTS, OUTPUTS
 from llicti_core.spec import ACTIVATION_MAX, HIDDEN_SHIFT, MAX_PRECISION
 
 Shape = tuple[int, int]
@@ -43,6 +44,18 @@ def random_model(
     model = Model(spec, tensors)
     model.check_bounds()
     return model
+
+
+def without_blocks(model: Model, share: float, seed: int) -> Model:
+    """The model without so many of the blocks of weights that kernels skip where they are empty."""
+    rng = np.random.default_rng(seed)
+    tensors = {name: np.asarray(tensor) for name, tensor in model.tensors.items()}
+    for name, tensor in tensors.items():
+        if name.endswith(".weight"):
+            rows, columns = (-(-size // of) for size, of in zip(tensor.shape, (OUTPUTS, INPUTS), strict=True))
+            kept = (rng.random((rows, columns)) >= share).repeat(OUTPUTS, 0).repeat(INPUTS, 1)
+            tensors[name] = tensor * kept[: tensor.shape[0], : tensor.shape[1]]
+    return Model(model.spec, tensors)
 
 
 def random_adaptation(model: Model, channels: int, sets: int, seed: int = 0) -> AdaptedParameters:

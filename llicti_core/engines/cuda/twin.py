@@ -8,16 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from llicti_core.adaptation import GAIN, HIDDEN_BIAS, SHIFT, WEIGHT, array_places, number_bits, weight_shifts
 from llicti_core.engines.cuda.contexts import INPUTS, SETS, Contexts, input_columns
 from llicti_core.engines.cuda.launch import put
 from llicti_core.models import Model, output_size
+from llicti_core.models.blocks import empty
 from llicti_core.spec import (
     ACTIVATION_MAX,
     ADAPTED_MIN,
@@ -238,8 +240,9 @@ class Twin:
 class _Layer(NamedTuple):
     """A layer of the model as it is, for every network. weight: int64 [networks, out, in]. bias: int64 [networks,
     BIAS_LEVELS, out]. multiplier: int64 [networks, out, 1]. exponent: int64 [out, 1], of a change of 1 in weights.
-    unit, step: floats, what a weight of 1 and a change of 1 are in units of the layer's outputs. smooth_weight,
-    smooth_bias, most: weights and biases in these units, and the greatest weight."""
+    unit, step: floats, what a weight of 1 is in units of the layer's outputs, and what a change of 1 is of each weight:
+    0 in empty blocks, which kernels skip, so that they are not searched. smooth_weight, smooth_bias, most: weights and
+    biases in these units, and the greatest weight."""
 
     weight: Tensor
     bias: Tensor
@@ -253,15 +256,16 @@ class _Layer(NamedTuple):
 
 
 def _layer(model: Model, network: str, number: int, images: int, device: torch.device) -> _Layer:
-    weights, biases, multipliers = [], [], []
+    weights, biases, multipliers, searched = [], [], [], []
     for index, band in enumerate(BANDS):
         layers = list(model.layers(network, band.name))
         weight, bias, multiplier = (np.asarray(part).astype(np.int64) for part in layers[number])
+        open_weights = ~empty(weight)
         if number == 0:
-            padded = np.zeros((len(weight), INPUTS[network]), np.int64)
-            padded[:, input_columns(network, index)] = weight
-            weight = padded
+            columns = input_columns(network, index)
+            weight, open_weights = (_padded(part, columns, INPUTS[network]) for part in (weight, open_weights))
         weights.append(weight)
+        searched.append(open_weights)
         biases.append(np.broadcast_to(bias, (BIAS_LEVELS, len(weight))))
         multipliers.append(multiplier[:, np.newaxis])
     last = number == len(layers) - 1
@@ -271,9 +275,17 @@ def _layer(model: Model, network: str, number: int, images: int, device: torch.d
     weight, bias, multiplier = (
         on(np.tile(np.stack(parts), (images, 1, 1))) for parts in (weights, biases, multipliers)
     )
-    unit, step = multiplier.float() / 2**shift, on((2.0**exponent / 2**shift).astype(np.float32))
+    step = 2.0**exponent / 2**shift * np.tile(np.stack(searched), (images, 1, 1))
+    unit = multiplier.float() / 2**shift
     smooth = weight * unit, bias * unit.mT, WEIGHT_MAX * unit
-    return _Layer(weight, bias, multiplier, on(exponent), unit, step, *smooth)
+    return _Layer(weight, bias, multiplier, on(exponent), unit, on(step.astype(np.float32)), *smooth)
+
+
+def _padded(values: NDArray[Any], columns: list[int], inputs: int) -> NDArray[Any]:
+    """Values [out, columns] as [out, inputs], 0 where there is no column."""
+    padded = np.zeros((len(values), inputs), values.dtype)
+    padded[:, columns] = values
+    return padded
 
 
 def _changed_weights(layer: _Layer, numbers: Tensor) -> Tensor:

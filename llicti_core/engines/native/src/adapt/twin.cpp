@@ -10,6 +10,18 @@ namespace {
 
 constexpr float kGainUnit = 1.0f / (1 << (kGainShift + kFineShift)), kShiftUnit = 0.5f;
 
+// Whether a weight is in a block that holds nothing but 0. Kernels skip such blocks, so that they are not searched.
+bool in_empty_block(const Layer& layer, int output, int input) {
+    constexpr int kInputs = 4, kOutputs = 2;  // as in models/blocks.py
+    const int first_output = output / kOutputs * kOutputs, first_input = input / kInputs * kInputs;
+    for (int o = first_output; o < std::min(first_output + kOutputs, layer.out); o++) {
+        for (int k = first_input; k < std::min(first_input + kInputs, layer.in); k++) {
+            if (layer.weight[size_t(o) * size_t(layer.in) + size_t(k)]) return false;
+        }
+    }
+    return true;
+}
+
 }  // namespace
 
 Twin::Twin(const Network& model, NetworkKind kind, int sets, int precision)
@@ -32,13 +44,15 @@ Twin::Twin(const Network& model, NetworkKind kind, int sets, int precision)
         const float unit = 1.0f / float(1 << (i < depth ? kHiddenShift : kOutputShift));
         const size_t in = size_t(padded(from.in)), out = size_t(padded(from.out));
         layer.base.resize(from.weight.size());
+        layer.step.resize(from.weight.size());
         for (int o = 0; o < from.out; o++) {
             const float scale = float(from.multiplier[size_t(o)]) * unit;
-            layer.step.push_back(unit * float(1 << weight_exponent(i, o)));
+            const float step = unit * float(1 << weight_exponent(i, o));
             layer.most.push_back(kWeightMax * scale);
             for (int k = 0; k < from.in; k++) {
                 const size_t at = size_t(o) * size_t(from.in) + size_t(k);
                 layer.base[at] = scale * float(from.weight[at]);
+                layer.step[at] = in_empty_block(from, o, k) ? 0.0f : step;
             }
         }
         layer.weight.resize(out * in);
@@ -89,7 +103,7 @@ void Twin::set(const Numbers& numbers, bool cached) {
         [&](int i, int o, int k) {
             const size_t at = size_t(o) * size_t(model_.layers[size_t(i)].in) + size_t(k);
             const FloatLayerData& layer = layers_[size_t(i)];
-            const float w = layer.base[at] + layer.step[size_t(o)] * numbers[layer.first_weight + at];
+            const float w = layer.base[at] + layer.step[at] * numbers[layer.first_weight + at];
             return std::min(std::max(w, -layer.most[size_t(o)]), layer.most[size_t(o)]);
         },
         [&](int i, int s, int o) {
@@ -175,7 +189,8 @@ void Twin::find_slopes(Numbers& slopes) const {
                 for (int o = 0; o < model_.layers[size_t(array.layer)].out; o++) {
                     const float* from = &layer.weight_gradient[size_t(o)];
                     const size_t apart = size_t(padded_more(model_.layers[size_t(array.layer)].out));
-                    for (int k = 0; k < in; k++) *to++ = from[size_t(k) * apart] * layer.step[size_t(o)];
+                    const float* step = &layer.step[size_t(o) * size_t(in)];
+                    for (int k = 0; k < in; k++) *to++ = from[size_t(k) * apart] * step[k];
                 }
                 break;
             case ArrayKind::kHiddenBias: {

@@ -39,8 +39,8 @@ public:
 private:
     struct FloatLayerData {
         size_t first_weight, first_bias[kBiasLevels];           // numbers of weights and, by set, of hidden biases
-        std::vector<float> base;                                // [out][in], weights
-        std::vector<float> step, most;                          // [out], of their numbers, and the largest weight
+        std::vector<float> base, step;                          // [out][in], weights, and what a number of 1 adds
+        std::vector<float> most;                                // [out], the largest weight
         std::vector<float> weight, used_bias, weight_gradient;  // as in FloatLayer and FloatGradient
         std::vector<float> hidden_gradient;                     // [sets][padded out]
     };
