@@ -25,16 +25,24 @@ std::mt19937 random_bits;
 int random_int(int low, int high) { return low + int(random_bits() % uint32_t(high - low + 1)); }
 bool one_in(int n) { return random_int(1, n) == 1; }
 
-// Weights of small and of extreme values, or none but 0 for the last outputs; multipliers that spread the outputs,
-// within the format's bound.
+// Weights of small and of extreme values, or none but 0 for the last outputs or in about half of the blocks of four
+// inputs and two outputs, which kernels skip; multipliers that spread the outputs, within the format's bound.
 Layer random_layer(int in, int out, bool last) {
     const int largest = one_in(2) ? 127 : random_int(1, 127);
-    const bool extreme = one_in(3);
+    const bool extreme = one_in(3), blocks = one_in(2);
     const size_t rows = size_t(out);
     Layer layer{in, out, std::vector<int8_t>(rows * size_t(in)), {}, {}};
     for (int8_t& w : layer.weight)
         w = int8_t(extreme ? (one_in(2) ? -largest : largest) : random_int(-largest, largest));
     if (one_in(8)) std::fill_n(layer.weight.rbegin(), size_t(random_int(1, out)) * size_t(in), int8_t(0));
+    for (int row = 0; row < out && blocks; row += 2) {
+        for (int k = 0; k < in; k += 4) {
+            if (one_in(2)) continue;
+            for (int i = row; i < std::min(row + 2, out); i++) {
+                std::fill_n(layer.weight.begin() + ptrdiff_t(i) * in + k, std::min(4, in - k), int8_t(0));
+            }
+        }
+    }
     for (size_t i = 0; i < kBiasLevels * rows; i++) layer.bias.push_back(random_int(-5000, 5000));
     for (size_t row = 0; row < rows; row++) {
         double sum = 0, squares = 1;

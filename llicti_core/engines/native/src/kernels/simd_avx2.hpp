@@ -10,16 +10,13 @@
 #include <vector>
 
 #include "kernels/kernels.hpp"
+#include "kernels/pairs.hpp"
 
 namespace llicti {
 namespace {
 
 struct Simd {
-#ifdef LLICTI_AVXVNNI
-    static constexpr int kBlock = 16, kRows = 4, kTogether = 1;
-#else
-    static constexpr int kBlock = 16, kRows = 2, kTogether = 2;
-#endif
+    static constexpr int kBlock = 16, kRows = kPair, kTogether = 2;
     static constexpr int kPartBytes = 2 * kBlock;                  // of a quad of inputs of a part of the lanes
     static constexpr int kQuadBytes = 2 * kTogether * kPartBytes;  // from a quad to the next
     static constexpr bool kUnsignedInputs = true;
@@ -251,38 +248,32 @@ struct Simd {
         return _mm256_srai_epi32(_mm256_add_epi32(product, _mm256_set1_epi32(offset)), n);
     }
 
+    // Sums of both outputs for a part of the lanes: names, not an array, which GCC would move to and fro.
+    struct Sums {
+        I32 first, second;
+    };
 #ifdef LLICTI_AVXVNNI
-    static void pack_weights(const Layer& layer, bool, PackedLayer& packed) {
-        packed.weight.assign(size_t(packed.rows) * size_t(packed.quads), 0);
-        for (int o = 0; o < layer.out; o++) {
-            for (int k = 0; k < layer.in; k++) {
-                int32_t& quad = packed.weight[(size_t(o / kRows) * size_t(packed.quads) + k / 4) * kRows + o % kRows];
-                reinterpret_cast<int8_t*>(&quad)[k % 4] = layer.weight[size_t(o) * size_t(layer.in) + k];
-            }
-        }
-    }
+    static void pack_weights(const Layer& layer, bool, PackedLayer& packed) { pack_pairs(layer, kQuadBytes, packed); }
     template <int parts>
     __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
                                                           const uint8_t* x, I32 (*total)[kRows]) {
-        const int32_t* weight = &layer.weight[size_t(block) * size_t(layer.quads) * kRows];
-        // Eight names, not an array, which GCC would move to and fro.
-        __m256i low0 = _mm256_set1_epi32(bias[0]), high0 = low0, low1 = _mm256_set1_epi32(bias[1]), high1 = low1;
-        __m256i low2 = _mm256_set1_epi32(bias[2]), high2 = low2, low3 = _mm256_set1_epi32(bias[3]), high3 = low3;
-        const uint8_t* const end = x + size_t(layer.quads) * 4 * kBlock;
-        for (; x != end; x += 4 * kBlock, weight += kRows) {
-            const __m256i x0 = loads(x), x1 = loads(x + 32);
-            const auto add = [&](int row, __m256i& low, __m256i& high) {
-                const __m256i w = _mm256_set1_epi32(weight[row]);
-                low = _mm256_dpbusd_avx_epi32(low, x0, w);
-                if constexpr (parts > 1) high = _mm256_dpbusd_avx_epi32(high, x1, w);
-            };
-            add(0, low0, high0);
-            add(1, low1, high1);
-            add(2, low2, high2);
-            add(3, low3, high3);
+        const RowBlock& pair = layer.block[size_t(block)];
+        const int32_t* weight = layer.weight.data() + pair.weight;
+        const uint16_t* offset = layer.offset.data() + pair.weight / kRows;
+        Sums sums[parts];
+        for (Sums& each : sums) each = {_mm256_set1_epi32(bias[0]), _mm256_set1_epi32(bias[1])};
+        for (int i = pair.count[0]; i > 0; i--, offset++, weight += kRows) {
+            const __m256i first = _mm256_set1_epi32(weight[0]), second = _mm256_set1_epi32(weight[1]);
+            for (int part = 0; part < parts; part++) {
+                const __m256i inputs = loads(x + *offset + part * kPartBytes);
+                sums[part].first = _mm256_dpbusd_avx_epi32(sums[part].first, inputs, first);
+                sums[part].second = _mm256_dpbusd_avx_epi32(sums[part].second, inputs, second);
+            }
         }
-        total[0][0] = low0, total[0][1] = low1, total[0][2] = low2, total[0][3] = low3;
-        if constexpr (parts > 1) total[1][0] = high0, total[1][1] = high1, total[1][2] = high2, total[1][3] = high3;
+        for (int part = 0; part < parts; part++) {
+            total[part][0] = sums[part].first;
+            total[part][1] = sums[part].second;
+        }
     }
 #else
     // Products are summed up in 16 bits over runs of quads, which are as long as their sums are sure to fit: a length
@@ -406,10 +397,6 @@ struct Simd {
         sum_up_runs(std::integral_constant<size_t, 5>());
         static_assert(kRunLengths == 6);
     }
-    // Sums of both outputs for a part of the lanes: names, not an array, which GCC would move to and fro.
-    struct Sums {
-        I32 first, second;
-    };
     template <int parts, int length>
     __attribute__((always_inline)) static void sum_up(const uint8_t* x, const uint16_t* offset, const int32_t* weight,
                                                       I32 (*total)[kRows]) {

@@ -6,12 +6,13 @@
 #include <cstdint>
 
 #include "kernels/kernels.hpp"
+#include "kernels/pairs.hpp"
 
 namespace llicti {
 namespace {
 
 struct Simd {
-    static constexpr int kBlock = 32, kRows = 8, kTogether = 1;
+    static constexpr int kBlock = 32, kRows = kPair, kTogether = 1;
     static constexpr bool kUnsignedInputs = true;
     using Input = uint8_t;
     using I16 = __m512i;
@@ -163,37 +164,40 @@ struct Simd {
         return _mm512_srai_epi32(_mm512_add_epi32(product, _mm512_set1_epi32(offset)), n);
     }
 
-    static void pack_weights(const Layer& layer, bool, PackedLayer& packed) {
-        packed.weight.assign(size_t(packed.rows) * size_t(packed.quads), 0);
-        for (int o = 0; o < layer.out; o++) {
-            for (int k = 0; k < layer.in; k++) {
-                int32_t& quad = packed.weight[(size_t(o / kRows) * size_t(packed.quads) + k / 4) * kRows + o % kRows];
-                reinterpret_cast<int8_t*>(&quad)[k % 4] = layer.weight[size_t(o) * size_t(layer.in) + k];
-            }
+    static void pack_weights(const Layer& layer, bool, PackedLayer& packed) { pack_pairs(layer, 4 * kBlock, packed); }
+    // Sums of both outputs for both parts of the lanes: names, not arrays, which GCC would move to and fro.
+    struct Sums {
+        __m512i first0, first1, second0, second1;
+
+        void add(const uint8_t* x, const int32_t* weight) {
+            const __m512i x0 = loads(x), x1 = loads(x + 64);
+            const __m512i first = _mm512_set1_epi32(weight[0]), second = _mm512_set1_epi32(weight[1]);
+            first0 = _mm512_dpbusd_epi32(first0, x0, first);
+            first1 = _mm512_dpbusd_epi32(first1, x1, first);
+            second0 = _mm512_dpbusd_epi32(second0, x0, second);
+            second1 = _mm512_dpbusd_epi32(second1, x1, second);
         }
-    }
+    };
     template <int parts>
     __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
                                                           const uint8_t* x, I32 (*total)[kRows]) {
-        const int32_t* weight = &layer.weight[size_t(block) * size_t(layer.quads) * kRows];
-        __m512i sums[kRows][2];
-#pragma GCC unroll 8
-        for (int row = 0; row < kRows; row++) sums[row][0] = sums[row][1] = _mm512_set1_epi32(bias[row]);
-        const uint8_t* const end = x + size_t(layer.quads) * 4 * kBlock;
-        for (; x != end; x += 4 * kBlock, weight += kRows) {
-            const __m512i x0 = loads(x), x1 = loads(x + 64);
-#pragma GCC unroll 8
-            for (int row = 0; row < kRows; row++) {
-                const __m512i w = _mm512_set1_epi32(weight[row]);
-                sums[row][0] = _mm512_dpbusd_epi32(sums[row][0], x0, w);
-                sums[row][1] = _mm512_dpbusd_epi32(sums[row][1], x1, w);
-            }
+        const RowBlock& pair = layer.block[size_t(block)];
+        const int32_t* weight = layer.weight.data() + pair.weight;
+        const uint16_t* offset = layer.offset.data() + pair.weight / kRows;
+        const __m512i zero = _mm512_setzero_si512();
+        const __m512i first = _mm512_set1_epi32(bias[0]), second = _mm512_set1_epi32(bias[1]);
+        // Two quads at a time have sums of their own, since one product waits for the one before.
+        Sums even{first, first, second, second}, odd{zero, zero, zero, zero};
+        const int count = pair.count[0];
+        for (int i = 0; i + 1 < count; i += 2, weight += 2 * kRows) {
+            even.add(x + offset[i], weight);
+            odd.add(x + offset[i + 1], weight + kRows);
         }
-#pragma GCC unroll 8
-        for (int row = 0; row < kRows; row++) {
-            total[0][row] = sums[row][0];
-            total[1][row] = sums[row][1];
-        }
+        if (count % 2) even.add(x + offset[count - 1], weight);
+        total[0][0] = _mm512_add_epi32(even.first0, odd.first0);
+        total[1][0] = _mm512_add_epi32(even.first1, odd.first1);
+        total[0][1] = _mm512_add_epi32(even.second0, odd.second0);
+        total[1][1] = _mm512_add_epi32(even.second1, odd.second1);
     }
 };
 

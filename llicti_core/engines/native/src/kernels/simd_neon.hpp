@@ -7,12 +7,15 @@
 #include <cstring>
 
 #include "kernels/lanes.hpp"
+#include "kernels/pairs.hpp"
 
 namespace llicti {
 namespace {
 
 struct Simd {
-    static constexpr int kBlock = 8, kRows = 8, kTogether = 1;
+    static constexpr int kBlock = 8, kRows = kPair, kTogether = 2;
+    static constexpr int kPartBytes = 2 * kBlock;                  // of a quad of inputs of a part of the lanes
+    static constexpr int kQuadBytes = 2 * kTogether * kPartBytes;  // from a quad to the next
     static constexpr bool kUnsignedInputs = false;
     using Input = uint8_t;
     using I16 = int16x8_t;
@@ -102,7 +105,7 @@ struct Simd {
     // Bytes of saturated numbers, the four of a lane side by side.
     static void store_inputs(uint8_t* x, int quad, I16 a, I16 b, I16 c, I16 d) {
         const int8x8x4_t four = {{vqmovn_s16(a), vqmovn_s16(b), vqmovn_s16(c), vqmovn_s16(d)}};
-        vst4_s8(reinterpret_cast<int8_t*>(x + 4 * kBlock * quad), four);
+        vst4_s8(reinterpret_cast<int8_t*>(x + kQuadBytes * quad), four);
     }
     static void store_activations(uint8_t* x, int quad, I16 a, I16 b, I16 c, I16 d) {
         store_inputs(x, quad, a, b, c, d);
@@ -129,15 +132,7 @@ struct Simd {
         return vshrq_n_s32(vmlaq_n_s32(vdupq_n_s32(offset), a, factor), n);
     }
 
-    static void pack_weights(const Layer& layer, bool, PackedLayer& packed) {
-        packed.weight.assign(size_t(packed.rows) * size_t(packed.quads), 0);
-        for (int o = 0; o < layer.out; o++) {
-            for (int k = 0; k < layer.in; k++) {
-                int32_t& quad = packed.weight[(size_t(o / kRows) * size_t(packed.quads) + k / 4) * kRows + o % kRows];
-                reinterpret_cast<int8_t*>(&quad)[k % 4] = layer.weight[size_t(o) * size_t(layer.in) + k];
-            }
-        }
-    }
+    static void pack_weights(const Layer& layer, bool, PackedLayer& packed) { pack_pairs(layer, kQuadBytes, packed); }
     static I32 add_products(I32 total, int8x16_t x, int8x16_t weight) {
 #ifdef LLICTI_DOTPROD
         return vdotq_s32(total, x, weight);
@@ -150,16 +145,19 @@ struct Simd {
     template <int parts>
     __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
                                                           const uint8_t* x, I32 (*total)[kRows]) {
-        const int32_t* weight = &layer.weight[size_t(block) * size_t(layer.quads) * kRows];
-        for (int row = 0; row < kRows; row++) total[0][row] = total[1][row] = vdupq_n_s32(bias[row]);
-        const uint8_t* const end = x + size_t(layer.quads) * 4 * kBlock;
-        for (; x != end; x += 4 * kBlock, weight += kRows) {
-            const int8x16_t x0 = vld1q_s8(reinterpret_cast<const int8_t*>(x));
-            const int8x16_t x1 = vld1q_s8(reinterpret_cast<const int8_t*>(x + 16));
-            for (int row = 0; row < kRows; row++) {
-                const int8x16_t w = vreinterpretq_s8_s32(vld1q_dup_s32(weight + row));
-                total[0][row] = add_products(total[0][row], x0, w);
-                total[1][row] = add_products(total[1][row], x1, w);
+        const RowBlock& pair = layer.block[size_t(block)];
+        const int32_t* weight = layer.weight.data() + pair.weight;
+        const uint16_t* offset = layer.offset.data() + pair.weight / kRows;
+        for (int part = 0; part < parts; part++) {
+            for (int row = 0; row < kRows; row++) total[part][row] = vdupq_n_s32(bias[row]);
+        }
+        for (int i = pair.count[0]; i > 0; i--, offset++, weight += kRows) {
+            const int8x16_t first = vreinterpretq_s8_s32(vld1q_dup_s32(weight));
+            const int8x16_t second = vreinterpretq_s8_s32(vld1q_dup_s32(weight + 1));
+            for (int part = 0; part < parts; part++) {
+                const int8x16_t inputs = vld1q_s8(reinterpret_cast<const int8_t*>(x + *offset + part * kPartBytes));
+                total[part][0] = add_products(total[part][0], inputs, first);
+                total[part][1] = add_products(total[part][1], inputs, second);
             }
         }
     }
