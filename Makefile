@@ -1,6 +1,7 @@
 # make demo        install into .venv as a user would, then code real photographs
 # make test        install into .venv-dev with the test tools, torch and triton, then run the whole suite
 # make test-quick  install into .venv-quick with the test tools alone, then run what takes neither torch nor long
+# make test-lowest install the oldest versions that may be used into .venv-lowest, then run the quick tests
 # make test-cluster install into .venv-cluster with Ray, an S3 server and readers of training sets, run what takes them
 # make test-native compare the C++ kernels of this processor with the generic ones, and time them
 # make lint        ruff, mypy, clang-format and the workflow files
@@ -31,7 +32,7 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
 	$(shell find llicti_core llicti_plugin -type f ! -name '*.py[co]' ! -name '.*')
 CPP_SOURCES = $(shell find llicti_core benchmarks tests/native -name '*.cpp' -o -name '*.hpp' -o -name '*.inc')
 
-.PHONY: help demo test test-quick test-cluster test-native lint docs bench clean
+.PHONY: help demo test test-quick test-lowest test-cluster test-native lint docs bench clean
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
 
@@ -43,6 +44,9 @@ test: .venv-dev/.installed
 
 test-quick: .venv-quick/.installed
 	.venv-quick/$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
+
+test-lowest: .venv-lowest/.installed
+	.venv-lowest/$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 test-cluster: .venv-cluster/.installed
 	.venv-cluster/$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) \
@@ -73,7 +77,7 @@ bench: .venv-bench/.installed
 	.venv-bench/$(BIN)/llicti bench $(PHOTOS) --output benchmarks $(BENCH_ARGS)
 
 clean:
-	rm -rf $(ENVIRONMENTS) build-native build-wheel demo-output dist docs/_build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(ENVIRONMENTS) .venv-lowest build-native build-wheel demo-output dist docs/_build .mypy_cache .pytest_cache .ruff_cache
 
 # --- Environments -------------------------------------------------------------------------------
 # The package, built once for all of them: compiling it takes longer than to install all else that most of them hold.
@@ -96,6 +100,14 @@ HOLDS.venv-cluster = "$$wheel[cluster,test]" 'moto[server]>=5' 'webdataset>=0.2'
 HOLDS.venv-docs  = "$$wheel[docs]"
 # A user's, with the other formats: what is installed has a part in how fast Python starts.
 HOLDS.venv-bench = "$$wheel[bench]"
+
+# pip takes the newest versions alone.
+.venv-lowest/.installed: build-wheel/.built
+	test -x .venv-lowest/$(BIN)/python || $(PYTHON) -m venv --upgrade-deps .venv-lowest
+	.venv-lowest/$(BIN)/python $(PIP) install uv
+	wheel=$$(echo build-wheel/*.whl) && .venv-lowest/$(BIN)/python -m uv --quiet pip install \
+	  --python .venv-lowest/$(BIN)/python --reinstall-package llicti --resolution lowest-direct "$$wheel[test]"
+	@touch $@
 
 ENVIRONMENTS := .venv .venv-dev .venv-quick .venv-cluster .venv-docs .venv-bench
 

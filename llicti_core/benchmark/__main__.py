@@ -43,11 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         codecs = select(options.codecs) if options.codecs else installed()
         groups = [group for folder in options.photos for group in photos.read(folder, options.limit)]
+        options.output.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is told before, not after
         results = run(codecs, groups, options.rounds, options.threads)
+        write(results, options.output)
     except (OSError, ValueError, speed.NotLosslessError) as error:
-        print(f"llicti bench: {error}", file=sys.stderr)
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        print(f"llicti bench: {reason}", file=sys.stderr)
         return 1
-    write(results, options.output)
     print((options.output / "results.md").read_text(encoding="utf-8"))
     return 0
 
@@ -123,7 +125,6 @@ def row(
 
 def write(results: dict[str, Any], folder: Path) -> None:
     """Write results.json, results.md and, where matplotlib is installed, results.png: of the first group."""
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (folder / "results.md").write_text(report.document(results), encoding="utf-8")
     if find_spec("matplotlib"):

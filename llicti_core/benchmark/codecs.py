@@ -113,12 +113,12 @@ def _decode_png(data: bytes, threads: int) -> Pixels:
 
 
 def _peers() -> list[Codec]:
-    """The codecs of the package imagecodecs, if it is installed."""
+    """The codecs of the package imagecodecs, if it is installed: those that it was built with."""
     try:
         ic = import_module("imagecodecs")
     except ModuleNotFoundError:
         return []
-    return [
+    peers = [
         Codec(
             "png-9",
             "PNG (libpng, level 9)",
@@ -170,6 +170,13 @@ def _peers() -> list[Codec]:
         ),
         Codec("qoi", "QOI", lambda pixels, _: ic.qoi_encode(pixels), lambda data, _: ic.qoi_decode(data), depths=(8,)),
     ]
+    return [codec for codec in peers if _is_built(ic, codec.family)]
+
+
+def _is_built(ic: Any, family: str) -> bool:
+    """Whether imagecodecs was built with a codec."""
+    name = {"jxl": "jpegxl", "jpeg2000": "jpeg2k"}.get(family, family)
+    return bool(getattr(getattr(ic, name.upper(), None), "available", False))
 
 
 def _webp(ic: Any, method: int, quality: int) -> Codec:

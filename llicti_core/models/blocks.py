@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 INPUTS, OUTPUTS = 4, 2
-"""Of a layer, whose weights are a block: what the AVX2 kernels take at a time."""
+"""Of a layer, whose weights are a block: what kernels multiply at a time."""
 
 
 def empty(weight: ArrayLike) -> NDArray[np.bool_]:

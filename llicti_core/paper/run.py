@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = Config.read(options.config)
         _MODES[config.mode.lower()](config)
     except (OSError, ValueError, ImportError) as error:
-        print(f"llicti: {options.config}: {error}", file=sys.stderr)
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else f"{options.config}: {error}"
+        print(f"llicti: {reason}", file=sys.stderr)
         return 1
     return 0
 

@@ -86,7 +86,7 @@ def test_constant_channels() -> None:
 
 def test_the_greatest_differences_of_ten_bits() -> None:
     """Bounds are -512..511 and -1023..1023, as far apart as any; a constant channel, and pixels that are all alike."""
-    pixels = noise(2, 5) // 128 * np.uint16(1023)
+    pixels = noise(2, 5).astype(np.uint16) // 128 * np.uint16(1023)
     pixels[0, :4] = [[0, 0, 0], [1023, 1023, 1023], [1023, 0, 0], [0, 0, 1023]]
     pixels[1, :2] = [[0, 1023, 0], [1023, 0, 1023]]
     case = Case(pixels, SMALL)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import golden
 import numpy as np
 import pytest
-from images import noise, photograph, smooth
+from images import noise, photograph, smooth, ten_bits
 from numpy.typing import NDArray
 from random_models import random_model, without_blocks
 
@@ -76,7 +76,7 @@ def test_inputs_are_those_of_the_reference(isa: str, shape: tuple[int, int], bit
     model = models.load()
     pixels: NDArray[np.unsignedinteger] = np.ascontiguousarray(photograph(200, 200)[: shape[0], 100 : 100 + shape[1]])
     if bits > 8:
-        pixels = pixels * np.uint16(4) + noise(*shape, 3, 1) % np.uint16(4)
+        pixels = ten_bits(pixels, seed=1)
     planes = color.rgb_to_ycocg(pixels, bits)
     bounds = [(int(planes[..., c].min()), int(planes[..., c].max())) for c in range(3)]
     networks = adapted_model(model, NOT_ADAPTED)

@@ -228,6 +228,15 @@ def test_no_photographs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "no RGB image" in capsys.readouterr().err
 
 
+def test_folders_that_are_none(photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing, file = tmp_path / "missing", tmp_path / "file"
+    file.write_bytes(b"")
+    assert cli.main(["bench", str(missing)]) == 1
+    assert capsys.readouterr().err == f"llicti bench: {missing}: No such file or directory\n"
+    assert cli.main(["bench", str(photographs), "--output", str(file)]) == 1
+    assert capsys.readouterr().err.endswith(f"llicti bench: {file}: File exists\n")
+
+
 def test_the_paper_s_codec_runs_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("torchac")

@@ -273,6 +273,12 @@ def test_errors_of_configurations_name_the_key(
     assert f"config.json: {key}: " in capsys.readouterr().err
 
 
+def test_a_missing_configuration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.json"
+    assert cli.main(["run", str(path)]) == 1
+    assert capsys.readouterr().err == f"llicti: {path}: No such file or directory\n"
+
+
 def test_contexts_are_those_of_the_photograph() -> None:
     """On a slope, a neighbour differs from the pixel by its distance."""
     rows, columns = np.mgrid[:129, :129]

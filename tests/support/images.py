@@ -28,7 +28,7 @@ def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> NDArray[
 def ten_bits(pixels: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint16]:
     """`pixels` with two bits more, of noise."""
     more: NDArray[np.uint16] = np.random.default_rng(seed).integers(0, 4, pixels.shape, np.uint16)
-    return pixels * np.uint16(4) + more
+    return pixels.astype(np.uint16) * np.uint16(4) + more
 
 
 def photograph(height: int = 200, width: int = 300) -> NDArray[np.uint8]:
