@@ -113,7 +113,7 @@ def _decode_png(data: bytes, threads: int) -> Pixels:
 
 
 def _peers() -> list[Codec]:
-    """The codecs of the package imagecodecs, if it is installed: those that it was built with."""
+    """The codecs of the package imagecodecs, if it is installed: those that work."""
     try:
         ic = import_module("imagecodecs")
     except ModuleNotFoundError:
@@ -170,13 +170,16 @@ def _peers() -> list[Codec]:
         ),
         Codec("qoi", "QOI", lambda pixels, _: ic.qoi_encode(pixels), lambda data, _: ic.qoi_decode(data), depths=(8,)),
     ]
-    return [codec for codec in peers if _is_built(ic, codec.family)]
+    return [codec for codec in peers if _works(codec)]
 
 
-def _is_built(ic: Any, family: str) -> bool:
-    """Whether imagecodecs was built with a codec."""
-    name = {"jxl": "jpegxl", "jpeg2000": "jpeg2k"}.get(family, family)
-    return bool(getattr(getattr(ic, name.upper(), None), "available", False))
+def _works(codec: Codec) -> bool:
+    """Whether imagecodecs has a codec: versions differ, and builds of a version."""
+    try:
+        codec.decode(codec.encode(np.zeros((8, 8, 3), np.uint8), 1), 1)
+    except (AttributeError, ImportError, NotImplementedError):
+        return False
+    return True
 
 
 def _webp(ic: Any, method: int, quality: int) -> Codec:
