@@ -325,9 +325,9 @@ class FitPlan(NamedTuple):
 
 
 _PLANS = (
-    FitPlan(judged=24, output_blocks=240, output_batch=2, output_steps=240),
-    FitPlan(judged=64, output_blocks=240, output_batch=2, output_steps=240, batch=5, steps=200),
-    FitPlan(judged=128, output_blocks=240, output_batch=2, output_steps=240, batch=6, steps=640),
+    FitPlan(judged=24, output_blocks=480, output_batch=2, output_steps=480),
+    FitPlan(judged=64, output_blocks=480, output_batch=2, output_steps=480, batch=5, steps=200),
+    FitPlan(judged=128, output_blocks=480, output_batch=2, output_steps=480, batch=6, steps=640),
 )
 """By effort from 1 on, of chroma and for an image of _PLANNED_PIXELS. At effort 0 the model is taken as it is."""
 

@@ -42,11 +42,11 @@ _EXTENSION = ".safetensors"
 _DTYPES = {"b": "I8", "i": "I32"}
 """What safetensors files call the formats of tensors."""
 
-ALIASES = {DEFAULT: "llicti-d3", "best": "llicti-b3"}
+ALIASES = {DEFAULT: "llicti-d4", "best": "llicti-b3"}
 """Names that stand for a bundled model."""
 
 _IDENTITIES = {
-    0xD92C64EA: bytes.fromhex("bbf9b9fac926df84"),  # llicti-d3
+    0x2C077F22: bytes.fromhex("2bae404f3f2c58f4"),  # llicti-d4
     0xC8FE2C53: bytes.fromhex("aa048885430c193f"),  # llicti-b3
 }
 """Identities of the bundled models by the CRC-32 of their files, which says as well whether a file is the bundled one.

@@ -132,10 +132,10 @@ def test_impossible_specs_are_refused(spec: ModelSpec) -> None:
 
 
 def test_specs_have_one_text() -> None:
-    text = '{"chroma":[56,2],"luma":[64,2],"name":"llicti-d3"}'
-    assert ModelSpec.from_json(text) == ModelSpec("llicti-d3", (64, 2), (56, 2))
+    text = '{"chroma":[56,2],"luma":[64,2],"name":"llicti-d4"}'
+    assert ModelSpec.from_json(text) == ModelSpec("llicti-d4", (64, 2), (56, 2))
     assert ModelSpec.from_json(text).to_json() == text
-    assert json.loads(text) == {"chroma": [56, 2], "luma": [64, 2], "name": "llicti-d3"}
+    assert json.loads(text) == {"chroma": [56, 2], "luma": [64, 2], "name": "llicti-d4"}
     with pytest.raises(ValueError, match="one form"):
         ModelSpec.from_json(text.replace("56", "056"))
     for wrong in (
@@ -206,7 +206,7 @@ def test_a_file_with_other_weights_is_not_decoded_by_guess() -> None:
 def test_models_are_found_in_the_folders_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = renamed_model()
     models.write_model(model, tmp_path / "renamed.safetensors")
-    with pytest.raises(UnknownModelError, match="there are: best, default, llicti-b3, llicti-d3"):
+    with pytest.raises(UnknownModelError, match="there are: best, default, llicti-b3, llicti-d4"):
         models.load("renamed")
     monkeypatch.setenv("LLICTI_MODEL_PATH", f"{tmp_path / 'nowhere'}{os.pathsep}{tmp_path}")
     assert models.load("renamed").identity == model.identity

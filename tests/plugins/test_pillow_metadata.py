@@ -226,7 +226,7 @@ def test_texts_come_back_whatever_their_name() -> None:
 
 def test_the_model_s_name_is_no_text() -> None:
     im = reopened(Image.fromarray(photograph(60, 80)), effort=0)
-    assert im.info == {"model": "llicti-d3"}
+    assert im.info == {"model": "llicti-d4"}
     for copy in (im, im.copy(), im.rotate(90)):
         assert reopened(copy, effort=0).text == {}
     im.info["model"] = "EOS"

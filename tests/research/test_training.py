@@ -74,7 +74,7 @@ def test_a_run_may_start_from_the_weights_of_another(photographs: Photographs, t
 
 
 def test_a_start_of_another_shape_is_refused(photographs: Photographs, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"llicti-d3 has .* another shape .* \[8, 2\]"):
+    with pytest.raises(ValueError, match=r"llicti-d4 has .* another shape .* \[8, 2\]"):
         Trainer(TINY, photographs, start=models.load("default"))
     list(Trainer(TINY, photographs, tmp_path / "run.pt").run())
     other = TrainingConfig(**{**vars(TINY), "luma": (16, 2)})
