@@ -38,7 +38,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command; returns the exit status. Raises OSError and ValueError, of which `llicti` tells."""
     options = parse(arguments)
     try:
         codecs = select(options.codecs) if options.codecs else installed()
@@ -46,9 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.output.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is told before, not after
         results = run(codecs, groups, options.rounds, options.threads)
         write(results, options.output)
-    except (OSError, ValueError, speed.NotLosslessError) as error:
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-        print(f"llicti bench: {reason}", file=sys.stderr)
+    except speed.NotLosslessError as error:
+        print(f"llicti bench: {error}", file=sys.stderr)
         return 1
     print((options.output / "results.md").read_text(encoding="utf-8"))
     return 0

@@ -25,16 +25,18 @@ CHANNEL_NAMES = ("Y", "Co", "Cg")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 1 where the run failed, having said why."""
+    """Run the command; returns the exit status: 0, 1 where the run failed, having said why.
+
+    Raises OSError, of which `llicti` tells.
+    """
     parser = argparse.ArgumentParser(prog="llicti run", description=__doc__)
     parser.add_argument("config", type=Path, help="JSON file with the authors' keys; its `mode` says what to do")
     options = parser.parse_args(arguments)
     try:
         config = Config.read(options.config)
         _MODES[config.mode.lower()](config)
-    except (OSError, ValueError, ImportError) as error:
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else f"{options.config}: {error}"
-        print(f"llicti: {reason}", file=sys.stderr)
+    except (ValueError, ImportError) as error:
+        print(f"llicti: {options.config}: {error}", file=sys.stderr)
         return 1
     return 0
 

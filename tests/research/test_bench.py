@@ -232,9 +232,9 @@ def test_folders_that_are_none(photographs: Path, tmp_path: Path, capsys: pytest
     missing, file = tmp_path / "missing", tmp_path / "file"
     file.write_bytes(b"")
     assert cli.main(["bench", str(missing)]) == 1
-    assert f"llicti bench: {missing}: " in capsys.readouterr().err
+    assert f"llicti: bench: {missing}: " in capsys.readouterr().err
     assert cli.main(["bench", str(photographs), "--output", str(file)]) == 1
-    assert f"llicti bench: {file}: " in capsys.readouterr().err
+    assert f"llicti: bench: {file}: " in capsys.readouterr().err
 
 
 def test_the_paper_s_codec_runs_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -276,7 +276,7 @@ def test_errors_of_configurations_name_the_key(
 def test_a_missing_configuration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "config.json"
     assert cli.main(["run", str(path)]) == 1
-    assert capsys.readouterr().err.startswith(f"llicti: {path}: ")
+    assert capsys.readouterr().err.startswith(f"llicti: run: {path}: ")
 
 
 def test_contexts_are_those_of_the_photograph() -> None:
