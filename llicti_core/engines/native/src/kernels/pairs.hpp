@@ -32,5 +32,16 @@ inline void pack_pairs(const Layer& layer, int quad_bytes, PackedLayer& packed) 
     }
 }
 
+// What pack_pairs has packed for a pair of outputs: quads with weights, these, and where in memory the inputs are.
+struct Pair {
+    int count;
+    const int32_t* weight;
+    const uint16_t* offset;
+};
+inline Pair pair_of(const PackedLayer& layer, int block) {
+    const RowBlock& packed = layer.block[size_t(block)];
+    return {packed.count[0], layer.weight.data() + packed.weight, layer.offset.data() + packed.weight / kPair};
+}
+
 }  // namespace
 }  // namespace llicti

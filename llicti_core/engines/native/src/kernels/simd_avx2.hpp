@@ -257,12 +257,10 @@ struct Simd {
     template <int parts>
     __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
                                                           const uint8_t* x, I32 (*total)[kRows]) {
-        const RowBlock& pair = layer.block[size_t(block)];
-        const int32_t* weight = layer.weight.data() + pair.weight;
-        const uint16_t* offset = layer.offset.data() + pair.weight / kRows;
+        auto [count, weight, offset] = pair_of(layer, block);
         Sums sums[parts];
         for (Sums& each : sums) each = {_mm256_set1_epi32(bias[0]), _mm256_set1_epi32(bias[1])};
-        for (int i = pair.count[0]; i > 0; i--, offset++, weight += kRows) {
+        for (; count > 0; count--, offset++, weight += kRows) {
             const __m256i first = _mm256_set1_epi32(weight[0]), second = _mm256_set1_epi32(weight[1]);
             for (int part = 0; part < parts; part++) {
                 const __m256i inputs = loads(x + *offset + part * kPartBytes);

@@ -181,14 +181,11 @@ struct Simd {
     template <int parts>
     __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
                                                           const uint8_t* x, I32 (*total)[kRows]) {
-        const RowBlock& pair = layer.block[size_t(block)];
-        const int32_t* weight = layer.weight.data() + pair.weight;
-        const uint16_t* offset = layer.offset.data() + pair.weight / kRows;
+        auto [count, weight, offset] = pair_of(layer, block);
         const __m512i zero = _mm512_setzero_si512();
         const __m512i first = _mm512_set1_epi32(bias[0]), second = _mm512_set1_epi32(bias[1]);
         // Two quads at a time have sums of their own, since one product waits for the one before.
         Sums even{first, first, second, second}, odd{zero, zero, zero, zero};
-        const int count = pair.count[0];
         for (int i = 0; i + 1 < count; i += 2, weight += 2 * kRows) {
             even.add(x + offset[i], weight);
             odd.add(x + offset[i + 1], weight + kRows);

@@ -145,13 +145,11 @@ struct Simd {
     template <int parts>
     __attribute__((always_inline)) static void accumulate(const PackedLayer& layer, int block, const int32_t* bias,
                                                           const uint8_t* x, I32 (*total)[kRows]) {
-        const RowBlock& pair = layer.block[size_t(block)];
-        const int32_t* weight = layer.weight.data() + pair.weight;
-        const uint16_t* offset = layer.offset.data() + pair.weight / kRows;
+        auto [count, weight, offset] = pair_of(layer, block);
         for (int part = 0; part < parts; part++) {
             for (int row = 0; row < kRows; row++) total[part][row] = vdupq_n_s32(bias[row]);
         }
-        for (int i = pair.count[0]; i > 0; i--, offset++, weight += kRows) {
+        for (; count > 0; count--, offset++, weight += kRows) {
             const int8x16_t first = vreinterpretq_s8_s32(vld1q_dup_s32(weight));
             const int8x16_t second = vreinterpretq_s8_s32(vld1q_dup_s32(weight + 1));
             for (int part = 0; part < parts; part++) {

@@ -27,7 +27,8 @@ constexpr int kMaxQuads = kMaxWidth / 4;
 static_assert(kMaxQuads >= (kMaxInputs + 3) / 4, "the scratch memory holds the inputs too");
 static_assert(kLanes == 32, "lanes are bits of 32");
 // Outputs of a hidden layer that are stored together: whole quads of the next layer's inputs.
-constexpr int kStoredRows = Simd::kRows < 4 ? 4 : Simd::kRows;
+constexpr int kStoredRows = 4;
+static_assert(kStoredRows % Simd::kRows == 0, "rows that are summed up together are stored together");
 
 // --- Packing ------------------------------------------------------------------------------------
 
