@@ -77,7 +77,8 @@ bench: .venv-bench/.installed
 	.venv-bench/$(BIN)/llicti bench $(PHOTOS) --output benchmarks $(BENCH_ARGS)
 
 clean:
-	rm -rf $(ENVIRONMENTS) .venv-lowest build-native build-wheel demo-output dist docs/_build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(ENVIRONMENTS) .venv-lowest build-native build-wheel demo-output dist docs/_build
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
 
 # --- Environments -------------------------------------------------------------------------------
 # The package, built once for all of them: compiling it takes longer than to install all else that most of them hold.

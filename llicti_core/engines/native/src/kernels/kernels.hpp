@@ -54,7 +54,7 @@ constexpr int kOrigin = kMarginSlots * kLaneStride + kMarginLanes;  // element o
 // --- Networks -----------------------------------------------------------------------------------
 
 // Runs of quads of inputs whose products are summed up together, for a few outputs: where their weights begin, and how
-// many runs there are of each length.
+// many runs there are of each length. Of pairs.hpp, whose sums need no runs, count[0] is of quads.
 constexpr size_t kRunLengths = 6;
 struct RowBlock {
     uint32_t weight;
